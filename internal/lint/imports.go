@@ -1,0 +1,158 @@
+package lint
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// rule is one row of the import table of docs/ARCHITECTURE.md.
+type rule struct {
+	folder string   // a folder, or a folder and all below it where it ends in "/..."
+	local  []string // folders of this module that it may import, same notation
+	big    []string // large libraries that live in this folder
+}
+
+// table says which folder may import which. Every folder may import
+// internal/mq. A row's own folder is allowed to rows that end in "/...".
+// Nothing imports cmd, internal/app or internal/demo unless it is listed.
+var table = []rule{
+	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/obs", "query/worker", "hot"}},
+	{folder: "internal/app", local: []string{"..."}, big: []string{pebble}},
+	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config"}, big: []string{rocketmq}},
+	{folder: "internal/admin/...", local: []string{"broker/...", "history", "query/...", "replay/...", "connector", "hot", "internal/archive", "internal/retention", "internal/obs", "internal/expr"}},
+	{folder: "internal/config"},
+	{folder: "internal/obs"},
+	{folder: "internal/lint"},
+
+	{folder: "internal/mq"},
+	{folder: "internal/mq/mqtest"},
+	{folder: "internal/expr"},
+	{folder: "internal/remoting/..."},
+	{folder: "internal/meta", big: []string{pebble}},
+	{folder: "internal/retention"},
+	{folder: "internal/tier"},
+	{folder: "internal/objstore"},
+	{folder: "internal/objstore/fs", local: []string{"internal/objstore"}},
+	{folder: "internal/objstore/mem", local: []string{"internal/objstore"}},
+	{folder: "internal/objstore/objtest", local: []string{"internal/objstore"}},
+	{folder: "internal/objstore/s3", local: []string{"internal/objstore"}, big: []string{minio}},
+	{folder: "internal/archive/...", local: []string{"internal/objstore"}, big: []string{parquet, arrow, iceberg}},
+
+	{folder: "hot", local: []string{"hot/segment", "hot/index"}, big: []string{pebble}},
+	{folder: "hot/segment"},
+	{folder: "hot/index", local: []string{"hot/segment"}, big: []string{pebble}},
+
+	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/timer", "broker/topic", "hot", "internal/expr", "internal/meta"}},
+	{folder: "broker/filter", local: []string{"internal/expr"}},
+	{folder: "broker/group", local: []string{"internal/meta"}},
+	{folder: "broker/offset", local: []string{"internal/meta"}},
+	{folder: "broker/timer", local: []string{"hot", "internal/meta"}},
+	{folder: "broker/topic", local: []string{"internal/meta"}},
+	{folder: "broker/route", local: []string{"internal/remoting"}},
+	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/remoting"}},
+
+	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore"}},
+	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},
+	{folder: "query/...", local: []string{"history", "internal/archive", "internal/expr"}, big: []string{duckdb, arrow, parquet}},
+	{folder: "replay", local: []string{"history", "internal/expr", "internal/meta"}},
+}
+
+// Libraries that live in one place; a row without one in big may not import it.
+const (
+	minio    = "github.com/minio/minio-go"
+	parquet  = "github.com/parquet-go/parquet-go"
+	arrow    = "github.com/apache/arrow-go"
+	iceberg  = "github.com/apache/iceberg-go"
+	pebble   = "github.com/cockroachdb/pebble"
+	duckdb   = "github.com/duckdb"
+	rocketmq = "github.com/apache/rocketmq-client-go"
+	grpc     = "google.golang.org/grpc"
+)
+
+var bigLibraries = []string{minio, parquet, arrow, iceberg, pebble, duckdb, rocketmq, grpc}
+
+// pebbleVFS is the file system seam: open to all, unlike the rest of Pebble.
+const pebbleVFS = pebble + "/v2/vfs"
+
+// matches reports whether a folder falls under a pattern of the table.
+func matches(pattern, folder string) bool {
+	if pattern == "..." {
+		return true
+	}
+	if base, below := strings.CutSuffix(pattern, "/..."); below {
+		return folder == base || strings.HasPrefix(folder, base+"/")
+	}
+	return pattern == folder
+}
+
+func ruleOf(t []rule, folder string) (rule, bool) {
+	for _, r := range t {
+		if matches(r.folder, folder) {
+			return r, true
+		}
+	}
+	return rule{}, false
+}
+
+// checkImports holds the files' imports to the table. Test files are free in
+// what they import from below, but not the commands.
+func checkImports(module string, t []rule, files []*file) []Finding {
+	var out []Finding
+	unlisted := map[string]bool{}
+	for _, f := range files {
+		folder := path.Dir(f.name)
+		r, ok := ruleOf(t, folder)
+		if !ok {
+			if !unlisted[folder] {
+				unlisted[folder] = true
+				out = append(out, Finding{f.name, 1, "imports", fmt.Sprintf("folder %s is not in the import table", folder)})
+			}
+			continue
+		}
+		for _, imp := range f.imports {
+			if why := refuse(module, r, folder, f.test, imp.path); why != "" {
+				out = append(out, Finding{f.name, imp.line, "imports", why})
+			}
+		}
+	}
+	return out
+}
+
+func refuse(module string, r rule, folder string, test bool, imported string) string {
+	local, isLocal := strings.CutPrefix(imported, module+"/")
+	if !isLocal {
+		for _, lib := range bigLibraries {
+			if !strings.HasPrefix(imported, lib) || imported == pebbleVFS || test {
+				continue
+			}
+			if !contains(r.big, lib) {
+				return fmt.Sprintf("%s may not import %s: it lives elsewhere", folder, imported)
+			}
+		}
+		return ""
+	}
+	switch {
+	case local == "internal/mq", local == folder:
+		return ""
+	case test && !strings.HasPrefix(local, "cmd/"):
+		return ""
+	case strings.HasSuffix(r.folder, "/...") && matches(r.folder, local):
+		return ""
+	}
+	for _, p := range r.local {
+		if matches(p, local) && !strings.HasPrefix(local, "cmd/") {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%s may not import %s", folder, local)
+}
+
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,3 @@
+package broker
+
+import _ "bad/cmd/varve"

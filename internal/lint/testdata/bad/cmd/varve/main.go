@@ -1,0 +1,4 @@
+// Command varve is bad.
+package main
+
+func main() {}

@@ -1,0 +1,3 @@
+package hot
+
+import _ "bad/broker"

@@ -1,0 +1,3 @@
+package hot
+
+import _ "github.com/minio/minio-go/v7"
