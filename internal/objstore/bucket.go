@@ -20,6 +20,10 @@ var (
 	ErrDenied = errors.New("access denied")
 	// ErrNoBucket says that the bucket itself is missing.
 	ErrNoBucket = errors.New("no such bucket")
+	// ErrFull says that the store has no room left.
+	ErrFull = errors.New("no space left in the store")
+	// ErrBadName says that a name is not one that every store can hold.
+	ErrBadName = errors.New("bad object name")
 )
 
 // Cond says what must hold for a Put.
@@ -50,6 +54,10 @@ type Object struct {
 // soon after its context ends. Names may not be absolute, empty, or contain
 // ".." or empty parts.
 type Bucket interface {
+	// URL is where other programs find the bucket's root, such as
+	// "file:///var/lib/varve/archive" or "s3://bucket/prefix", without a
+	// slash at the end. It is written into table metadata.
+	URL() string
 	// Get opens an object from its start; the caller closes it.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
 	// ReadAt fills p from an offset in one request. There are no partial

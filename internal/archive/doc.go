@@ -1,0 +1,25 @@
+// Package archive is the format of history: one Iceberg table a topic whose
+// data files are queue-level Parquet, laid out so that the same files serve
+// cold reads, SQL and other engines. It is the only package that knows Parquet
+// and Iceberg.
+//
+// An Archive is a bucket of tables. A Table commits files and follows its own
+// metadata; its Index plans reads in memory. A FileWriter makes a data file of
+// stored records, a File reads one, and a Reader joins them into an mq.Reader
+// and mq.Finder. docs/format/archive.md describes every byte.
+//
+// Invariants:
+//   - A commit is the creation of metadata/v<N>.metadata.json, put if absent.
+//     Nothing else decides what a table holds.
+//   - For each queue the committed files are in order without a gap or an
+//     overlap, and Snapshot.Next is where the next file must begin.
+//   - A commit of an epoch below the broker group's fence is refused, however
+//     it raced.
+//   - A record read back is byte-identical to the one written, but for bodies
+//     that a client compressed: those come back inflated, with the compression
+//     bits cleared and the checksum of what is served.
+//   - Column ids never change their meaning (see schema.go).
+//
+// Locks: Archive.mu, then Table.commitMu, then Table.mu, then Index.mu. None
+// but commitMu is held during I/O on the bucket.
+package archive
