@@ -177,6 +177,40 @@ func (r Record) PhysicalOffset() int64 { return int64(binary.BigEndian.Uint64(r[
 // SysFlag is the record's system flag.
 func (r Record) SysFlag() int32 { return int32(binary.BigEndian.Uint32(r[posSysFlag:])) }
 
+// BodyCRC is the record's checksum of its body, as stored.
+func (r Record) BodyCRC() uint32 { return binary.BigEndian.Uint32(r[posBodyCRC:]) }
+
+// SetBodyCRC overwrites the record's checksum of its body.
+func (r Record) SetBodyCRC(crc uint32) { binary.BigEndian.PutUint32(r[posBodyCRC:], crc) }
+
+// Flag is the application's flag.
+func (r Record) Flag() int32 { return int32(binary.BigEndian.Uint32(r[posFlag:])) }
+
+// BornHost aliases the producer's address: 4 or 16 bytes and a port of 4.
+func (r Record) BornHost() []byte { return r[posBornHost : posBornHost+r.bornHostLen()] }
+
+// StoreHost aliases the broker's address: 4 or 16 bytes and a port of 4.
+func (r Record) StoreHost() []byte {
+	p := posBornHost + r.bornHostLen() + 8
+	return r[p : p+r.storeHostLen()]
+}
+
+// ReconsumeTimes is how often a group has retried the message.
+func (r Record) ReconsumeTimes() int32 { return int32(binary.BigEndian.Uint32(r[r.posBodyLen()-12:])) }
+
+// PreparedTransactionOffset is the position of the half message.
+func (r Record) PreparedTransactionOffset() int64 {
+	return int64(binary.BigEndian.Uint64(r[r.posBodyLen()-8:]))
+}
+
+// Parts gives what stands before the body's length, the body, and what
+// follows it: topic and properties with their lengths. All alias r.
+func (r Record) Parts() (head, body, tail []byte) {
+	p := r.posBodyLen()
+	n := p + 4 + int(binary.BigEndian.Uint32(r[p:]))
+	return r[:p], r[p+4 : n], r[n:]
+}
+
 // BornTimeMillis is when the producer made the message.
 func (r Record) BornTimeMillis() int64 { return int64(binary.BigEndian.Uint64(r[posBornTime:])) }
 
