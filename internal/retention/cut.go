@@ -1,0 +1,139 @@
+package retention
+
+import (
+	"math"
+	"time"
+
+	"varve/internal/mq"
+)
+
+// File is what a cut needs to know of one archive file.
+type File struct {
+	Name             string   `json:"name"`
+	Offsets          mq.Range `json:"offsets"`
+	FirstStoreMillis int64    `json:"first_store_millis"`
+	LastStoreMillis  int64    `json:"last_store_millis"`
+	Rows             int64    `json:"rows"`
+	Bytes            int64    `json:"bytes"`
+}
+
+// Cause says which bound of a rule lets a file go.
+type Cause string
+
+// The two causes.
+const (
+	ByAge   Cause = "age"
+	ByBytes Cause = "bytes"
+)
+
+// Removal is one file that a rule lets go.
+type Removal struct {
+	File  File   `json:"file"`
+	Rule  string `json:"rule"`
+	Cause Cause  `json:"cause"`
+}
+
+// Cut gives the files of one queue that may go now. files are the queue's, in
+// offset order; the answer is a prefix of them.
+func (p Policy) Cut(q mq.Queue, files []File, now time.Time) []Removal {
+	return cut(p.Match(q), files, now)
+}
+
+func cut(d Decision, files []File, now time.Time) []Removal {
+	if d.Rule == "" {
+		return nil
+	}
+	left := totalBytes(files)
+	var out []Removal
+	for _, f := range files {
+		cause := Cause("")
+		switch left -= f.Bytes; {
+		case d.Age > 0 && f.LastStoreMillis < now.Add(-time.Duration(d.Age)).UnixMilli():
+			cause = ByAge
+		case d.Bytes > 0 && left >= int64(d.Bytes):
+			cause = ByBytes
+		default:
+			return out
+		}
+		out = append(out, Removal{File: f, Rule: d.Rule, Cause: cause})
+	}
+	return out
+}
+
+func totalBytes(files []File) (n int64) {
+	for _, f := range files {
+		n += f.Bytes
+	}
+	return n
+}
+
+// Explanation tells what is decided about one queue and why.
+type Explanation struct {
+	Queue   mq.Queue `json:"queue"`
+	Archive Decision `json:"archive"`
+	Hot     Decision `json:"hot"`
+	// Files and Bytes are the queue's before the cut.
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+	// Removals would go now.
+	Removals []Removal `json:"removals,omitempty"`
+	// Next is the first file that stays, and NextAt when its age lets it go;
+	// zero where no bound by age applies.
+	Next   *File     `json:"next,omitempty"`
+	NextAt time.Time `json:"next_at,omitzero"`
+}
+
+// Explain is a dry run for one queue: what would go now, by which rule, and
+// what next.
+func (p Policy) Explain(q mq.Queue, files []File, now time.Time) Explanation {
+	e := Explanation{
+		Queue: q, Archive: p.Match(q), Hot: p.MatchHot(q.Topic),
+		Files: len(files), Bytes: totalBytes(files),
+	}
+	e.Removals = cut(e.Archive, files, now)
+	if rest := files[len(e.Removals):]; len(rest) > 0 && e.Archive.Age > 0 {
+		e.Next = &rest[0]
+		e.NextAt = time.UnixMilli(rest[0].LastStoreMillis).Add(time.Duration(e.Archive.Age) + time.Millisecond)
+	}
+	return e
+}
+
+// Forever is a bound that no age reaches.
+const Forever = time.Duration(math.MaxInt64)
+
+// HotTrim is the hot log's part of a policy, in the terms of hot.TrimPolicy.
+type HotTrim struct {
+	// KeepFor is the shortest age that any rule names: nothing younger goes by
+	// age. Forever where no rule bounds the log by age.
+	KeepFor time.Duration
+	// KeepBytes bounds the log; zero is no bound.
+	KeepBytes int64
+	// DropUnarchived lets messages go that are not archived yet.
+	DropUnarchived bool
+	// MinAge is how old a topic's messages must be to go: Forever for a topic
+	// that no rule bounds.
+	MinAge func(topic string) time.Duration
+}
+
+// HotTrim gives the hot log's part of the policy.
+func (p Policy) HotTrim() HotTrim {
+	t := HotTrim{KeepFor: Forever}
+	for _, r := range p.Rules {
+		if r.Hot == nil {
+			continue
+		}
+		if r.Hot.Age > 0 {
+			t.KeepFor = min(t.KeepFor, time.Duration(r.Hot.Age))
+		}
+		if r.matchesAll() {
+			t.KeepBytes, t.DropUnarchived = int64(r.Hot.Bytes), r.Hot.DropUnarchived
+		}
+	}
+	t.MinAge = func(topic string) time.Duration {
+		if d := p.MatchHot(topic); d.Age > 0 {
+			return time.Duration(d.Age)
+		}
+		return Forever
+	}
+	return t
+}
