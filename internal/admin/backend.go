@@ -1,0 +1,144 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Backend is the process behind the API. A nil field is a part that the
+// process doesn't run.
+type Backend struct {
+	Status    func(ctx context.Context) Status
+	Topics    Topics
+	Groups    Groups
+	Messages  Messages
+	SQL       SQL
+	Replay    Replay
+	Retention Retention
+	Archive   Archive
+}
+
+// Topics is what the API needs to know of topics.
+type Topics interface {
+	Topics(ctx context.Context) ([]Topic, error)
+	Topic(ctx context.Context, name string) (TopicDetail, error)
+	CreateTopic(ctx context.Context, s TopicSpec) (Topic, error)
+	DeleteTopic(ctx context.Context, name string) error
+}
+
+// Groups is what the API needs to know of consumer groups.
+type Groups interface {
+	Groups(ctx context.Context) ([]Group, error)
+	Group(ctx context.Context, name string) (GroupDetail, error)
+	ResetGroup(ctx context.Context, name string, r Reset) ([]GroupOffset, error)
+	DeleteGroup(ctx context.Context, name string) error
+}
+
+// Messages finds, reads and sends messages.
+type Messages interface {
+	// MessageByID takes an offsetMsgId, or with a topic a UNIQ_KEY.
+	MessageByID(ctx context.Context, topic, id string) (Message, error)
+	MessagesByKey(ctx context.Context, s KeySearch) ([]Message, error)
+	ReadMessages(ctx context.Context, s Stretch) (Page, error)
+	SendMessage(ctx context.Context, m Outgoing) (Sent, error)
+}
+
+// SQL answers one query row by row. Columns is called once, before any row;
+// a row is JSON-encodable values, valid until Row returns.
+type SQL interface {
+	Query(ctx context.Context, r SQLRequest, columns func([]Column) error, row func([]any) error) (SQLEnd, error)
+}
+
+// Replay runs replay jobs.
+type Replay interface {
+	StartReplay(ctx context.Context, s ReplaySpec) (ReplayJob, error)
+	Replays(ctx context.Context) ([]ReplayJob, error)
+	ReplayJob(ctx context.Context, id string) (ReplayJob, error)
+	// ReplayAction is "pause", "resume" or "cancel".
+	ReplayAction(ctx context.Context, id, action string) (ReplayJob, error)
+	// StreamReplay writes the messages as NDJSON.
+	StreamReplay(ctx context.Context, s ReplaySpec, w io.Writer) error
+}
+
+// Retention keeps and applies rules.
+type Retention interface {
+	Rules(ctx context.Context) ([]Rule, error)
+	SetRule(ctx context.Context, r Rule) error
+	DeleteRule(ctx context.Context, name string) error
+	Explain(ctx context.Context, topic string) ([]Explained, error)
+	Apply(ctx context.Context, topic string) ([]Removal, error)
+	Removals(ctx context.Context, topic string) ([]Removal, error)
+}
+
+// Archive shows and drives the archive.
+type Archive interface {
+	ArchiveStatus(ctx context.Context) (ArchiveStatus, error)
+	ArchiveFiles(ctx context.Context, topic string) ([]ArchiveFile, error)
+	// Flush archives everything confirmed so far and returns when it is in.
+	Flush(ctx context.Context) error
+	// Trim frees what the archive has from the hot log, down to keep bytes.
+	Trim(ctx context.Context, keep int64) (Trimmed, error)
+}
+
+// Codes of API errors.
+const (
+	CodeNotFound    = "not_found"
+	CodeBadRequest  = "bad_request"
+	CodeConflict    = "conflict"
+	CodeLimit       = "limit"
+	CodeRoleMissing = "role_missing"
+	CodeUnavailable = "unavailable"
+	CodeForbidden   = "forbidden"
+	CodeInternal    = "internal"
+)
+
+// Error is an error with its place in HTTP.
+type Error struct {
+	Status  int    `json:"-"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// NotFound is an error about a thing that isn't there.
+func NotFound(format string, args ...any) error {
+	return &Error{http.StatusNotFound, CodeNotFound, fmt.Sprintf(format, args...)}
+}
+
+// BadRequest is an error about what the caller asked for.
+func BadRequest(format string, args ...any) error {
+	return &Error{http.StatusBadRequest, CodeBadRequest, fmt.Sprintf(format, args...)}
+}
+
+// Conflict is an error about the state of the thing.
+func Conflict(format string, args ...any) error {
+	return &Error{http.StatusConflict, CodeConflict, fmt.Sprintf(format, args...)}
+}
+
+// OverLimit is an error about a limit that was reached.
+func OverLimit(format string, args ...any) error {
+	return &Error{http.StatusUnprocessableEntity, CodeLimit, fmt.Sprintf(format, args...)}
+}
+
+// Unavailable is an error about a part that can't work at the moment.
+func Unavailable(format string, args ...any) error {
+	return &Error{http.StatusServiceUnavailable, CodeUnavailable, fmt.Sprintf(format, args...)}
+}
+
+// asError gives any error its place.
+func asError(err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{http.StatusGatewayTimeout, CodeLimit, "took longer than this request may: " + err.Error()}
+	case errors.Is(err, context.Canceled):
+		return &Error{http.StatusServiceUnavailable, CodeUnavailable, "stopped: " + err.Error()}
+	}
+	return &Error{http.StatusInternalServerError, CodeInternal, err.Error()}
+}

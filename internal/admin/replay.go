@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+)
+
+func (s *server) replayRoutes() {
+	s.handle("GET /api/v1/replays", s.replays(func(ctx context.Context, _ *http.Request) (any, error) {
+		return s.b.Replay.Replays(ctx)
+	}))
+	s.handle("POST /api/v1/replays", s.replays(func(ctx context.Context, r *http.Request) (any, error) {
+		var spec ReplaySpec
+		if err := decode(r, &spec); err != nil {
+			return nil, err
+		}
+		if spec.Topic == "" || spec.Target == "" {
+			return nil, BadRequest("topic and target: a replay job needs both")
+		}
+		return s.b.Replay.StartReplay(ctx, spec)
+	}))
+	s.handle("GET /api/v1/replays/{id}", s.replays(func(ctx context.Context, r *http.Request) (any, error) {
+		return s.b.Replay.ReplayJob(ctx, r.PathValue("id"))
+	}))
+	s.handle("POST /api/v1/replays/{id}/{action}", s.replays(func(ctx context.Context, r *http.Request) (any, error) {
+		action := r.PathValue("action")
+		switch action {
+		case "pause", "resume", "cancel":
+			return s.b.Replay.ReplayAction(ctx, r.PathValue("id"), action)
+		}
+		return nil, BadRequest("action %q is none of pause, resume, cancel", action)
+	}))
+	s.mux.HandleFunc("POST /api/v1/replay-stream", s.guard(s.replayStream))
+}
+
+func (s *server) replays(f action) action {
+	return func(ctx context.Context, r *http.Request) (any, error) {
+		if s.b.Replay == nil {
+			return nil, missing("history", "replays")
+		}
+		return f(ctx, r)
+	}
+}
+
+// replayStream writes messages as NDJSON. An error after the first line can't
+// be a status any more: the connection is cut, so that no client takes a part
+// for the whole.
+func (s *server) replayStream(w http.ResponseWriter, r *http.Request) {
+	if s.b.Replay == nil {
+		s.fail(w, r, missing("history", "replays"))
+		return
+	}
+	var spec ReplaySpec
+	if err := decode(r, &spec); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if spec.Topic == "" || spec.Target != "" {
+		s.fail(w, r, BadRequest("topic: a stream needs one, and no target"))
+		return
+	}
+	out := &counting{w: stalling{w, http.NewResponseController(w)}}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	err := s.b.Replay.StreamReplay(r.Context(), spec, out)
+	if err == nil {
+		return
+	}
+	if out.n == 0 {
+		s.fail(w, r, err)
+		return
+	}
+	s.log.Warn("replay stream cut", slog.String("topic", spec.Topic), slog.Any("err", err))
+	panic(http.ErrAbortHandler)
+}
+
+type counting struct {
+	w stalling
+	n int64
+}
+
+func (c *counting) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

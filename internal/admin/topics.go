@@ -1,0 +1,66 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+)
+
+func (s *server) topicRoutes() {
+	s.handle("GET /api/v1/topics", s.topics(func(ctx context.Context, _ *http.Request) (any, error) {
+		return s.b.Topics.Topics(ctx)
+	}))
+	s.handle("POST /api/v1/topics", s.topics(func(ctx context.Context, r *http.Request) (any, error) {
+		var spec TopicSpec
+		if err := decode(r, &spec); err != nil {
+			return nil, err
+		}
+		if spec.Name == "" {
+			return nil, BadRequest("name: a topic needs one")
+		}
+		return s.b.Topics.CreateTopic(ctx, spec)
+	}))
+	s.handle("GET /api/v1/topics/{topic}", s.topics(func(ctx context.Context, r *http.Request) (any, error) {
+		return s.b.Topics.Topic(ctx, r.PathValue("topic"))
+	}))
+	s.handle("DELETE /api/v1/topics/{topic}", s.topics(func(ctx context.Context, r *http.Request) (any, error) {
+		return nil, s.b.Topics.DeleteTopic(ctx, r.PathValue("topic"))
+	}))
+
+	s.handle("GET /api/v1/groups", s.groups(func(ctx context.Context, _ *http.Request) (any, error) {
+		return s.b.Groups.Groups(ctx)
+	}))
+	s.handle("GET /api/v1/groups/{group}", s.groups(func(ctx context.Context, r *http.Request) (any, error) {
+		return s.b.Groups.Group(ctx, r.PathValue("group"))
+	}))
+	s.handle("POST /api/v1/groups/{group}/reset", s.groups(func(ctx context.Context, r *http.Request) (any, error) {
+		var reset Reset
+		if err := decode(r, &reset); err != nil {
+			return nil, err
+		}
+		if reset.Topic == "" || reset.To == "" {
+			return nil, BadRequest("topic and to: both are needed")
+		}
+		return s.b.Groups.ResetGroup(ctx, r.PathValue("group"), reset)
+	}))
+	s.handle("DELETE /api/v1/groups/{group}", s.groups(func(ctx context.Context, r *http.Request) (any, error) {
+		return nil, s.b.Groups.DeleteGroup(ctx, r.PathValue("group"))
+	}))
+}
+
+func (s *server) topics(f action) action {
+	return func(ctx context.Context, r *http.Request) (any, error) {
+		if s.b.Topics == nil {
+			return nil, missing("broker", "knows topics")
+		}
+		return f(ctx, r)
+	}
+}
+
+func (s *server) groups(f action) action {
+	return func(ctx context.Context, r *http.Request) (any, error) {
+		if s.b.Groups == nil {
+			return nil, missing("broker", "knows groups")
+		}
+		return f(ctx, r)
+	}
+}

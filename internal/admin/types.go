@@ -1,0 +1,298 @@
+package admin
+
+import (
+	"time"
+)
+
+// Status is what a process is doing.
+type Status struct {
+	Version  string    `json:"version"`
+	Broker   string    `json:"broker"`
+	Cluster  string    `json:"cluster"`
+	Roles    []string  `json:"roles"`
+	DataDir  string    `json:"data_dir"`
+	Started  time.Time `json:"started"`
+	Ready    bool      `json:"ready"`
+	Reason   string    `json:"reason,omitempty"` // why it isn't ready
+	HotBytes int64     `json:"hot_bytes"`
+	// Physical positions of the broker group's log.
+	HotStart  int64             `json:"hot_start"`
+	Confirmed int64             `json:"confirmed"`
+	Archived  int64             `json:"archived"`
+	Listen    map[string]string `json:"listen"`
+}
+
+// Topic is one topic.
+type Topic struct {
+	Name     string `json:"name"`
+	Queues   int    `json:"queues"`
+	System   bool   `json:"system,omitempty"`
+	Messages int64  `json:"messages"` // offsets that can be read, hot and archived
+}
+
+// TopicSpec is a topic to make or change.
+type TopicSpec struct {
+	Name   string `json:"name"`
+	Queues int    `json:"queues"`
+}
+
+// Queue is one queue with its offsets on both sides of the border.
+type Queue struct {
+	Broker    string    `json:"broker"`
+	ID        int32     `json:"id"`
+	Min       int64     `json:"min"`       // first offset that can be read
+	HotStart  int64     `json:"hot_start"` // first offset in the hot log
+	Archived  int64     `json:"archived"`  // first offset not yet in the archive
+	Max       int64     `json:"max"`       // next offset to be written
+	FirstTime time.Time `json:"first_time,omitzero"`
+	LastTime  time.Time `json:"last_time,omitzero"`
+}
+
+// TopicDetail is a topic with its queues.
+type TopicDetail struct {
+	Topic
+	Detail []Queue `json:"detail"`
+}
+
+// Group is one consumer group.
+type Group struct {
+	Name    string   `json:"name"`
+	Clients int      `json:"clients"`
+	Model   string   `json:"model,omitempty"`
+	Topics  []string `json:"topics"`
+	Lag     int64    `json:"lag"`
+}
+
+// GroupOffset is where a group stands in one queue.
+type GroupOffset struct {
+	Topic    string `json:"topic"`
+	Broker   string `json:"broker"`
+	Queue    int32  `json:"queue"`
+	Offset   int64  `json:"offset"` // -1 where none was committed
+	Max      int64  `json:"max"`
+	Lag      int64  `json:"lag"`
+	ClientID string `json:"client_id,omitempty"`
+}
+
+// GroupDetail is a group with its clients and offsets.
+type GroupDetail struct {
+	Group
+	ClientIDs []string      `json:"client_ids"`
+	Offsets   []GroupOffset `json:"offsets"`
+}
+
+// Reset moves a group's offsets of a topic.
+type Reset struct {
+	Topic string `json:"topic"`
+	// To is "earliest", "latest", an RFC 3339 time, or "offset:N".
+	To    string `json:"to"`
+	Queue *int32 `json:"queue,omitempty"` // nil is all
+}
+
+// Message is one message as the API shows it. Body is text where it is UTF-8;
+// otherwise BodyBase64 has it.
+type Message struct {
+	Topic          string            `json:"topic"`
+	Broker         string            `json:"broker"`
+	Queue          int32             `json:"queue"`
+	Offset         int64             `json:"offset"`
+	MsgID          string            `json:"msg_id,omitempty"`
+	OffsetMsgID    string            `json:"offset_msg_id"`
+	Tag            string            `json:"tag,omitempty"`
+	Keys           []string          `json:"keys,omitempty"`
+	StoreTime      time.Time         `json:"store_time"`
+	BornTime       time.Time         `json:"born_time"`
+	BornHost       string            `json:"born_host"`
+	StoreHost      string            `json:"store_host"`
+	ReconsumeTimes int32             `json:"reconsume_times"`
+	Flag           int32             `json:"flag"`
+	SysFlag        int32             `json:"sys_flag"`
+	PhysicalOffset int64             `json:"physical_offset"`
+	Properties     map[string]string `json:"properties,omitempty"`
+	Body           string            `json:"body,omitempty"`
+	BodyBase64     string            `json:"body_base64,omitempty"`
+	BodyBytes      int               `json:"body_bytes"`
+}
+
+// Outgoing is a message to send.
+type Outgoing struct {
+	Topic      string            `json:"topic"`
+	Queue      *int32            `json:"queue,omitempty"` // nil: the broker picks
+	Tag        string            `json:"tag,omitempty"`
+	Keys       []string          `json:"keys,omitempty"`
+	Properties map[string]string `json:"properties,omitempty"`
+	Body       string            `json:"body,omitempty"`
+	BodyBase64 string            `json:"body_base64,omitempty"`
+}
+
+// Sent is where a message went.
+type Sent struct {
+	MsgID       string `json:"msg_id"`
+	OffsetMsgID string `json:"offset_msg_id"`
+	Broker      string `json:"broker"`
+	Queue       int32  `json:"queue"`
+	Offset      int64  `json:"offset"`
+}
+
+// KeySearch finds messages by key.
+type KeySearch struct {
+	Topic    string
+	Key      string
+	Unique   bool
+	From, To time.Time
+	Max      int
+}
+
+// Stretch reads messages of one queue, from an offset or a time on.
+type Stretch struct {
+	Topic  string
+	Broker string // "" is this process's
+	Queue  int32
+	Offset int64     // -1: by time
+	From   time.Time // where Offset is -1; zero is the start
+	Tags   string    // tag expression, "" keeps all
+	SQL    string    // property expression, "" keeps all
+	Max    int
+}
+
+// Page is a part of a queue.
+type Page struct {
+	Messages []Message `json:"messages"`
+	Next     int64     `json:"next"`
+	Min      int64     `json:"min"`
+	Max      int64     `json:"max"`
+}
+
+// SQLRequest is one query.
+type SQLRequest struct {
+	SQL            string `json:"sql"`
+	Tenant         string `json:"tenant,omitempty"`
+	TimeoutSeconds int    `json:"timeout_seconds,omitempty"`
+	MaxRows        int64  `json:"max_rows,omitempty"`
+}
+
+// Column is one column of an answer.
+type Column struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// SQLEnd closes an answer.
+type SQLEnd struct {
+	Rows      int64 `json:"rows"`
+	Millis    int64 `json:"millis"`
+	Truncated bool  `json:"truncated,omitempty"` // there were more rows than the limit
+}
+
+// ReplaySpec says what to read and where it goes.
+type ReplaySpec struct {
+	Topic string `json:"topic"`
+	// Queues narrows the source; none is all.
+	Queues []int32 `json:"queues,omitempty"`
+	// From and To bound the store time, To excluded; zero is no bound.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+	// FromOffset and ToOffset bound the offsets, ToOffset excluded; nil is no
+	// bound. They need exactly one queue in Queues.
+	FromOffset *int64 `json:"from_offset,omitempty"`
+	ToOffset   *int64 `json:"to_offset,omitempty"`
+	Tags       string `json:"tags,omitempty"` // tag expression: "a || b"
+	SQL        string `json:"sql,omitempty"`  // property expression
+	Target     string `json:"target,omitempty"`
+	Rate       int    `json:"rate,omitempty"` // messages a second, 0 is full speed
+}
+
+// ReplayJob is one replay.
+type ReplayJob struct {
+	ID      string     `json:"id"`
+	State   string     `json:"state"` // running, paused, done, failed, cancelled
+	Error   string     `json:"error,omitempty"`
+	Spec    ReplaySpec `json:"spec"`
+	Scanned int64      `json:"scanned"`
+	Sent    int64      `json:"sent"`
+	Total   int64      `json:"total"` // offsets to look at
+	Started time.Time  `json:"started"`
+	Ended   time.Time  `json:"ended,omitzero"`
+}
+
+// Rule is one retention rule. Tenant, Topic and Queue say what it covers;
+// the narrowest rule that covers a queue decides.
+type Rule struct {
+	Name   string `json:"name"`
+	Tenant string `json:"tenant,omitempty"` // "" is every tenant
+	Topic  string `json:"topic,omitempty"`  // "" is every topic; may end in *
+	Queue  *int32 `json:"queue,omitempty"`
+	Tier   string `json:"tier,omitempty"` // "archive" or "hot"
+	// KeepSeconds and KeepBytes bound what stays, 0 is no bound.
+	KeepSeconds int64 `json:"keep_seconds,omitempty"`
+	KeepBytes   int64 `json:"keep_bytes,omitempty"`
+}
+
+// Explained says what would go from one queue, and by which rule.
+type Explained struct {
+	Topic  string `json:"topic"`
+	Broker string `json:"broker"`
+	Queue  int32  `json:"queue"`
+	Rule   string `json:"rule"` // "" where no rule covers it
+	Why    string `json:"why"`
+	// Files, Messages and Bytes that would go now, and the min offset after.
+	Files    int       `json:"files"`
+	Messages int64     `json:"messages"`
+	Bytes    int64     `json:"bytes"`
+	NewMin   int64     `json:"new_min"`
+	Next     time.Time `json:"next,omitzero"` // when the next file falls due
+}
+
+// Removal is the record of one deletion.
+type Removal struct {
+	At       time.Time `json:"at"`
+	Topic    string    `json:"topic"`
+	Broker   string    `json:"broker"`
+	Queue    int32     `json:"queue"`
+	Rule     string    `json:"rule"`
+	From     int64     `json:"from"`
+	To       int64     `json:"to"`
+	Files    int       `json:"files"`
+	Messages int64     `json:"messages"`
+	Bytes    int64     `json:"bytes"`
+}
+
+// ArchiveTopic is the archive of one topic.
+type ArchiveTopic struct {
+	Topic     string    `json:"topic"`
+	Location  string    `json:"location"`
+	Snapshot  int64     `json:"snapshot"`
+	Files     int       `json:"files"`
+	Messages  int64     `json:"messages"`
+	Bytes     int64     `json:"bytes"`
+	RawBytes  int64     `json:"raw_bytes"`
+	FirstTime time.Time `json:"first_time,omitzero"`
+	LastTime  time.Time `json:"last_time,omitzero"`
+	Pending   int64     `json:"pending"` // messages confirmed but not yet archived
+}
+
+// ArchiveStatus is the whole archive.
+type ArchiveStatus struct {
+	Location string         `json:"location"`
+	Topics   []ArchiveTopic `json:"topics"`
+	Pending  int64          `json:"pending"`
+	Error    string         `json:"error,omitempty"` // why the connector waits
+}
+
+// ArchiveFile is one data file.
+type ArchiveFile struct {
+	Name      string    `json:"name"`
+	Broker    string    `json:"broker"`
+	Queue     int32     `json:"queue"`
+	From      int64     `json:"from"`
+	To        int64     `json:"to"`
+	Messages  int64     `json:"messages"`
+	Bytes     int64     `json:"bytes"`
+	FirstTime time.Time `json:"first_time"`
+	LastTime  time.Time `json:"last_time"`
+}
+
+// Trimmed is what a trim of the hot log freed.
+type Trimmed struct {
+	FreedBytes int64 `json:"freed_bytes"`
+}

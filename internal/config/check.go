@@ -1,0 +1,114 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// check validates what no type can.
+func (l *Loaded) check(sources map[string]string) error {
+	bad := func(key, format string, args ...any) error {
+		return &Error{Key: key, Source: sources[key], Reason: fmt.Sprintf(format, args...)}
+	}
+	c := &l.Config
+	if len(c.Roles) == 0 {
+		return bad("roles", "no role; known are %s", strings.Join(AllRoles, ", "))
+	}
+	for i, r := range c.Roles {
+		c.Roles[i] = strings.TrimSpace(r)
+		if !slices.Contains(AllRoles, c.Roles[i]) {
+			return bad("roles", "unknown role %q; known are %s", r, strings.Join(AllRoles, ", "))
+		}
+	}
+	if c.Has(RoleConnector) && !c.Has(RoleBroker) {
+		return bad("roles", "the connector follows the log of a broker: run both in one process")
+	}
+	if c.DataDir == "" {
+		return bad("data-dir", "empty")
+	}
+	for key, addr := range map[string]string{
+		"route.listen": c.Route.Listen, "broker.listen": c.Broker.Listen, "history.listen": c.History.Listen, "http.listen": c.HTTP.Listen,
+	} {
+		if err := address(addr); err != nil {
+			return bad(key, "%v", err)
+		}
+	}
+	if c.Broker.Advertise != "" {
+		if err := address(c.Broker.Advertise); err != nil {
+			return bad("broker.advertise", "%v", err)
+		}
+	}
+	for _, w := range []struct{ key, val, allowed string }{
+		{"hot.flush", c.Hot.Flush, "async sync"},
+		{"archive.kind", c.Archive.Kind, "dir s3"},
+		{"log.level", c.Log.Level, "debug info warn error"},
+		{"log.format", c.Log.Format, "text json"},
+	} {
+		if !slices.Contains(strings.Fields(w.allowed), w.val) {
+			return bad(w.key, "%q is none of %s", w.val, strings.Join(strings.Fields(w.allowed), ", "))
+		}
+	}
+	if c.Archive.Kind == "s3" {
+		if c.Archive.S3.Endpoint == "" {
+			return bad("archive.s3.endpoint", "an s3 archive needs an endpoint")
+		}
+		if c.Archive.S3.Bucket == "" {
+			return bad("archive.s3.bucket", "an s3 archive needs a bucket")
+		}
+	}
+	return l.checkBounds(bad)
+}
+
+func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) error {
+	c := &l.Config
+	for _, b := range []struct {
+		key         string
+		val, lo, hi int64
+	}{
+		{"broker.default-queues", int64(c.Broker.DefaultQueues), 1, 1024},
+		{"broker.max-message", int64(c.Broker.MaxMessage), 1 << 10, 4 << 20},
+		{"broker.connections", int64(c.Broker.Connections), 1, 1 << 20},
+		{"hot.segment", int64(c.Hot.Segment), 8 << 20, 2 << 30},
+		{"hot.max-pending", int64(c.Hot.MaxPending), 8 << 20, 1 << 33},
+		{"connector.roll-bytes", int64(c.Connector.RollBytes), 64 << 10, 4 << 30},
+		{"connector.memory", int64(c.Connector.Memory), 16 << 20, 1 << 40},
+		{"history.broker-id", int64(c.History.BrokerID), 1, 1 << 30},
+		{"query.memory", int64(c.Query.Memory), 64 << 20, 1 << 44},
+		{"query.rows", c.Query.Rows, 1, 1 << 40},
+		{"query.concurrency", int64(c.Query.Concurrency), 1, 256},
+		{"memory.gc-percent", int64(c.Memory.GC), 5, 1000},
+	} {
+		if b.val < b.lo || b.val > b.hi {
+			return bad(b.key, "%d is not between %d and %d", b.val, b.lo, b.hi)
+		}
+	}
+	for _, d := range []struct {
+		key string
+		val int64
+	}{
+		{"hot.flush-interval", int64(c.Hot.FlushInterval)},
+		{"hot.trim-interval", int64(c.Hot.TrimInterval)},
+		{"connector.roll-age", int64(c.Connector.RollAge)},
+		{"query.timeout", int64(c.Query.Timeout)},
+		{"retention.interval", int64(c.Retention.Interval)},
+	} {
+		if d.val <= 0 {
+			return bad(d.key, "must be longer than nothing")
+		}
+	}
+	return nil
+}
+
+func address(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("port %q is not a number from 0 to 65535", port)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"time"
+)
+
+// Config is every setting of a process.
+type Config struct {
+	Roles     []string  `koanf:"roles" help:"parts to run: route, broker, connector, history"`
+	DataDir   string    `koanf:"data-dir" help:"directory of everything this process keeps"`
+	Cluster   string    `koanf:"cluster" help:"cluster name that clients see"`
+	Log       Log       `koanf:"log"`
+	Memory    Memory    `koanf:"memory"`
+	Route     Route     `koanf:"route"`
+	Broker    Broker    `koanf:"broker"`
+	Hot       Hot       `koanf:"hot"`
+	Connector Connector `koanf:"connector"`
+	Archive   Archive   `koanf:"archive"`
+	History   History   `koanf:"history"`
+	Query     Query     `koanf:"query"`
+	Retention Retention `koanf:"retention"`
+	HTTP      HTTP      `koanf:"http"`
+}
+
+// Log says what the process writes to standard error.
+type Log struct {
+	Level  string `koanf:"level" help:"debug, info, warn or error"`
+	Format string `koanf:"format" help:"text or json"`
+}
+
+// Memory bounds the Go heap; DuckDB workers have a limit of their own.
+type Memory struct {
+	Limit Bytes `koanf:"limit" help:"soft limit of the Go heap (GOMEMLIMIT wins where it is set)"`
+	GC    int   `koanf:"gc-percent" help:"heap growth between collections (GOGC wins where it is set)"`
+}
+
+// Route is the name server.
+type Route struct {
+	Listen    string   `koanf:"listen" help:"address of the name server"`
+	Addresses []string `koanf:"addresses" help:"other name servers to register with; none uses the one in this process"`
+}
+
+// Broker is what producers and consumers talk to.
+type Broker struct {
+	Name             string `koanf:"name" help:"broker group's name; part of every queue's identity, so never change it over data"`
+	Listen           string `koanf:"listen" help:"address of the remoting port"`
+	Advertise        string `koanf:"advertise" help:"host:port that clients are told; the listen address where empty"`
+	AutoCreateTopics bool   `koanf:"auto-create-topics" help:"a send to an unknown topic creates it"`
+	DefaultQueues    int    `koanf:"default-queues" help:"queues of an auto-created topic"`
+	MaxMessage       Bytes  `koanf:"max-message" help:"largest body taken"`
+	Connections      int    `koanf:"connections" help:"most client connections at once"`
+	RouteCold        bool   `koanf:"route-cold" help:"send clients to the history node for cold offsets; false reads for them"`
+}
+
+// Hot is the local log.
+type Hot struct {
+	Flush          string        `koanf:"flush" help:"async (acks before the disk has it) or sync (fsync before the ack)"`
+	FlushInterval  time.Duration `koanf:"flush-interval" help:"longest time unsynced under async"`
+	Segment        Bytes         `koanf:"segment" help:"size of a log segment; trimming frees whole ones"`
+	MaxPending     Bytes         `koanf:"max-pending" help:"accepted but unwritten bytes before sends are told busy"`
+	MinFree        Bytes         `koanf:"min-free" help:"free disk below which sends are refused"`
+	KeepFor        time.Duration `koanf:"keep-for" help:"age up to which archived messages stay hot"`
+	KeepBytes      Bytes         `koanf:"keep-bytes" help:"size up to which archived messages stay hot; 0 is no bound"`
+	TrimInterval   time.Duration `koanf:"trim-interval" help:"how often the log is trimmed"`
+	DropUnarchived bool          `koanf:"drop-unarchived" help:"trim by age and size even what the archive does not have: loses messages while the bucket is down"`
+}
+
+// Connector moves the log into the archive.
+type Connector struct {
+	RollBytes Bytes         `koanf:"roll-bytes" help:"raw bytes after which a data file is closed"`
+	RollAge   time.Duration `koanf:"roll-age" help:"age after which a data file is closed"`
+	Memory    Bytes         `koanf:"memory" help:"most memory for open data files"`
+}
+
+// Archive says where the archive lies.
+type Archive struct {
+	Kind string `koanf:"kind" help:"dir or s3"`
+	Dir  string `koanf:"dir" help:"directory of a dir archive; DATA-DIR/archive where empty"`
+	S3   S3     `koanf:"s3"`
+}
+
+// S3 is an S3 bucket.
+type S3 struct {
+	Endpoint  string `koanf:"endpoint" help:"host:port or URL of the store"`
+	Bucket    string `koanf:"bucket" help:"bucket; it must exist"`
+	Prefix    string `koanf:"prefix" help:"start of every object's name"`
+	Region    string `koanf:"region" help:"region of the bucket"`
+	AccessKey string `koanf:"access-key" help:"access key"`
+	SecretKey string `koanf:"secret-key" help:"secret key; better in VARVE_ARCHIVE_S3_SECRET_KEY than in a file"`
+	TLS       bool   `koanf:"tls" help:"use https"`
+}
+
+// History serves the archive.
+type History struct {
+	Listen   string `koanf:"listen" help:"address of the cold remoting port"`
+	BrokerID int    `koanf:"broker-id" help:"id under which it stands in the broker group's route"`
+	Cache    Bytes  `koanf:"cache" help:"disk for cached pieces of the archive"`
+	Memory   Bytes  `koanf:"memory" help:"memory for cached pieces of the archive"`
+}
+
+// Query is SQL.
+type Query struct {
+	Timeout     time.Duration `koanf:"timeout" help:"longest run of one query"`
+	Memory      Bytes         `koanf:"memory" help:"memory of one query"`
+	Rows        int64         `koanf:"rows" help:"most rows of one answer"`
+	Concurrency int           `koanf:"concurrency" help:"queries at once"`
+}
+
+// Retention says how often rules are applied.
+type Retention struct {
+	Interval time.Duration `koanf:"interval" help:"how often rules are applied to the archive"`
+	Grace    time.Duration `koanf:"grace" help:"time between a file leaving its table and its object going"`
+}
+
+// HTTP is the port of API, health and metrics.
+type HTTP struct {
+	Listen string `koanf:"listen" help:"address of API, health and metrics; it asks for no password: keep it private"`
+	PProf  bool   `koanf:"pprof" help:"serve /debug/pprof"`
+}
+
+// Roles that a process can have.
+const (
+	RoleRoute     = "route"
+	RoleBroker    = "broker"
+	RoleConnector = "connector"
+	RoleHistory   = "history"
+)
+
+// AllRoles is every role.
+var AllRoles = []string{RoleRoute, RoleBroker, RoleConnector, RoleHistory}
+
+// Default is a whole node on this machine alone.
+func Default() Config {
+	return Config{
+		Roles:   append([]string(nil), AllRoles...),
+		DataDir: "./varve-data",
+		Cluster: "DefaultCluster",
+		Log:     Log{Level: "info", Format: "text"},
+		Memory:  Memory{Limit: 320 << 20, GC: 75},
+		Route:   Route{Listen: "127.0.0.1:9876", Addresses: []string{}},
+		Broker: Broker{
+			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4,
+			MaxMessage: 4 << 20, Connections: 4096, RouteCold: true,
+		},
+		Hot: Hot{
+			Flush: "async", FlushInterval: 500 * time.Millisecond, Segment: 256 << 20, MaxPending: 64 << 20,
+			MinFree: 1 << 30, KeepFor: 24 * time.Hour, TrimInterval: time.Minute,
+		},
+		Connector: Connector{RollBytes: 128 << 20, RollAge: time.Minute, Memory: 192 << 20},
+		Archive:   Archive{Kind: "dir", S3: S3{Region: "us-east-1", TLS: true}},
+		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Memory: 64 << 20},
+		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},
+		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute},
+		HTTP:      HTTP{Listen: "127.0.0.1:8082"},
+	}
+}
+
+// Has reports whether the process runs a role.
+func (c *Config) Has(role string) bool {
+	for _, r := range c.Roles {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,117 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+func load(t *testing.T, yaml string, environ, args []string) (*Loaded, error) {
+	t.Helper()
+	path := ""
+	if yaml != "" {
+		path = filepath.Join(t.TempDir(), "varve.yaml")
+		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kv := range environ {
+		k, v, _ := strings.Cut(kv, "=")
+		t.Setenv(k, v)
+	}
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	Flags(set)
+	if err := set.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return Load(path, environ, set)
+}
+
+func TestLaterLayersWin(t *testing.T) {
+	l, err := load(t, "hot:\n  flush: sync\n  segment: 64MiB\n  keep-for: 2h\nroles: [route, broker]\n",
+		[]string{"VARVE_HOT_SEGMENT=128MiB", "VARVE_CONNECTOR_ROLL_BYTES=1000000"}, []string{"--hot.keep-for=3h", "--http.pprof", "--data-dir", "/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Hot.Flush != "sync" || l.Hot.Segment != 128<<20 || l.Hot.KeepFor != 3*time.Hour || !l.HTTP.PProf || l.DataDir != "/x" {
+		t.Errorf("got %+v %+v", l.Hot, l.HTTP)
+	}
+	if strings.Join(l.Roles, "+") != "route+broker" {
+		t.Errorf("roles %q", l.Roles)
+	}
+	if l.Connector.RollBytes != 1000000 || l.Connector.RollAge != Default().Connector.RollAge {
+		t.Errorf("connector %+v", l.Connector)
+	}
+	want := map[string]string{
+		"hot.flush": "file ", "hot.segment": "environment VARVE_HOT_SEGMENT", "hot.keep-for": "flag --hot.keep-for", "cluster": "default",
+	}
+	for _, v := range l.Values {
+		if w, ok := want[v.Key]; ok && !strings.HasPrefix(v.Source, w) {
+			t.Errorf("%s comes from %q, want %q", v.Key, v.Source, w)
+		}
+	}
+}
+
+func TestErrorsNameKeyAndReason(t *testing.T) {
+	for _, c := range []struct {
+		name, yaml string
+		env, args  []string
+		want       []string
+	}{
+		{"unknown key", "hot:\n  flsh: sync\n", nil, nil, []string{"hot.flsh", "unknown", `"hot.flush"`, "varve.yaml"}},
+		{"unknown variable", "", []string{"VARVE_HOT_FLUSHH=x"}, nil, []string{"VARVE_HOT_FLUSHH", `"VARVE_HOT_FLUSH"`}},
+		{"bad word", "", nil, []string{"--hot.flush=never"}, []string{"hot.flush", `"never"`, "async", "flag --hot.flush"}},
+		{"bad size", "hot:\n  segment: lots\n", nil, nil, []string{"hot.segment", "not a size"}},
+		{"bad duration", "connector:\n  roll-age: soon\n", nil, nil, []string{"connector.roll-age"}},
+		{"out of bounds", "hot:\n  segment: 1MiB\n", nil, nil, []string{"hot.segment", "between"}},
+		{"role", "", nil, []string{"--roles=route,brokr"}, []string{"roles", "brokr"}},
+		{"address", "", nil, []string{"--http.listen=8082"}, []string{"http.listen", "host:port"}},
+		{"s3", "archive:\n  kind: s3\n", nil, nil, []string{"archive.s3.endpoint"}},
+		{"not yaml", "hot: [", nil, nil, []string{"varve.yaml"}},
+		{"scalar for a group", "hot: 3\n", nil, nil, []string{"hot", "unknown"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := load(t, c.yaml, c.env, c.args)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q lacks %q", err, w)
+				}
+			}
+		})
+	}
+}
+
+func TestSecretIsNotShown(t *testing.T) {
+	l, err := load(t, "", []string{"VARVE_ARCHIVE_S3_SECRET_KEY=hush"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range l.Values {
+		if strings.Contains(v.Value, "hush") {
+			t.Errorf("%s shows the secret", v.Key)
+		}
+	}
+	if l.Archive.S3.SecretKey != "hush" {
+		t.Error("secret not loaded")
+	}
+}
+
+func TestBytesRoundTrip(t *testing.T) {
+	for in, want := range map[string]Bytes{"1": 1, "64KiB": 64 << 10, "1.5 MiB": 3 << 19, "2g": 2 << 30, "10 MB": 10e6} {
+		got, err := ParseBytes(in)
+		if err != nil || got != want {
+			t.Errorf("%q: %d %v", in, got, err)
+		}
+		back, err := ParseBytes(got.String())
+		if err != nil || back != got {
+			t.Errorf("%q reads back as %d %v", got.String(), back, err)
+		}
+	}
+}
