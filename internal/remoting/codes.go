@@ -1,0 +1,123 @@
+package remoting
+
+// Reply codes that we send or that clients branch on.
+const (
+	Success                   = 0
+	SystemError               = 1
+	SystemBusy                = 2
+	RequestCodeNotSupported   = 3
+	FlushDiskTimeout          = 10
+	SlaveNotAvailable         = 11
+	FlushSlaveTimeout         = 12
+	MessageIllegal            = 13
+	ServiceNotAvailable       = 14
+	NoPermission              = 16
+	TopicNotExist             = 17
+	PullNotFound              = 19
+	PullRetryImmediately      = 20
+	PullOffsetMoved           = 21
+	QueryNotFound             = 22
+	SubscriptionParseFailed   = 23
+	SubscriptionNotExist      = 24
+	SubscriptionNotLatest     = 25
+	SubscriptionGroupNotExist = 26
+	InvalidParameter          = 29
+	ConsumerNotOnline         = 206
+	ConsumeMsgTimeout         = 207
+	NoMessage                 = 208
+	FlowControl               = 215
+	IllegalOperation          = 604
+)
+
+// Request codes of the name server.
+const (
+	PutKVConfig               = 100
+	GetKVConfig               = 101
+	DeleteKVConfig            = 102
+	RegisterBroker            = 103
+	UnregisterBroker          = 104
+	GetRouteInfoByTopic       = 105
+	GetBrokerClusterInfo      = 106
+	WipeWritePermOfBroker     = 205
+	GetAllTopicListFromNS     = 206
+	DeleteTopicInNS           = 216
+	RegisterTopicInNS         = 217
+	GetKVListByNamespace      = 219
+	GetTopicsByCluster        = 224
+	GetSystemTopicListFromNS  = 304
+	GetUnitTopicList          = 311
+	GetHasUnitSubTopicList    = 312
+	GetHasUnitSubUnunitTopics = 313
+	UpdateNamesrvConfig       = 318
+	GetNamesrvConfig          = 319
+	QueryDataVersion          = 322
+	AddWritePermOfBroker      = 327
+	BrokerHeartbeat           = 904
+)
+
+// Request codes of the broker.
+const (
+	SendMessage                = 10
+	PullMessage                = 11
+	QueryMessage               = 12
+	QueryConsumerOffset        = 14
+	UpdateConsumerOffset       = 15
+	UpdateAndCreateTopic       = 17
+	UpdateAndCreateTopicList   = 18
+	GetAllTopicConfig          = 21
+	UpdateBrokerConfig         = 25
+	GetBrokerConfig            = 26
+	GetBrokerRuntimeInfo       = 28
+	SearchOffsetByTimestamp    = 29
+	GetMaxOffset               = 30
+	GetMinOffset               = 31
+	GetEarliestMsgStoreTime    = 32
+	ViewMessageByID            = 33
+	Heartbeat                  = 34
+	UnregisterClient           = 35
+	ConsumerSendMsgBack        = 36
+	EndTransaction             = 37
+	GetConsumerListByGroup     = 38
+	LockBatchMQ                = 41
+	UnlockBatchMQ              = 42
+	GetAllConsumerOffset       = 43
+	CheckClientConfig          = 46
+	UpdateAndCreateGroup       = 200
+	GetAllGroupConfig          = 201
+	GetTopicStatsInfo          = 202
+	GetConsumerConnectionList  = 203
+	GetProducerConnectionList  = 204
+	DeleteGroup                = 207
+	GetConsumeStats            = 208
+	DeleteTopicInBroker        = 215
+	InvokeBrokerToResetOffset  = 222
+	UpdateAndCreateGroupList   = 225
+	QueryTopicConsumeByWho     = 300
+	QueryConsumeTimeSpan       = 303
+	GetSystemTopicListBroker   = 305
+	QueryCorrectionOffset      = 308
+	SendMessageV2              = 310
+	CloneGroupOffset           = 314
+	ViewBrokerStatsData        = 315
+	GetBrokerConsumeStats      = 317
+	SendBatchMessage           = 320
+	SendReplyMessage           = 324
+	SendReplyMessageV2         = 325
+	GetAllProducerInfo         = 328
+	QueryTopicsByConsumer      = 343
+	QuerySubscriptionByConsume = 345
+	GetTopicConfig             = 351
+	GetGroupConfig             = 352
+	LitePullMessage            = 361
+)
+
+// Request codes that the broker sends to clients.
+const (
+	CheckTransactionState    = 39
+	NotifyConsumerIDsChanged = 40
+	ResetConsumerOffset      = 220
+	GetConsumerStatus        = 221
+	GetConsumerRunningInfo   = 307
+	ConsumeMessageDirectly   = 309
+	PushReplyMessage         = 326
+)

@@ -1,0 +1,58 @@
+package remoting
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Errors of a connection. They are wrapped with the peer.
+var (
+	// ErrClosed says that the connection is closed.
+	ErrClosed = errors.New("connection closed")
+	// ErrSlowReader says that the peer didn't take what was sent to it.
+	ErrSlowReader = errors.New("peer doesn't read its replies")
+	// ErrTooManyCalls says that a connection awaits as many replies as it may.
+	ErrTooManyCalls = errors.New("too many calls await a reply")
+)
+
+// Handler takes one request of a connection. It runs on the connection's
+// reader, so the next request waits for it to return: what may take long goes
+// through Conn.Go. The request is valid until the handler returns.
+type Handler func(c *Conn, req *Command)
+
+// Config bounds connections. Zero fields take the defaults.
+type Config struct {
+	MaxConns     int           // connections served at once; 20,000. More are closed as they come
+	IdleTimeout  time.Duration // a connection that sends nothing is closed; 120 s
+	WriteTimeout time.Duration // one write of at most maxWrite bytes; 30 s
+	OutHigh      int           // bytes waiting to be written that stop reading; 8 MiB
+	OutMax       int           // bytes waiting to be written that end the connection; 64 MiB
+	MaxWorkers   int           // handlers that Conn.Go runs at once for one connection; 64
+	MaxCalls     int           // calls of ours that await a reply on one connection; 65,536
+
+	// OnClose hears of every connection that ended, after its last request.
+	OnClose func(c *Conn)
+	Logger  *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	def(&c.MaxConns, 20_000)
+	def(&c.IdleTimeout, 120*time.Second)
+	def(&c.WriteTimeout, 30*time.Second)
+	def(&c.OutHigh, 8<<20)
+	def(&c.OutMax, 64<<20)
+	def(&c.MaxWorkers, 64)
+	def(&c.MaxCalls, 1<<16)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

@@ -1,0 +1,25 @@
+// Package remoting speaks RocketMQ's remoting protocol: frames, both header
+// serializers, the connection loop of a server and a client. It knows no
+// broker semantics.
+//
+// A frame is a four-byte length, a four-byte word (serializer in the top
+// byte, header length below), the header and the body. A Command is one
+// decoded frame. Either side may send requests; a reply carries the opaque
+// number of its request and comes in the serializer of the request.
+//
+// Invariants:
+//   - A received Command, its fields and its body alias the connection's read
+//     buffer and are valid until the handler returns; Command.Clone makes a
+//     copy that lives on.
+//   - Replies and pushes are encoded into the connection's out-buffer by the
+//     caller and written by one flusher at a time, so whatever gathers while a
+//     write is under way leaves with the next one.
+//   - A connection that doesn't read its replies stops being read from at
+//     Config.OutHigh bytes and is closed at Config.OutMax bytes or after
+//     Config.WriteTimeout without progress.
+//   - A frame whose boundary is known never costs the connection: it is
+//     answered with an error and skipped.
+//
+// Locks: Conn.out.mu and Conn.calls.mu are leaves; neither is held while
+// another is taken or a handler runs.
+package remoting

@@ -1,0 +1,166 @@
+package remoting
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// chunkSize is the capacity of the pooled chunks that small frames gather in.
+	chunkSize = 16 << 10
+	// inlineBody is the longest body that is copied behind its header; a
+	// longer one is written from where it lies.
+	inlineBody = 4 << 10
+	// maxWrite bounds one write, so that a deadline measures progress.
+	maxWrite = 4 << 20
+	// maxVectors bounds the pieces of one write.
+	maxVectors = 64
+)
+
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+
+// piece is a run of bytes to write.
+type piece struct {
+	b      []byte
+	pooled *[]byte // b's home in the pool, nil for a body
+}
+
+// outbox gathers what waits to be written. Appending never blocks.
+type outbox struct {
+	mu       sync.Mutex
+	drained  sync.Cond // bytes went down, or closed
+	sealed   []piece
+	tail     *[]byte // chunk being filled, nil if none
+	bytes    int     // encoded and not yet written
+	flushing bool
+	closed   bool
+}
+
+// add encodes a frame; start tells the caller to start the flusher. The body
+// belongs to the outbox from here on if it is longer than inlineBody.
+func (o *outbox) add(cmd *Command, body []byte) (start bool, waiting int, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return false, 0, ErrClosed
+	}
+	if o.tail == nil {
+		o.tail = chunks.Get().(*[]byte)
+	}
+	before := len(*o.tail)
+	*o.tail = appendHead(*o.tail, cmd, len(body))
+	if len(body) <= inlineBody {
+		*o.tail = append(*o.tail, body...)
+		body = nil
+	}
+	o.bytes += len(*o.tail) - before + len(body)
+	if body != nil || len(*o.tail) > chunkSize*3/4 {
+		o.seal()
+	}
+	if body != nil {
+		o.sealed = append(o.sealed, piece{b: body})
+	}
+	start = !o.flushing
+	o.flushing = true
+	return start, o.bytes, nil
+}
+
+func (o *outbox) seal() {
+	o.sealed = append(o.sealed, piece{b: *o.tail, pooled: o.tail})
+	o.tail = nil
+}
+
+// take moves pieces of at most maxWrite bytes (but at least one piece) to
+// batch. Where nothing waits the flusher has to end.
+func (o *outbox) take(batch []piece) []piece {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.tail != nil && len(o.sealed) < maxVectors {
+		o.seal()
+	}
+	n, k := 0, 0
+	for k < len(o.sealed) && k < maxVectors && (k == 0 || n+len(o.sealed[k].b) <= maxWrite) {
+		n += len(o.sealed[k].b)
+		k++
+	}
+	batch = append(batch, o.sealed[:k]...)
+	rest := copy(o.sealed, o.sealed[k:])
+	clear(o.sealed[rest:])
+	o.sealed = o.sealed[:rest]
+	if rest == 0 && cap(o.sealed) > 2*maxVectors {
+		o.sealed = nil
+	}
+	if k == 0 {
+		o.flushing = false
+		o.drained.Broadcast()
+	}
+	return batch
+}
+
+// wrote accounts for written bytes.
+func (o *outbox) wrote(n int) {
+	o.mu.Lock()
+	o.bytes -= n
+	o.drained.Broadcast()
+	o.mu.Unlock()
+}
+
+// waitBelow blocks until fewer than limit bytes wait, or the box is closed.
+func (o *outbox) waitBelow(limit int) {
+	o.mu.Lock()
+	for o.bytes >= limit && !o.closed {
+		o.drained.Wait()
+	}
+	o.mu.Unlock()
+}
+
+// close drops what waits.
+func (o *outbox) close() {
+	o.mu.Lock()
+	o.closed = true
+	o.sealed, o.tail, o.bytes = nil, nil, 0
+	o.drained.Broadcast()
+	o.mu.Unlock()
+}
+
+// flush writes until nothing waits. One flusher runs at a time.
+func (c *Conn) flush() {
+	var store [maxVectors]piece
+	var vec [maxVectors][]byte
+	for {
+		batch := c.out.take(store[:0])
+		if len(batch) == 0 {
+			return
+		}
+		n := 0
+		bufs := net.Buffers(vec[:0])
+		for _, p := range batch {
+			bufs = append(bufs, p.b)
+			n += len(p.b)
+		}
+		_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout))
+		var err error
+		if len(bufs) == 1 {
+			_, err = c.nc.Write(bufs[0])
+		} else {
+			_, err = bufs.WriteTo(c.nc)
+		}
+		recycle(batch)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.out.wrote(n)
+	}
+}
+
+func recycle(batch []piece) {
+	for i := range batch {
+		if p := batch[i].pooled; p != nil && cap(*p) <= 2*chunkSize {
+			*p = (*p)[:0]
+			chunks.Put(p)
+		}
+		batch[i] = piece{}
+	}
+}

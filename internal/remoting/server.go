@@ -1,0 +1,105 @@
+package remoting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// Pauses of a server.
+const (
+	acceptPause = 50 * time.Millisecond // after a failed accept, such as "too many open files"
+	drainTime   = 2 * time.Second       // for replies that wait when the server stops
+)
+
+// Serve accepts connections and serves their requests until ctx ends or the
+// listener fails. It closes the listener, and returns when every connection
+// has ended; ctx's end is no error.
+func Serve(ctx context.Context, ln net.Listener, h Handler, cfg Config) error {
+	cfg = cfg.withDefaults()
+	s := &server{handler: h, cfg: &cfg, conns: make(map[*Conn]struct{})}
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	err := s.accept(ctx, ln)
+	_ = ln.Close()
+	s.shutdown()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+}
+
+type server struct {
+	handler Handler
+	cfg     *Config
+	serving sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*Conn]struct{}
+}
+
+func (s *server) accept(ctx context.Context, ln net.Listener) error {
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			s.cfg.Logger.Error("accept", slog.String("listener", ln.Addr().String()), slog.Any("err", err))
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+				return err
+			}
+			continue
+		}
+		s.admit(nc)
+	}
+}
+
+func (s *server) admit(nc net.Conn) {
+	// The connection outlives ctx by the time it takes to write what waits.
+	c := newConn(context.Background(), nc, s.handler, s.cfg)
+	s.mu.Lock()
+	full := len(s.conns) >= s.cfg.MaxConns
+	if !full {
+		s.conns[c] = struct{}{}
+	}
+	s.mu.Unlock()
+	if full {
+		s.cfg.Logger.Warn("connection refused: too many", slog.String("peer", c.remote.String()),
+			slog.Int("max_conns", s.cfg.MaxConns))
+		c.fail(fmt.Errorf("over the limit of %d connections", s.cfg.MaxConns))
+		return
+	}
+	s.serving.Go(func() {
+		c.read()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		if s.cfg.OnClose != nil {
+			s.cfg.OnClose(c)
+		}
+	})
+}
+
+// shutdown lets every connection write what waits, for at most drainTime.
+func (s *server) shutdown() {
+	s.mu.Lock()
+	var ending sync.WaitGroup
+	for c := range s.conns {
+		ending.Go(func() {
+			late := time.AfterFunc(drainTime, func() { c.fail(ErrClosed) })
+			defer late.Stop()
+			c.out.waitBelow(1)
+			c.fail(ErrClosed)
+		})
+	}
+	s.mu.Unlock()
+	ending.Wait()
+	s.serving.Wait()
+}
