@@ -1,0 +1,40 @@
+package broker
+
+import "errors"
+
+// What a request can fail with. Each is wrapped with the names and numbers of
+// the case; a front maps the sentinel to its protocol's code and sends the
+// whole text.
+var (
+	// ErrNoTopic says that the topic doesn't exist and may not be created.
+	ErrNoTopic = errors.New("no such topic")
+	// ErrNoGroup says that the consumer group doesn't exist.
+	ErrNoGroup = errors.New("no such group")
+	// ErrForbidden says that permission bits, a disabled group or a reserved
+	// name stand against the request.
+	ErrForbidden = errors.New("not permitted")
+	// ErrIllegalMessage says that the message itself can't be stored.
+	ErrIllegalMessage = errors.New("illegal message")
+	// ErrBadRequest says that a parameter is out of its range.
+	ErrBadRequest = errors.New("bad request")
+	// ErrBusy says that the broker takes no more of this for now.
+	ErrBusy = errors.New("busy")
+	// ErrDiskFull says that the disk has no room for more messages.
+	ErrDiskFull = errors.New("disk full")
+	// ErrClosed says that the broker is shutting down.
+	ErrClosed = errors.New("broker closed")
+	// ErrNoSubscription says that the group or its wish for the topic is not
+	// known yet: the client's next heartbeat brings it.
+	ErrNoSubscription = errors.New("no subscription")
+	// ErrStaleSubscription says that the client has a newer subscription than
+	// its last heartbeat brought.
+	ErrStaleSubscription = errors.New("stale subscription")
+	// ErrBadFilter says that a filter expression doesn't parse.
+	ErrBadFilter = errors.New("bad filter expression")
+	// ErrNoOffset says that the group has no progress in the queue.
+	ErrNoOffset = errors.New("no offset")
+	// ErrNoMember says that the group has no member that is connected.
+	ErrNoMember = errors.New("no member online")
+	// ErrNoMessage says that no message is there.
+	ErrNoMessage = errors.New("no such message")
+)

@@ -1,0 +1,347 @@
+package offset
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"varve/internal/meta"
+)
+
+// tableName is the meta table that holds one saved record a (group, topic).
+const tableName = "offset"
+
+// none stands for a queue that the group hasn't committed.
+const none = -1
+
+type key struct{ group, topic string }
+
+// id is the key in the meta table; neither name can hold '@'.
+func (k key) id() string { return k.group + "@" + k.topic }
+
+// saved is the record of one (group, topic): offsets by queue id, and the
+// resets that no pull has learned of yet.
+type saved struct {
+	Offsets map[int32]int64 `json:"offsets"`
+	Resets  map[int32]int64 `json:"resets,omitempty"`
+}
+
+// progress is one group in one topic.
+type progress struct {
+	mu      sync.Mutex
+	offsets []int64 // by queue id, none where not committed
+	resets  map[int32]int64
+	dirty   bool // Invariant: in Table.dirty if and only if true
+	dead    bool // deleted; not to be saved again
+}
+
+// Table is the progress of all groups.
+type Table struct {
+	store *meta.Store
+	meta  meta.Table
+
+	flushing sync.Mutex // one flush or deletion at a time
+
+	mu    sync.RWMutex
+	m     map[key]*progress
+	dirty []key
+}
+
+// Load reads the progress of a meta store.
+func Load(s *meta.Store) (*Table, error) {
+	t := &Table{store: s, meta: s.Table(tableName), m: map[key]*progress{}}
+	err := t.meta.Scan("", func(id string, raw []byte) error {
+		var rec saved
+		if err := json.Unmarshal(raw, &rec); err != nil {
+			return fmt.Errorf("offsets %q in the meta store: %w", id, err)
+		}
+		group, topic, ok := strings.Cut(id, "@")
+		if !ok {
+			return fmt.Errorf("offsets %q in the meta store: no topic in the key", id)
+		}
+		p := &progress{resets: rec.Resets}
+		for queue, off := range rec.Offsets {
+			p.set(queue, off)
+		}
+		t.m[key{group, topic}] = p
+		return nil
+	})
+	return t, err
+}
+
+func (p *progress) set(queue int32, off int64) {
+	for int(queue) >= len(p.offsets) {
+		p.offsets = append(p.offsets, none)
+	}
+	p.offsets[queue] = off
+}
+
+func (p *progress) get(queue int32) int64 {
+	if int(queue) >= len(p.offsets) || queue < 0 {
+		return none
+	}
+	return p.offsets[queue]
+}
+
+func (t *Table) find(k key) *progress {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.m[k]
+}
+
+func (t *Table) findOrAdd(k key) *progress {
+	if p := t.find(k); p != nil {
+		return p
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.m[k]
+	if p == nil {
+		k = key{strings.Clone(k.group), strings.Clone(k.topic)}
+		p = &progress{}
+		t.m[k] = p
+	}
+	return p
+}
+
+// Get gives a group's progress in a queue; ok is false where it has none.
+func (t *Table) Get(group, topic string, queue int32) (off int64, ok bool) {
+	p := t.find(key{group, topic})
+	if p == nil {
+		return 0, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	off = p.get(queue)
+	return off, off != none
+}
+
+// Commit sets a group's progress in a queue, backwards too. previous is what
+// it was, -1 where there was none. It is dropped, which taken tells, while a
+// reset waits for its pull.
+func (t *Table) Commit(group, topic string, queue int32, off int64) (previous int64, taken bool) {
+	k := key{group, topic}
+	p := t.findOrAdd(k)
+	p.mu.Lock()
+	previous = p.get(queue)
+	if _, waits := p.resets[queue]; waits {
+		p.mu.Unlock()
+		return previous, false
+	}
+	enlist := false
+	if previous != off {
+		p.set(queue, off)
+		enlist = !p.dirty
+		p.dirty = true
+	}
+	p.mu.Unlock()
+	if enlist {
+		t.enlist(k)
+	}
+	return previous, true
+}
+
+func (t *Table) enlist(k key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dirty = append(t.dirty, key{strings.Clone(k.group), strings.Clone(k.topic)})
+}
+
+// Reset sets a group's progress in several queues of a topic, and has the next
+// pull of each learn of it. It is durable when it returns.
+func (t *Table) Reset(group, topic string, to map[int32]int64) error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	k := key{group, topic}
+	p := t.findOrAdd(k)
+	p.mu.Lock()
+	if p.resets == nil {
+		p.resets = map[int32]int64{}
+	}
+	for queue, off := range to {
+		p.set(queue, off)
+		p.resets[queue] = off
+	}
+	rec := p.saved()
+	p.mu.Unlock()
+	if err := t.meta.Put(k.id(), rec); err != nil {
+		return fmt.Errorf("save reset of group %q in topic %q: %w", group, topic, err)
+	}
+	return nil
+}
+
+// Waiting reports whether any reset waits for its pull in the queue.
+func (t *Table) Waiting(group, topic string, queue int32) bool {
+	p := t.find(key{group, topic})
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, waits := p.resets[queue]
+	return waits
+}
+
+// TakeReset gives a waiting reset to the pull that learns of it, once.
+func (t *Table) TakeReset(group, topic string, queue int32) (off int64, ok bool) {
+	k := key{group, topic}
+	p := t.find(k)
+	if p == nil {
+		return 0, false
+	}
+	p.mu.Lock()
+	off, ok = p.resets[queue]
+	enlist := false
+	if ok {
+		delete(p.resets, queue)
+		enlist = !p.dirty
+		p.dirty = true
+	}
+	p.mu.Unlock()
+	if enlist {
+		t.enlist(k)
+	}
+	return off, ok
+}
+
+// Offsets gives a group's progress in all queues of a topic that it has
+// committed.
+func (t *Table) Offsets(group, topic string) map[int32]int64 {
+	p := t.find(key{group, topic})
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved().Offsets
+}
+
+func (p *progress) saved() saved {
+	rec := saved{Offsets: make(map[int32]int64, len(p.offsets))}
+	for queue, off := range p.offsets {
+		if off != none {
+			rec.Offsets[int32(queue)] = off
+		}
+	}
+	if len(p.resets) > 0 {
+		rec.Resets = make(map[int32]int64, len(p.resets))
+		for queue, off := range p.resets {
+			rec.Resets[queue] = off
+		}
+	}
+	return rec
+}
+
+// Groups gives the groups with progress in a topic, sorted.
+func (t *Table) Groups(topic string) []string {
+	return t.names(func(k key) (string, bool) { return k.group, k.topic == topic })
+}
+
+// Topics gives the topics that a group has progress in, sorted.
+func (t *Table) Topics(group string) []string {
+	return t.names(func(k key) (string, bool) { return k.topic, k.group == group })
+}
+
+func (t *Table) names(pick func(key) (string, bool)) []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []string
+	for k := range t.m {
+		if name, ok := pick(k); ok {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// DeleteGroup forgets a group's progress everywhere, durably.
+func (t *Table) DeleteGroup(group string) error {
+	return t.deleteIf(func(k key) bool { return k.group == group })
+}
+
+// DeleteTopic forgets every group's progress in a topic, durably.
+func (t *Table) DeleteTopic(topic string) error {
+	return t.deleteIf(func(k key) bool { return k.topic == topic })
+}
+
+func (t *Table) deleteIf(gone func(key) bool) error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	b := t.store.Batch()
+	t.mu.Lock()
+	for k, p := range t.m {
+		if !gone(k) {
+			continue
+		}
+		p.mu.Lock()
+		p.dead = true
+		p.mu.Unlock()
+		delete(t.m, k)
+		b.Delete(t.meta, k.id())
+	}
+	t.mu.Unlock()
+	if b.Empty() {
+		return b.Discard()
+	}
+	return b.Commit(true)
+}
+
+// Flush saves every progress that changed since the last one, durably.
+func (t *Table) Flush() error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	t.mu.Lock()
+	keys := t.dirty
+	t.dirty = nil
+	t.mu.Unlock()
+	if len(keys) == 0 {
+		return nil
+	}
+	b := t.store.Batch()
+	for _, k := range keys {
+		rec, ok := t.take(k)
+		if !ok {
+			continue
+		}
+		if err := b.Put(t.meta, k.id(), rec); err != nil {
+			t.putBack(keys)
+			return fmt.Errorf("save offsets: %w", err)
+		}
+	}
+	if err := b.Commit(true); err != nil {
+		t.putBack(keys)
+		return fmt.Errorf("save offsets: %w", err)
+	}
+	return nil
+}
+
+func (t *Table) take(k key) (saved, bool) {
+	p := t.find(k)
+	if p == nil {
+		return saved{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty = false
+	return p.saved(), !p.dead
+}
+
+// putBack marks progress as changed again after a failed flush.
+func (t *Table) putBack(keys []key) {
+	for _, k := range keys {
+		p := t.find(k)
+		if p == nil {
+			continue
+		}
+		p.mu.Lock()
+		enlist := !p.dirty
+		p.dirty = true
+		p.mu.Unlock()
+		if enlist {
+			t.enlist(k)
+		}
+	}
+}

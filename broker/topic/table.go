@@ -1,0 +1,135 @@
+package topic
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"varve/internal/meta"
+)
+
+// tableName is the meta table that holds one Config a topic, by name.
+const tableName = "topic"
+
+// Table is the set of topics.
+type Table struct {
+	meta    meta.Table
+	byName  sync.Map // string → *Config
+	version atomic.Int64
+
+	mu       sync.Mutex // serializes changes
+	onChange []func()
+}
+
+// Load reads the topics of a meta store.
+func Load(s *meta.Store) (*Table, error) {
+	t := &Table{meta: s.Table(tableName)}
+	err := t.meta.Scan("", func(name string, raw []byte) error {
+		var c Config
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return fmt.Errorf("topic %q in the meta store: %w", name, err)
+		}
+		t.byName.Store(name, c.clone())
+		return nil
+	})
+	return t, err
+}
+
+// Get finds a topic. The Config must not be changed.
+func (t *Table) Get(name string) (*Config, bool) {
+	v, ok := t.byName.Load(name)
+	if !ok {
+		return nil, false
+	}
+	return v.(*Config), true
+}
+
+// Put creates or replaces a topic. changed is false where it was so already.
+func (t *Table) Put(c Config) (changed bool, err error) {
+	if err := c.Check(); err != nil {
+		return false, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.put(&c)
+}
+
+// PutIfAbsent creates a topic, or gives the one that is there.
+func (t *Table) PutIfAbsent(c Config) (*Config, error) {
+	if have, ok := t.Get(c.Name); ok {
+		return have, nil
+	}
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if have, ok := t.Get(c.Name); ok {
+		return have, nil
+	}
+	if _, err := t.put(&c); err != nil {
+		return nil, err
+	}
+	have, _ := t.Get(c.Name)
+	return have, nil
+}
+
+func (t *Table) put(c *Config) (changed bool, err error) {
+	next := c.clone()
+	if have, ok := t.Get(c.Name); ok && have.equal(next) {
+		return false, nil
+	}
+	if err := t.meta.Put(c.Name, next); err != nil {
+		return false, fmt.Errorf("save topic %q: %w", c.Name, err)
+	}
+	t.byName.Store(c.Name, next)
+	t.changed()
+	return true, nil
+}
+
+// Delete removes a topic; had is false where there was none.
+func (t *Table) Delete(name string) (had bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.Get(name); !ok {
+		return false, nil
+	}
+	if err := t.meta.Delete(name); err != nil {
+		return false, fmt.Errorf("delete topic %q: %w", name, err)
+	}
+	t.byName.Delete(name)
+	t.changed()
+	return true, nil
+}
+
+// All gives every topic in name order. The Configs must not be changed.
+func (t *Table) All() []*Config {
+	var out []*Config
+	t.byName.Range(func(_, v any) bool {
+		out = append(out, v.(*Config))
+		return true
+	})
+	slices.SortFunc(out, func(a, b *Config) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Version grows with every change since the start.
+func (t *Table) Version() int64 { return t.version.Load() }
+
+// OnChange calls fn after every change. fn must return quickly and must not
+// change the table.
+func (t *Table) OnChange(fn func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onChange = append(t.onChange, fn)
+}
+
+func (t *Table) changed() {
+	t.version.Add(1)
+	for _, fn := range t.onChange {
+		fn()
+	}
+}
