@@ -49,6 +49,7 @@ type Beat struct {
 	Subscriptions []Subscription
 	Fingerprint   int32
 	WithoutSub    bool // keep the subscriptions of an earlier beat
+	Unit          bool
 }
 
 // Member is one client of a group.

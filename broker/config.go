@@ -1,0 +1,125 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"varve/broker/timer"
+	"varve/internal/mq"
+)
+
+// Config is the settings of one broker. The zero value of a field means its
+// default, but for booleans; DefaultConfig sets those as RocketMQ does.
+type Config struct {
+	Cluster   string         // DefaultCluster
+	Broker    string         // broker group name; varve-a
+	StoreHost netip.AddrPort // where clients reach this broker; part of every message id
+	Region    string         // put in messages as MSG_REGION; DefaultRegion
+	TraceOn   bool           // put in messages as TRACE_ON
+
+	AutoCreateTopics bool  // a send to an unknown topic creates it
+	AutoCreateGroups bool  // a heartbeat of an unknown group creates it
+	DefaultQueues    int32 // most queues that a send may create; 8
+
+	MaxBodyBytes  int           // body of one message or batch; 4 MiB
+	DelayLevels   string        // "1s 5s 10s …"; RocketMQ's 18
+	MaxTimerDelay time.Duration // longest any-time delay; 3 days
+
+	MaxPullMessages int // messages of one pull; 1024
+	MaxPullBytes    int // bytes of one pull, first message apart; 4 MiB
+	MaxHeldPulls    int // held at once; 100,000
+	MaxColdReads    int // reads of the archive at once, for clients that can't be routed; 16
+
+	// HistoryBrokerID is the broker id that a history node has in this broker
+	// group's route. 0 means that there is none and cold reads are served here.
+	HistoryBrokerID int64
+
+	ClientExpiry  time.Duration // silence after which a client is gone; 120 s
+	LockLease     time.Duration // life of a queue lock; 60 s
+	OffsetFlush   time.Duration // how often progress is saved; 5 s
+	SweepInterval time.Duration // how often a held pull that refused arrivals is run anyway; 5 s
+	// FreshBytes bounds the log behind a queue's first message for the queue to
+	// count as new: a group without progress then starts at 0, whatever its
+	// ConsumeFrom, so that messages sent just before it came are not skipped.
+	FreshBytes int64 // 1 GiB
+}
+
+// Defaults of Config.
+const (
+	defaultCluster     = "DefaultCluster"
+	defaultBroker      = "varve-a"
+	defaultRegion      = "DefaultRegion"
+	defaultQueues      = 8
+	defaultMaxDelay    = 72 * time.Hour
+	defaultMaxHeld     = 100_000
+	defaultPullCount   = 1024
+	defaultPullBytes   = 4 << 20
+	defaultColdReads   = 16
+	defaultExpiry      = 120 * time.Second
+	defaultLease       = 60 * time.Second
+	defaultOffsetFlush = 5 * time.Second
+	defaultSweep       = 5 * time.Second
+	defaultFreshBytes  = 1 << 30
+)
+
+// DefaultConfig is RocketMQ's behaviour.
+func DefaultConfig() Config {
+	c := Config{TraceOn: true, AutoCreateTopics: true, AutoCreateGroups: true}
+	return c.withDefaults()
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.Cluster, defaultCluster)
+	orDefault(&c.Broker, defaultBroker)
+	orDefault(&c.Region, defaultRegion)
+	orDefault(&c.DefaultQueues, defaultQueues)
+	orDefault(&c.MaxBodyBytes, mq.MaxBodyLen)
+	orDefault(&c.DelayLevels, timer.DefaultLevels)
+	orDefault(&c.MaxTimerDelay, defaultMaxDelay)
+	orDefault(&c.MaxPullMessages, defaultPullCount)
+	orDefault(&c.MaxPullBytes, defaultPullBytes)
+	orDefault(&c.MaxHeldPulls, defaultMaxHeld)
+	orDefault(&c.MaxColdReads, defaultColdReads)
+	orDefault(&c.ClientExpiry, defaultExpiry)
+	orDefault(&c.LockLease, defaultLease)
+	orDefault(&c.OffsetFlush, defaultOffsetFlush)
+	orDefault(&c.SweepInterval, defaultSweep)
+	orDefault(&c.FreshBytes, defaultFreshBytes)
+	return c
+}
+
+// Validate reports what is wrong with the settings, nil if nothing is.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if c.MaxBodyBytes < 0 || c.MaxBodyBytes > mq.MaxBodyLen {
+		errs = append(errs, fmt.Errorf("max body of %d bytes, want 1 to %d", c.MaxBodyBytes, mq.MaxBodyLen))
+	}
+	if _, err := timer.ParseLevels(c.DelayLevels); err != nil {
+		errs = append(errs, err)
+	}
+	for name, n := range map[string]int64{
+		"default queues": int64(c.DefaultQueues), "pull messages": int64(c.MaxPullMessages),
+		"pull bytes": int64(c.MaxPullBytes), "held pulls": int64(c.MaxHeldPulls),
+		"cold reads": int64(c.MaxColdReads), "client expiry": int64(c.ClientExpiry),
+		"lock lease": int64(c.LockLease), "offset flush": int64(c.OffsetFlush),
+		"sweep interval": int64(c.SweepInterval), "timer delay": int64(c.MaxTimerDelay),
+	} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative", name))
+		}
+	}
+	if c.HistoryBrokerID < 0 {
+		errs = append(errs, fmt.Errorf("history broker id %d is negative", c.HistoryBrokerID))
+	}
+	return errors.Join(errs...)
+}

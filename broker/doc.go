@@ -1,0 +1,29 @@
+// Package broker is what a message means: topics, groups, offsets,
+// subscriptions, long polls, retries, delays. Fronts (remoting, later gRPC and
+// HTTP) decode a request, call one method of Broker, and encode what it gives
+// back; nothing here knows a wire format. Messages are appended to the hot log
+// and read through one mq.Reader, whichever tier holds them.
+//
+// Where things are:
+//
+//	send.go, batch.go     Submit: checks, topic creation, queue pick, delays
+//	retry.go              SendBack, retry topics, dead letters
+//	pull.go, wait.go      Pull and the table of held pulls
+//	cold.go               who is sent to the history node, who is read for
+//	clients.go            heartbeats, membership, queue locks
+//	offsets.go            progress, resets, offsets by time
+//	topics.go, groups.go  settings and figures of topics and groups
+//	find.go               single messages by id and by key
+//
+// The parts topic, group, offset, filter and timer never import each other.
+//
+// Invariants:
+//   - done of Submit and of Pull is called exactly once.
+//   - A pull below the hot start never gets PullMoved while the archive has the
+//     offset.
+//   - No goroutine, timer or ticker exists per queue, per topic or per held
+//     pull.
+//
+// Lock order: waits.mu and coldRoutes.mu are leaves; no lock of this package
+// is held while a Client, a done function, hot or meta is called.
+package broker

@@ -1,0 +1,2 @@
+// Package timer holds messages back until they are due.
+package timer
