@@ -1,0 +1,232 @@
+package route
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"varve/internal/remoting"
+)
+
+type memKV map[string][]byte
+
+func (m memKV) Get(key string, into any) (bool, error) {
+	raw, ok := m[key]
+	if !ok {
+		return false, nil
+	}
+	return true, json.Unmarshal(raw, into)
+}
+
+func (m memKV) Put(key string, v any) (err error) {
+	m[key], err = json.Marshal(v)
+	return err
+}
+
+func (m memKV) Delete(key string) error {
+	delete(m, key)
+	return nil
+}
+
+func (m memKV) Scan(prefix string, fn func(string, []byte) error) error {
+	for k, v := range m {
+		if strings.HasPrefix(k, prefix) {
+			if err := fn(k, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// clock is a settable time.
+type clock struct{ now time.Time }
+
+// start runs a name server with a leader, a history node and two topics.
+func start(t *testing.T) (*Table, *remoting.Client, *clock) {
+	t.Helper()
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	table := New(Config{KV: memKV{}, Now: func() time.Time { return c.now }})
+	table.Join(Member{Cluster: "c", Broker: "a", ID: 0, Addr: "127.0.0.1:10911"}, topicSet{
+		"orders": {Name: "orders", ReadQueues: 4, WriteQueues: 8, Perm: 6},
+		"TBW102": {Name: "TBW102", ReadQueues: 8, WriteQueues: 8, Perm: 7, SysFlag: 2},
+	})
+	table.Join(Member{Cluster: "c", Broker: "a", ID: 1000, Addr: "127.0.0.1:10915"}, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- remoting.Serve(ctx, ln, table.Serve, remoting.Config{OnClose: table.ConnectionEnded}) }()
+	client := remoting.NewClient(ln.Addr().String(), remoting.ClientConfig{})
+	t.Cleanup(func() {
+		_ = client.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return table, client, c
+}
+
+func ask(t *testing.T, c *remoting.Client, code int, ext ...string) *remoting.Command {
+	t.Helper()
+	r, err := c.Call(t.Context(), remoting.NewRequest(code, ext...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRouteInBothJSONForms(t *testing.T) {
+	table, c, _ := start(t)
+	want := `{"brokerDatas":[{"brokerAddrs":{"0":"127.0.0.1:10911","1000":"127.0.0.1:10915"},"brokerName":"a","cluster":"c","enableActingMaster":false}],"filterServerTable":{},"queueDatas":[{"brokerName":"a","perm":6,"readQueueNums":4,"topicSysFlag":0,"writeQueueNums":8}]}`
+	if got := string(ask(t, c, remoting.GetRouteInfoByTopic, "topic", "orders").Body); got != want {
+		t.Errorf("new client:\n got %s\nwant %s", got, want)
+	}
+	old := strings.NewReplacer(`"0":`, `0:`, `"1000":`, `1000:`).Replace(want)
+	r, ok := table.Route("orders")
+	if got := string(appendRoute(nil, &r, "", false)); !ok || got != old {
+		t.Errorf("old client:\n got %s\nwant %s", got, old)
+	}
+	if r := ask(t, c, remoting.GetRouteInfoByTopic, "topic", "none"); r.Code != remoting.TopicNotExist {
+		t.Errorf("unknown topic: code %d", r.Code)
+	}
+	if r := ask(t, c, remoting.GetRouteInfoByTopic); r.Code != remoting.SystemError || !strings.Contains(r.Remark, "topic") {
+		t.Errorf("no topic field: %d %s", r.Code, r.Remark)
+	}
+}
+
+func TestOrderConfAndKV(t *testing.T) {
+	_, c, _ := start(t)
+	if r := ask(t, c, remoting.GetKVListByNamespace, "namespace", "ORDER_TOPIC_CONFIG"); r.Code != remoting.QueryNotFound {
+		t.Errorf("empty namespace: code %d", r.Code)
+	}
+	ask(t, c, remoting.PutKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders", "value", "a:4")
+	if b := string(ask(t, c, remoting.GetRouteInfoByTopic, "topic", "orders").Body); !strings.Contains(b, `"orderTopicConf":"a:4"`) {
+		t.Errorf("route %s lacks the order configuration", b)
+	}
+	if v := ask(t, c, remoting.GetKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders").Ext.Get("value"); v != "a:4" {
+		t.Errorf("value %q", v)
+	}
+	if b := string(ask(t, c, remoting.GetKVListByNamespace, "namespace", "ORDER_TOPIC_CONFIG").Body); b != `{"table":{"orders":"a:4"}}` {
+		t.Errorf("listing %s", b)
+	}
+	ask(t, c, remoting.DeleteKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders")
+	if r := ask(t, c, remoting.GetKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders"); r.Code != remoting.QueryNotFound {
+		t.Errorf("after deletion: code %d", r.Code)
+	}
+}
+
+func TestRegisterExpireUnregister(t *testing.T) {
+	table, c, clk := start(t)
+	second := Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:20911"}
+	a := NewAnnouncer(second, topicSet{"orders": {Name: "orders", ReadQueues: 2, WriteQueues: 2, Perm: 6}}, []string{c.Addr()}, nil)
+	peer := a.clients[0]
+	t.Cleanup(func() { _ = peer.Close() })
+	if err := a.Register(t.Context(), peer); err != nil {
+		t.Fatal(err)
+	}
+	groups := func() int {
+		r, _ := table.Route("orders")
+		return len(r.Brokers)
+	}
+	if n := groups(); n != 2 {
+		t.Fatalf("%d broker groups, want 2", n)
+	}
+	ask(t, c, remoting.DeleteTopicInNS, "topic", "orders")
+	if n := groups(); n != 1 {
+		t.Errorf("%d broker groups after the topic's deletion, want the local one", n)
+	}
+	if err := a.Register(t.Context(), peer); err != nil {
+		t.Fatal(err)
+	}
+	clk.now = clk.now.Add(100 * time.Second)
+	ask(t, c, remoting.BrokerHeartbeat, "brokerName", "b", "brokerAddr", second.Addr, "clusterName", "c")
+	clk.now = clk.now.Add(100 * time.Second)
+	if table.Expire(); groups() != 2 {
+		t.Error("expired in spite of its heartbeat")
+	}
+	clk.now = clk.now.Add(100 * time.Second)
+	if table.Expire(); groups() != 1 {
+		t.Error("silent member still in the route")
+	}
+	if err := a.Register(t.Context(), peer); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.unregister(t.Context(), peer); err != nil {
+		t.Fatal(err)
+	}
+	if groups() != 1 {
+		t.Error("member still in the route after unregistering")
+	}
+}
+
+func TestRegisterInTakenPlace(t *testing.T) {
+	_, c, _ := start(t)
+	a := NewAnnouncer(Member{Cluster: "c", Broker: "a", Addr: "127.0.0.1:1"}, nil, []string{c.Addr()}, nil)
+	t.Cleanup(func() { _ = a.clients[0].Close() })
+	if err := a.Register(t.Context(), a.clients[0]); err == nil {
+		t.Error("a stranger took the place of this process's broker")
+	}
+}
+
+func TestConnectionEndForgetsMember(t *testing.T) {
+	table, c, _ := start(t)
+	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:2"}, nil, []string{c.Addr()}, nil)
+	if err := a.Register(t.Context(), a.clients[0]); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(table.Brokers()); n != 2 {
+		t.Fatalf("%d brokers, want 2", n)
+	}
+	_ = a.clients[0].Close()
+	for deadline := time.Now().Add(10 * time.Second); len(table.Brokers()) != 1; {
+		if time.Now().After(deadline) {
+			t.Fatal("member outlives its connection")
+		}
+	}
+}
+
+func TestLists(t *testing.T) {
+	_, c, _ := start(t)
+	for code, want := range map[int]string{
+		remoting.GetAllTopicListFromNS:     `{"topicList":["TBW102","orders"]}`,
+		remoting.GetUnitTopicList:          `{"topicList":[]}`,
+		remoting.GetHasUnitSubTopicList:    `{"topicList":["TBW102"]}`,
+		remoting.GetHasUnitSubUnunitTopics: `{"topicList":["TBW102"]}`,
+		remoting.GetSystemTopicListFromNS:  `{"brokerAddr":"127.0.0.1:10911","topicList":["TBW102","a","c"]}`,
+	} {
+		if got := string(ask(t, c, code).Body); got != want {
+			t.Errorf("code %d: got %s, want %s", code, got, want)
+		}
+	}
+	if got := string(ask(t, c, remoting.GetTopicsByCluster, "cluster", "c").Body); got != `{"topicList":["TBW102","orders"]}` {
+		t.Errorf("topics of the cluster: %s", got)
+	}
+	want := `{"brokerAddrTable":{"a":{"brokerAddrs":{"0":"127.0.0.1:10911","1000":"127.0.0.1:10915"},"brokerName":"a","cluster":"c","enableActingMaster":false}},"clusterAddrTable":{"c":["a"]}}`
+	if got := string(ask(t, c, remoting.GetBrokerClusterInfo).Body); got != want {
+		t.Errorf("cluster info %s", got)
+	}
+	if r := ask(t, c, 9999); r.Code != remoting.RequestCodeNotSupported {
+		t.Errorf("unknown code: reply %d", r.Code)
+	}
+}
+
+func TestWipeWritePerm(t *testing.T) {
+	table, c, _ := start(t)
+	if n := ask(t, c, remoting.WipeWritePermOfBroker, "brokerName", "a").Ext.Get("wipeTopicCount"); n != "2" {
+		t.Errorf("wipeTopicCount %s, want 2", n)
+	}
+	if r, _ := table.Route("orders"); r.Queues[0].Perm != permRead {
+		t.Errorf("perm %d, want read only", r.Queues[0].Perm)
+	}
+	ask(t, c, remoting.AddWritePermOfBroker, "brokerName", "a")
+	if r, _ := table.Route("orders"); r.Queues[0].Perm != permRead|permWrite {
+		t.Errorf("perm %d, want both", r.Queues[0].Perm)
+	}
+}
