@@ -1,0 +1,3 @@
+module varve/e2e
+
+go 1.26.0

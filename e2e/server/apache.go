@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ApacheVersion is the release that e2e/apache/pom.xml names.
+const ApacheVersion = "5.5.0"
+
+// jvmArgs are what Java 17 needs for these jars, and the heap that the
+// distribution would take on such a machine (without AlwaysPreTouch, in its favour).
+var jvmArgs = []string{
+	"-server", "-Xms4g", "-Xmx4g", "-XX:+UseG1GC", "-XX:G1HeapRegionSize=16m", "-XX:G1ReservePercent=25",
+	"-XX:InitiatingHeapOccupancyPercent=30", "-XX:-OmitStackTraceInFastThrow",
+	"-Djava.net.preferIPv4Stack=true",
+	"--add-opens=java.base/sun.nio.ch=ALL-UNNAMED", "--add-opens=java.base/java.nio=ALL-UNNAMED",
+	"--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
+	"--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED",
+	"--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED", "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+	"--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
+}
+
+// Apache is where the real broker's jars are.
+type Apache struct{ Lib string }
+
+// StartNamesrv starts the name server alone, which the broker needs beforehand.
+func (a Apache) startNamesrv(ctx context.Context, home string) (*process, error) {
+	conf := filepath.Join(home, "namesrv.conf")
+	text := "listenPort=9876\nbindAddress=127.0.0.1\nkvConfigPath=" + home + "/kvConfig.json\nconfigStorePath=" + home + "/namesrv.properties\n"
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", conf, err)
+	}
+	ready, said := onLine("boot success")
+	p, err := a.java(home, "namesrv", ready, []string{"-Xms256m", "-Xmx256m", "-XX:+UseSerialGC"}, "org.apache.rocketmq.namesrv.NamesrvStartup", "-c", conf)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.waitLine(ctx, said)
+}
+
+// Start starts name server and broker over the folder and waits until the broker says that it is up.
+func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the broker's folder: %w", err)
+	}
+	ns, err := a.startNamesrv(ctx, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	conf := filepath.Join(o.Dir, "broker.conf")
+	if err := os.WriteFile(conf, []byte(apacheConf(o)), 0o644); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", conf, err)
+	}
+	ready, said := onLine("boot success")
+	spawned := time.Now()
+	p, err := a.java(o.Dir, "broker", ready, jvmArgs, "org.apache.rocketmq.broker.BrokerStartup", "-c", conf)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Name: "apache-" + ApacheVersion, Dir: o.Dir, Spawned: spawned, broker: p, helpers: []*process{ns}}
+	for _, d := range []string{"commitlog", "consumequeue", "index"} {
+		s.HotDirs = append(s.HotDirs, filepath.Join(o.Dir, "store", d))
+	}
+	return s, p.waitLine(ctx, said)
+}
+
+func apacheConf(o Options) string {
+	flush := "ASYNC_FLUSH"
+	if o.SyncFlush {
+		flush = "SYNC_FLUSH"
+	}
+	return strings.Join([]string{
+		"brokerClusterName=DefaultCluster", "brokerName=broker-a", "brokerId=0", "brokerRole=ASYNC_MASTER",
+		"brokerIP1=127.0.0.1", "bindAddress=127.0.0.1", "listenPort=10911", "namesrvAddr=" + RouteAddr,
+		"autoCreateTopicEnable=true", "autoCreateSubscriptionGroup=true", "enablePropertyFilter=true",
+		"timerWheelEnable=true", "traceTopicEnable=false", "flushDiskType=" + flush,
+		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog", "",
+	}, "\n")
+}
+
+func (a Apache) java(home, name string, ready func(string), opts []string, args ...string) (*process, error) {
+	argv := append([]string{}, opts...)
+	argv = append(argv, "-Drocketmq.home.dir="+home, "-Duser.home="+home, "-cp", filepath.Join(a.Lib, "*"))
+	cmd := exec.Command("java", append(argv, args...)...)
+	cmd.Env = append(os.Environ(), "ROCKETMQ_HOME="+home)
+	cmd.Dir = home
+	return spawn("apache "+name, filepath.Join(home, name+".log"), ready, cmd)
+}
