@@ -1,0 +1,115 @@
+// Command interop runs real clients, a real bucket and independent readers
+// against a broker and writes what worked to a page.
+//
+// Parts: java (the scenarios of e2e/java in each client version and header
+// serializer), s3 (the archive on a MinIO server behind a proxy that is slow,
+// refuses, cuts and lies; needs Varve) and readers (PyIceberg and DuckDB on
+// what Varve wrote). The server is Varve, or with -server apache the real
+// broker: it judges the scenarios themselves.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"varve/e2e/server"
+)
+
+// config is what the command line says.
+type config struct {
+	server    string
+	binary    string
+	cache     string
+	work      string
+	readers   string
+	page      string
+	versions  []string
+	scenarios []string
+	parallel  int
+	parts     []string
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		os.Exit(1)
+	}
+}
+
+func parse() config {
+	var c config
+	var versions, scenarios, parts string
+	flag.StringVar(&c.server, "server", "varve", "varve or apache")
+	flag.StringVar(&c.binary, "binary", "", "the varve binary")
+	flag.StringVar(&c.cache, "cache", "", "folder of jars, MinIO and the Python environment")
+	flag.StringVar(&c.work, "work", "", "scratch folder of servers; emptied")
+	flag.StringVar(&c.readers, "readers", "", "folder of the independent readers' scripts")
+	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
+	flag.StringVar(&versions, "clients", "4.9.8,5.5.0", "versions of the Java client")
+	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
+	flag.StringVar(&parts, "only", "java,s3,readers", "parts to run")
+	flag.IntVar(&c.parallel, "parallel", 4, "scenarios at a time")
+	flag.Parse()
+	c.versions, c.parts = strings.Split(versions, ","), strings.Split(parts, ",")
+	if scenarios != "" {
+		c.scenarios = strings.Split(scenarios, ",")
+	}
+	return c
+}
+
+func run() error {
+	c := parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := os.RemoveAll(c.work); err != nil {
+		return fmt.Errorf("emptying the scratch folder: %w", err)
+	}
+	p := &page{Server: c.server, Started: time.Now()}
+	var errs []error
+	for _, part := range c.parts {
+		var err error
+		switch {
+		case part == "java":
+			err = runJava(ctx, c, p)
+		case part == "s3" && c.server == "varve":
+			err = runBucket(ctx, c, p)
+		case part == "readers" && c.server == "varve":
+			err = runReaders(ctx, c, p)
+		case part == "s3" || part == "readers":
+			fmt.Printf("%s: only Varve has an archive, left out\n", part)
+		default:
+			err = fmt.Errorf("no part %q: there are java, s3 and readers", part)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", part, err))
+		}
+	}
+	if c.page != "" {
+		if err := p.write(c.page); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	passed, failed, skipped := p.count()
+	fmt.Printf("\n%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	if failed > 0 {
+		errs = append(errs, fmt.Errorf("%d of %d checks failed", failed, passed+failed))
+	}
+	return errors.Join(errs...)
+}
+
+// start starts the broker under test over a clean folder of its own.
+func (c config) start(ctx context.Context, dir string, o server.Options) (*server.Server, error) {
+	o.Dir = filepath.Join(c.work, dir)
+	if c.server == "apache" {
+		return server.Apache{Lib: filepath.Join(c.cache, "apache-"+server.ApacheVersion, "lib")}.Start(ctx, o)
+	}
+	return server.Varve{Binary: c.binary}.Start(ctx, o)
+}

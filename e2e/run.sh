@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The interop run: real Java clients, a real MinIO, independent readers. Fetches what it needs from the package registries
+# into e2e/.cache (Maven, Go modules, PyPI), then runs everything in a network namespace of its own, where nothing but
+# loopback exists. Arguments go to e2e/interop, e.g.  -server apache -only java -clients 5.5.0 -scenarios send-sync,pull
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+cache=$here/.cache
+clients=${INTEROP_CLIENTS:-4.9.8,5.5.0}
+apache=5.5.0
+mkdir -p "$cache"
+
+need() { command -v "$1" >/dev/null || { echo "interop needs $1: $2" >&2; exit 1; }; }
+need java "a Java 17 runtime"
+need mvn "Maven, for the Apache clients"
+need go "Go"
+
+java_clients() {
+	for v in ${clients//,/ }; do
+		echo "Java client $v"
+		mvn -q -B -ntp -f "$here/java/pom.xml" -Dclient.version="$v" process-classes
+	done
+}
+
+apache_broker() {
+	[ -d "$cache/apache-$apache/lib" ] && return
+	echo "Apache broker $apache"
+	mvn -q -B -ntp -f "$here/apache/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$cache/apache-$apache/lib.part"
+	mv "$cache/apache-$apache/lib.part" "$cache/apache-$apache/lib"
+}
+
+minio() {
+	[ -x "$cache/minio" ] && return
+	echo "MinIO server (built once: about seven minutes of CPU)"
+	(cd "$here/minio" && nice go build -o "$cache/minio" github.com/minio/minio)
+}
+
+python() {
+	[ -e "$cache/venv/ready" ] && return
+	echo "Python readers"
+	python3 -m venv "$cache/venv"
+	"$cache/venv/bin/pip" install -q -r "$here/readers/requirements.txt"
+	touch "$cache/venv/ready"
+}
+
+java_clients
+case " $* " in
+*" apache "*) apache_broker ;;
+*)
+	minio
+	python
+	(cd "$root" && go build -trimpath -o "$cache/varve" ./cmd/varve)
+	;;
+esac
+(cd "$here" && go build -o "$cache/interop" ./interop)
+
+args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -clients "$clients")
+case " $* " in
+*" apache "* | *" -scenarios"* | *" -only"*) ;; # a part of it is not a page
+*) args+=(-page "$root/docs/compat/clients.md") ;;
+esac
+exec "$here/loopback.sh" "$cache/interop" "${args[@]}" "$@"

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// callLimit bounds one admin call; a flush waits for the connector.
+const callLimit = 3 * time.Minute
+
+// Varve is where the binary is.
+type Varve struct{ Binary string }
+
+// Start starts the server over the folder and waits until the broker's port is served.
+func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the broker's folder: %w", err)
+	}
+	data := filepath.Join(o.Dir, "data")
+	cmd := exec.Command(v.Binary, "server", "--data-dir", data)
+	cmd.Env = append(os.Environ(), v.settings(o)...)
+	cmd.Dir = o.Dir
+	spawned := time.Now()
+	p, err := spawn("varve", filepath.Join(o.Dir, "varve.log"), nil, cmd)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Name: "varve", Dir: o.Dir, Spawned: spawned, broker: p,
+		HotDirs: []string{filepath.Join(data, "log"), filepath.Join(data, "meta")},
+		cli:     v.cli,
+	}
+	if !o.HotOnly && o.S3 == nil {
+		s.Archive = filepath.Join(data, "archive")
+	}
+	return s, p.waitPort(ctx, BrokerAddr)
+}
+
+// settings are the configuration of a run, as environment: the one place that knows the keys.
+func (v Varve) settings(o Options) []string {
+	env := []string{
+		"VARVE_ROUTE_LISTEN=" + RouteAddr,
+		"VARVE_BROKER_LISTEN=" + BrokerAddr,
+		"VARVE_HISTORY_LISTEN=" + HistoryAddr,
+		"VARVE_HTTP_LISTEN=" + HTTPAddr,
+		"VARVE_HTTP_PPROF=true",
+		"VARVE_LOG_LEVEL=warn",
+	}
+	if o.SyncFlush {
+		env = append(env, "VARVE_HOT_FLUSH=sync")
+	}
+	if o.HotOnly {
+		env = append(env, "VARVE_ROLES=route,broker")
+	}
+	if o.RollAge > 0 {
+		env = append(env, "VARVE_CONNECTOR_ROLL_AGE="+o.RollAge.String())
+	}
+	if o.S3 != nil {
+		env = append(env,
+			"VARVE_ARCHIVE_KIND=s3", "VARVE_ARCHIVE_S3_ENDPOINT="+o.S3.Endpoint, "VARVE_ARCHIVE_S3_BUCKET="+o.S3.Bucket,
+			"VARVE_ARCHIVE_S3_ACCESS_KEY="+o.S3.AccessKey, "VARVE_ARCHIVE_S3_SECRET_KEY="+o.S3.SecretKey, "VARVE_ARCHIVE_S3_TLS=false")
+	}
+	return append(env, o.Env...)
+}
+
+func (v Varve) cli(ctx context.Context, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, v.Binary, args...).CombinedOutput()
+	if err != nil {
+		return out, fmt.Errorf("varve %v: %w: %s", args, err, bytes.TrimSpace(out))
+	}
+	return out, nil
+}
+
+// ArchiveAll waits until everything sent so far is in a committed snapshot.
+func (s *Server) ArchiveAll(ctx context.Context) error {
+	_, err := post(ctx, "/api/v1/archive/flush")
+	return err
+}
+
+// TrimAll lets the hot log forget all that is archived.
+func (s *Server) TrimAll(ctx context.Context) error {
+	_, err := post(ctx, "/api/v1/hot/trim?keep_bytes=0")
+	return err
+}
+
+func post(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+HTTPAddr+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", path, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", path, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer to %s: %w", path, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("asking for %s: %s: %s", path, resp.Status, bytes.TrimSpace(body))
+	}
+	return body, nil
+}
