@@ -3,8 +3,9 @@ package archive
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"varve/internal/mq"
@@ -174,39 +175,8 @@ func (t *Table) Unreferenced(ctx context.Context, olderThan time.Time) ([]objsto
 
 // FileName makes a new, unique object name for a data file under a table's
 // root.
-func FileName(q mq.Queue, topicRoot string, from, count, epoch int64) string { return "" }
-
-// FileOptions configure a FileWriter. The zero value is ready to use.
-type FileOptions struct {
-	Epoch         int64  // of the writer, kept in the file and its DataFile
-	RowGroupRows  int    // default 16384
-	RowGroupBytes int    // of stored records in a row group, at most; default 64 MiB
-	SpillDir      string // where finished pages wait for their row group; memory if empty
-}
-
-// FileWriter writes one data file.
-type FileWriter struct{}
-
-// NewFileWriter begins a data file of a queue.
-func NewFileWriter(w io.Writer, q mq.Queue, o FileOptions) *FileWriter { return &FileWriter{} }
-
-// Add appends the record of the next offset. r isn't kept.
-func (w *FileWriter) Add(r mq.Record) error { return errors.ErrUnsupported }
-
-// Size estimates the file's length if it were closed now.
-func (w *FileWriter) Size() int64 { return 0 }
-
-// Rows is the number of records added.
-func (w *FileWriter) Rows() int64 { return 0 }
-
-// Close ends the file and describes it; Name is left to the caller.
-func (w *FileWriter) Close() (DataFile, error) { return DataFile{}, errors.ErrUnsupported }
-
-// RangeReader reads ranges of objects. objstore.Bucket is one, and so is a
-// cache in front of it. It may be called concurrently.
-type RangeReader interface {
-	// ReadAt fills p from an offset of an object, or fails.
-	ReadAt(ctx context.Context, name string, p []byte, off int64) error
+func FileName(q mq.Queue, topicRoot string, from, count, epoch int64) string {
+	return fmt.Sprintf("%s/data/%s/%d/%020d-%d-%d-%08x.parquet", topicRoot, encodeName(q.Broker), q.ID, from, count, epoch, rand.Uint32())
 }
 
 // Index knows a table's data files in memory. It does no I/O and may be used
@@ -231,37 +201,6 @@ func (x *Index) Queues() []mq.Queue { return nil }
 
 // Bytes is the length of all files.
 func (x *Index) Bytes() int64 { return 0 }
-
-// File is an open data file: its footer and page index. It may be used
-// concurrently.
-type File struct{}
-
-// OpenFile reads a data file's footer and indexes.
-func OpenFile(ctx context.Context, rr RangeReader, f DataFile) (*File, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Read gives records from an offset on, as mq.Reader does; Range is the
-// file's.
-func (f *File) Read(ctx context.Context, at int64, lim mq.Limit) (mq.Batch, error) {
-	return mq.Batch{}, errors.ErrUnsupported
-}
-
-// OffsetAt finds an offset by store time as mq.Reader does, within the file.
-func (f *File) OffsetAt(ctx context.Context, millis int64, b mq.Bound) (int64, error) {
-	return 0, errors.ErrUnsupported
-}
-
-// FindKey gives the file's records that match, concatenated, in offset order.
-func (f *File) FindKey(ctx context.Context, k mq.KeyQuery) (mq.Batch, error) {
-	return mq.Batch{}, errors.ErrUnsupported
-}
-
-// FindPhysical gives the record at a position of the broker's log,
-// mq.ErrNotFound where there is none.
-func (f *File) FindPhysical(ctx context.Context, pos int64) (mq.Record, error) {
-	return nil, errors.ErrUnsupported
-}
 
 // ReaderOptions bound a Reader's memory. The zero value is ready to use.
 type ReaderOptions struct {

@@ -211,6 +211,31 @@ func (r Record) Parts() (head, body, tail []byte) {
 	return r[:p], r[p+4 : n], r[n:]
 }
 
+// JoinRecord appends to dst the record that Parts gave around for, with another
+// body, system flag and body checksum. around is the head followed by the
+// tail; flag must keep the bits that say how long the hosts are.
+func JoinRecord(dst, around, body []byte, sysFlag int32, bodyCRC uint32) ([]byte, error) {
+	if len(around) < fixedLen-4 {
+		return dst, fmt.Errorf("%w: %d bytes around the body", ErrBadRecord, len(around))
+	}
+	r := Record(around)
+	const hosts = SysBornHostV6 | SysStoreHostV6
+	p := r.posBodyLen()
+	if p > len(around) || (sysFlag^r.SysFlag())&hosts != 0 {
+		return dst, fmt.Errorf("%w: hosts run past the end", ErrBadRecord)
+	}
+	at := len(dst)
+	dst = append(dst, around[:p]...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(body)))
+	dst = append(dst, body...)
+	dst = append(dst, around[p:]...)
+	be := binary.BigEndian
+	be.PutUint32(dst[at:], uint32(len(dst)-at))
+	be.PutUint32(dst[at+posBodyCRC:], bodyCRC)
+	be.PutUint32(dst[at+posSysFlag:], uint32(sysFlag))
+	return dst, nil
+}
+
 // BornTimeMillis is when the producer made the message.
 func (r Record) BornTimeMillis() int64 { return int64(binary.BigEndian.Uint64(r[posBornTime:])) }
 

@@ -1,0 +1,199 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"varve/internal/mq"
+	"varve/internal/objstore/mem"
+)
+
+// jsonRecords makes n messages with JSON-like bodies of about 1 KiB and the
+// properties that a client sends.
+func jsonRecords(n int) []mq.Record {
+	rng := rand.New(rand.NewPCG(42, 1))
+	words := []string{"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet"}
+	recs := make([]mq.Record, n)
+	for i := range recs {
+		body := fmt.Appendf(nil, `{"order_id":"%016x","customer":%d,"items":[`, rng.Uint64(), rng.IntN(100000))
+		for len(body) < 990 {
+			body = fmt.Appendf(body, `{"sku":"%s-%06d","qty":%d,"price":%d.%02d,"note":"%s %s"},`,
+				words[rng.IntN(10)], rng.IntN(1000000), rng.IntN(9)+1, rng.IntN(500), rng.IntN(100), words[rng.IntN(10)], words[rng.IntN(10)])
+		}
+		body = append(body[:len(body)-1], "]}"...)
+		m := &mq.Message{
+			Topic: testQueue.Topic, QueueID: testQueue.ID, QueueOffset: int64(i), PhysicalOffset: int64(i) * 1300,
+			BornTimeMillis: 1_700_000_000_000 + int64(i)/50, StoreTimeMillis: 1_700_000_000_002 + int64(i)/50,
+			BornHost:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i % 20)}), 40000),
+			StoreHost: netip.MustParseAddrPort("127.0.0.1:10911"), Body: body,
+		}
+		p := mq.AppendProperty(nil, mq.PropUniqKey, fmt.Sprintf("7F0000010000%012X%08X", rng.Uint64()>>16, i))
+		p = mq.AppendProperty(p, mq.PropKeys, fmt.Sprintf("order-%08d", rng.IntN(1<<26)))
+		p = mq.AppendProperty(p, mq.PropTags, words[rng.IntN(5)])
+		p = mq.AppendProperty(p, mq.PropWait, "true")
+		p = mq.AppendProperty(p, mq.PropTraceOn, "true")
+		p = mq.AppendProperty(p, mq.PropMsgRegion, "DefaultRegion")
+		m.Properties = mq.AppendProperty(p, mq.PropCluster, "DefaultCluster")
+		recs[i] = mq.AppendRecord(nil, m)
+	}
+	return recs
+}
+
+func totalBytes(recs []mq.Record) (n int64) {
+	for _, r := range recs {
+		n += int64(len(r))
+	}
+	return n
+}
+
+const benchRows = 32768
+
+// bareRow is a message as a user of parquet-go would declare it.
+type bareRow struct {
+	Broker      string   `parquet:"broker,dict"`
+	QueueID     int32    `parquet:"queue_id,delta"`
+	QueueOffset int64    `parquet:"queue_offset,delta"`
+	StoreTime   int64    `parquet:"store_time,delta,timestamp(microsecond)"`
+	BornTime    int64    `parquet:"born_time,delta,timestamp(microsecond)"`
+	MsgID       string   `parquet:"msg_id,plain"`
+	Keys        []string `parquet:"keys,list"`
+	Tag         *string  `parquet:"tag,optional,dict"`
+	Properties  []bareKV `parquet:"properties,list"`
+	Body        []byte   `parquet:"body,plain"`
+	Reconsume   int32    `parquet:"reconsume_times,delta"`
+	SysFlag     int32    `parquet:"sys_flag,delta"`
+	Flag        int32    `parquet:"flag,delta"`
+	BodyCRC     int32    `parquet:"body_crc,plain"`
+	BornHost    string   `parquet:"born_host,dict"`
+	StoreHost   string   `parquet:"store_host,dict"`
+	Physical    int64    `parquet:"physical_offset,delta"`
+	Prepared    int64    `parquet:"prepared_transaction_offset,delta"`
+	Encoding    *string  `parquet:"body_encoding,optional,dict"`
+}
+
+type bareKV struct {
+	Key   string `parquet:"key,dict"`
+	Value string `parquet:"value,plain"`
+}
+
+func bareRows(recs []mq.Record) []bareRow {
+	rows := make([]bareRow, len(recs))
+	for i, r := range recs {
+		m, err := r.Decode()
+		if err != nil {
+			panic(err)
+		}
+		tag := m.Tag()
+		rows[i] = bareRow{
+			Broker: "varve-a", QueueID: m.QueueID, QueueOffset: m.QueueOffset,
+			StoreTime: micros(m.StoreTimeMillis), BornTime: micros(m.BornTimeMillis),
+			MsgID: m.Property(mq.PropUniqKey), Keys: mq.Keys(m.Properties), Tag: &tag, Body: m.Body,
+			SysFlag: m.SysFlag, Flag: m.Flag, BodyCRC: int32(mq.BodyCRC(m.Body)),
+			BornHost: m.BornHost.String(), StoreHost: m.StoreHost.String(), Physical: m.PhysicalOffset,
+		}
+		for k, v := range mq.Properties(m.Properties) {
+			rows[i].Properties = append(rows[i].Properties, bareKV{k, v})
+		}
+	}
+	return rows
+}
+
+// BenchmarkWrite compares the archive's writer, which takes stored records,
+// with a bare parquet-go GenericWriter over the same rows already in structs.
+func BenchmarkWrite(b *testing.B) {
+	recs := jsonRecords(benchRows)
+	rows := bareRows(recs)
+	raw := totalBytes(recs)
+	b.Run("archive", func(b *testing.B) {
+		b.SetBytes(raw)
+		b.ReportAllocs()
+		w := NewFileWriter(io.Discard, testQueue, FileOptions{})
+		for b.Loop() {
+			w.Reset(io.Discard, testQueue, 1)
+			for _, r := range recs {
+				if err := w.Add(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+			f, err := w.Close()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(f.Bytes)/float64(f.RawBytes), "out/raw")
+		}
+	})
+	b.Run("bare", func(b *testing.B) {
+		b.SetBytes(raw)
+		b.ReportAllocs()
+		w := parquet.NewGenericWriter[bareRow](io.Discard, parquet.Compression(codec), parquet.PageBufferSize(pageBytes),
+			parquet.SkipPageBounds("body"), parquet.BloomFilters(
+				parquet.SplitBlockFilter(bloomBitsPerKey, "msg_id"), parquet.SplitBlockFilter(bloomBitsPerKey, "keys", "list", "element")),
+			parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("queue_offset"))))
+		for b.Loop() {
+			var out bytes.Buffer
+			w.Reset(&out)
+			for i := 0; i < len(rows); i += defaultRowGroupRows {
+				for j := i; j < i+defaultRowGroupRows; j += batchRows {
+					if _, err := w.Write(rows[j : j+batchRows]); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := w.Flush(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := w.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(out.Len())/float64(raw), "out/raw")
+		}
+	})
+}
+
+// BenchmarkRead reads a file of 1 KiB messages from its start to its end in
+// batches of the given number of messages.
+func BenchmarkRead(b *testing.B) {
+	bucket := mem.New()
+	recs := jsonRecords(benchRows)
+	f := writeFile(b, bucket, testQueue, FileOptions{}, recs...)
+	for _, n := range []int{0, 32, 256} {
+		b.Run(fmt.Sprintf("sequential/messages=%d", n), func(b *testing.B) {
+			b.SetBytes(totalBytes(recs))
+			b.ReportAllocs()
+			for b.Loop() {
+				file, err := OpenFile(context.Background(), bucket, f)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for at := f.Offsets.From; at < f.Offsets.To; {
+					batch, err := file.Read(context.Background(), at, mq.Limit{Messages: n, Bytes: 1 << 20})
+					if err != nil {
+						b.Fatal(err)
+					}
+					at = batch.Next
+				}
+			}
+			b.ReportMetric(float64(b.N*benchRows)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+	b.Run("point", func(b *testing.B) {
+		file, err := OpenFile(context.Background(), bucket, f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(1, 1))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := file.Read(context.Background(), rng.Int64N(benchRows), mq.Limit{Messages: 32}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,195 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// column reads one leaf column of one row group, a page at a time. Its values
+// alias the page and live until the next load or close.
+type column struct {
+	seg   *segments
+	col   int
+	g     *group
+	pages *parquet.FilePages
+	page  parquet.Page
+	from  int64 // rows of the group that page holds
+	to    int64
+	dict  bool // the dictionary was read
+
+	i32      []int32
+	i64      []int64
+	data     []byte // values of a byte column or of its dictionary
+	offs     []uint32
+	index    []int32 // into the dictionary; nil where there is none
+	def, rep []byte
+
+	// Where the current row begins: its first level and its first value.
+	row    int64
+	level  int
+	value  int
+	values int // values of the current row
+}
+
+func newColumn(col int, g *group, seg *segments) *column {
+	return &column{seg: seg, col: col, g: g, pages: g.chunks[col].PagesFrom(seg)}
+}
+
+func (c *column) close() {
+	c.drop()
+	_ = c.pages.Close()
+}
+
+func (c *column) drop() {
+	if c.page != nil {
+		parquet.Release(c.page)
+	}
+	c.page, c.from, c.to = nil, 0, 0
+	c.i32, c.i64, c.data, c.offs, c.index, c.def, c.rep = nil, nil, nil, nil, nil, nil, nil
+}
+
+// load decodes the page of a row of the group, unless it is there already.
+func (c *column) load(row int64) error {
+	if c.page != nil && row >= c.from && row < c.to {
+		return nil
+	}
+	n := pageOf(c.g.pages[c.col], row)
+	first := c.g.pages[c.col].FirstRowIndex(n)
+	c.drop()
+	if err := c.pages.SeekToRow(first); err != nil {
+		return c.fail(row, err)
+	}
+	page, err := c.pages.ReadPage()
+	if err != nil {
+		return c.fail(row, err)
+	}
+	c.page, c.from, c.to = page, first, c.g.pageEnd(c.col, n)
+	if page.NumRows() != c.to-c.from {
+		return c.fail(row, fmt.Errorf("page of %d rows, its index says %d", page.NumRows(), c.to-c.from))
+	}
+	return c.unpack(row)
+}
+
+func (c *column) unpack(row int64) error {
+	v := c.page.Data()
+	rep, def := len(c.page.RepetitionLevels()), len(c.page.DefinitionLevels())
+	if rep > 0 {
+		c.rep = c.page.RepetitionLevels()
+	}
+	if def > 0 {
+		c.def = c.page.DefinitionLevels()
+	}
+	dict := c.page.Dictionary()
+	if dict != nil {
+		c.dict = true
+		c.index = v.Int32()
+		if dict.Type().Kind() != parquet.ByteArray {
+			return c.fail(row, errors.New("dictionary of numbers"))
+		}
+		values := dict.Page().Data()
+		c.data, c.offs = values.ByteArray()
+	} else {
+		switch c.g.chunks[c.col].Type().Kind() {
+		case parquet.Int32:
+			c.i32 = v.Int32()
+		case parquet.Int64:
+			c.i64 = v.Int64()
+		case parquet.ByteArray:
+			c.data, c.offs = v.ByteArray()
+		}
+	}
+	c.row, c.level, c.value = c.from, 0, 0
+	c.values = c.count()
+	return nil
+}
+
+// fail says which page of which column is damaged. A failure to fetch is not
+// damage: it keeps its own error.
+func (c *column) fail(row int64, err error) error {
+	if c.seg.failed != nil {
+		return fmt.Errorf("read %s: %w", c.seg.name, c.seg.failed)
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return damaged(c.seg.name, "column %v, row %d: %w", leafPaths()[c.col], c.g.from+row, err)
+}
+
+// count is the number of values in the row that begins at level.
+func (c *column) count() int {
+	if c.def == nil {
+		return 1
+	}
+	if c.rep == nil {
+		return int(c.def[c.level])
+	}
+	n := int(c.def[c.level])
+	for i := c.level + 1; i < len(c.rep) && c.rep[i] != 0; i++ {
+		n++
+	}
+	return n
+}
+
+// seek moves to a row of the group and loads its page.
+func (c *column) seek(row int64) error {
+	if err := c.load(row); err != nil {
+		return err
+	}
+	if c.def == nil {
+		c.row, c.value = row, int(row-c.from)
+		return nil
+	}
+	if row < c.row {
+		c.row, c.level, c.value = c.from, 0, 0
+		c.values = c.count()
+	}
+	for c.row < row {
+		c.value += c.values
+		if c.rep == nil {
+			c.level++
+		} else {
+			c.level += max(1, c.values)
+		}
+		c.row++
+		c.values = c.count()
+	}
+	return nil
+}
+
+func (c *column) int32() int32 { return c.i32[c.value] }
+func (c *column) int64() int64 { return c.i64[c.value] }
+
+// bytes gives the i-th value of the current row.
+func (c *column) bytes(i int) []byte {
+	n := c.value + i
+	if c.index != nil {
+		n = int(c.index[n])
+	}
+	return c.data[c.offs[n]:c.offs[n+1]]
+}
+
+// firstRow finds the first row at or after row of the page whose number
+// satisfies ok, or the page's end. The column must be required int64.
+func (c *column) firstRow(row int64, ok func(int64) bool) int64 {
+	vals := c.i64[row-c.from:]
+	for i, v := range vals {
+		if ok(v) {
+			return row + int64(i)
+		}
+	}
+	return c.to
+}
+
+// lastRow finds the last row of the page whose number satisfies ok; found is
+// false where none does.
+func (c *column) lastRow(ok func(int64) bool) (row int64, found bool) {
+	for i := len(c.i64) - 1; i >= 0; i-- {
+		if ok(c.i64[i]) {
+			return c.from + int64(i), true
+		}
+	}
+	return 0, false
+}

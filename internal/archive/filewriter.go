@@ -1,0 +1,284 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/parquet-go/parquet-go"
+
+	"varve/internal/mq"
+)
+
+// Defaults and limits of a FileWriter.
+const (
+	defaultRowGroupRows  = 16384
+	defaultRowGroupBytes = 64 << 20
+	pageBytes            = 256 << 10
+	bloomBitsPerKey      = 10
+	// A batch of rows goes to the column writers together; a page ends at the
+	// batch that fills it.
+	batchRows  = 128
+	batchBytes = 64 << 10
+)
+
+// Keys of a data file's own metadata, for people who meet it alone.
+const (
+	metaFormat  = "varve.format"
+	metaTopic   = "varve.topic"
+	metaBroker  = "varve.broker"
+	metaQueueID = "varve.queue-id"
+	metaFrom    = "varve.from"
+	metaTo      = "varve.to"
+	metaEpoch   = "varve.epoch"
+)
+
+// FormatVersion is the version of the archive's files and layout.
+const FormatVersion = 1
+
+// FileOptions configure a FileWriter. The zero value is ready to use.
+type FileOptions struct {
+	Epoch         int64  // of the writer, kept in the file and its DataFile
+	RowGroupRows  int    // default 16384
+	RowGroupBytes int    // of stored records in a row group, at most; default 64 MiB
+	SpillDir      string // where finished pages wait for their row group; memory if empty
+}
+
+func (o FileOptions) withDefaults() FileOptions {
+	if o.RowGroupRows <= 0 {
+		o.RowGroupRows = defaultRowGroupRows
+	}
+	if o.RowGroupBytes <= 0 {
+		o.RowGroupBytes = defaultRowGroupBytes
+	}
+	return o
+}
+
+// FileWriter writes one data file: consecutive records of one queue. It must
+// be closed or aborted, and may be reused by Reset. It isn't safe for
+// concurrent use.
+type FileWriter struct {
+	queue mq.Queue
+	opts  FileOptions
+	out   counter
+	pw    *parquet.Writer
+	cols  []*parquet.ColumnWriter
+
+	arena    []byte // the batch's records
+	rows     []row
+	pairs    []pair
+	keys     [][]byte
+	values   []parquet.Value
+	hosts    hostCache
+	inflater inflater
+
+	stats     DataFile
+	groupRows int
+	groupRaw  int
+	err       error // the first one; nothing works after it
+	closed    bool
+}
+
+// counter counts what went to the file.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// NewFileWriter begins a data file of a queue.
+func NewFileWriter(w io.Writer, q mq.Queue, o FileOptions) *FileWriter {
+	f := &FileWriter{opts: o.withDefaults(), hosts: hostCache{}}
+	f.pw = parquet.NewWriter(&f.out, writerOptions(f.opts)...)
+	f.Reset(w, q, f.opts.Epoch)
+	return f
+}
+
+func writerOptions(o FileOptions) []parquet.WriterOption {
+	opts := []parquet.WriterOption{
+		schema,
+		parquet.Compression(codec),
+		parquet.PageBufferSize(pageBytes),
+		parquet.CreatedBy("varve", strconv.Itoa(FormatVersion), ""),
+		parquet.SkipPageBounds("body"),
+		parquet.SkipPageBounds("stored_form"),
+		parquet.SkipPageBounds("properties", "key_value", "key"),
+		parquet.SkipPageBounds("properties", "key_value", "value"),
+		parquet.BloomFilters(
+			parquet.SplitBlockFilter(bloomBitsPerKey, "msg_id"),
+			parquet.SplitBlockFilter(bloomBitsPerKey, "keys", "list", "element")),
+		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("queue_offset"))),
+	}
+	if o.SpillDir != "" {
+		opts = append(opts, parquet.ColumnPageBuffers(parquet.NewFileBufferPool(o.SpillDir, "pages-*")))
+	}
+	return opts
+}
+
+// Reset begins another file with the same buffers. A file that was not closed
+// is given up.
+func (w *FileWriter) Reset(out io.Writer, q mq.Queue, epoch int64) {
+	w.out = counter{w: out}
+	w.pw.Reset(&w.out)
+	w.cols = w.pw.ColumnWriters()
+	w.queue, w.opts.Epoch = q, epoch
+	w.stats = DataFile{Queue: q, Epoch: epoch}
+	w.clearBatch()
+	w.groupRows, w.groupRaw = 0, 0
+	w.err, w.closed = nil, false
+}
+
+var errClosed = errors.New("file writer is closed")
+
+// Add appends the record of the next offset; the first one may be any. r isn't
+// kept. A record that is refused changes nothing.
+func (w *FileWriter) Add(r mq.Record) error {
+	if w.closed {
+		return errClosed
+	}
+	if w.err != nil {
+		return w.err
+	}
+	if want := w.stats.Offsets.To; w.stats.Rows > 0 && r.QueueOffset() != want {
+		return fmt.Errorf("add to file of %s: %w: offset %d, want %d", w.queue, mq.ErrBadRecord, r.QueueOffset(), want)
+	}
+	if len(w.rows) > 0 && (len(w.arena)+len(r) > cap(w.arena) || len(w.rows) == batchRows) {
+		if err := w.flushBatch(); err != nil {
+			return err
+		}
+	}
+	if cap(w.arena) < len(r) {
+		w.arena = make([]byte, 0, max(batchBytes, len(r)))
+	}
+	at := len(w.arena)
+	w.arena = append(w.arena, r...)
+	one, err := w.parse(mq.Record(w.arena[at:len(w.arena):len(w.arena)]))
+	if err != nil {
+		w.arena = w.arena[:at]
+		return fmt.Errorf("add to file of %s: offset %d: %w", w.queue, r.QueueOffset(), err)
+	}
+	w.rows = append(w.rows, one)
+	w.count(r)
+	if w.groupRows >= w.opts.RowGroupRows || w.groupRaw >= w.opts.RowGroupBytes {
+		return w.flushGroup()
+	}
+	return nil
+}
+
+// count keeps the file's statistics.
+func (w *FileWriter) count(r mq.Record) {
+	s := &w.stats
+	off, store, phys := r.QueueOffset(), r.StoreTimeMillis(), r.PhysicalOffset()
+	if s.Rows == 0 {
+		s.Offsets.From = off
+		s.FirstStoreMillis, s.LastStoreMillis = store, store
+		s.FirstPhysical, s.LastPhysical = phys, phys
+	}
+	s.Offsets.To = off + 1
+	s.FirstStoreMillis = min(s.FirstStoreMillis, store)
+	s.LastStoreMillis = max(s.LastStoreMillis, store)
+	s.FirstPhysical = min(s.FirstPhysical, phys)
+	s.LastPhysical = max(s.LastPhysical, phys)
+	s.Rows++
+	s.RawBytes += int64(len(r))
+	w.groupRows++
+	w.groupRaw += len(r)
+}
+
+func (w *FileWriter) clearBatch() {
+	clear(w.rows) // lets go of inflated bodies
+	w.arena, w.rows, w.pairs, w.keys = w.arena[:0], w.rows[:0], w.pairs[:0], w.keys[:0]
+	if cap(w.arena) > 16*batchBytes {
+		w.arena = nil // one huge record must not pin its memory
+	}
+}
+
+func (w *FileWriter) fail(err error) error {
+	w.err = fmt.Errorf("write file of %s: %w", w.queue, err)
+	return w.err
+}
+
+func (w *FileWriter) flushBatch() error {
+	if len(w.rows) == 0 {
+		return nil
+	}
+	for col := range numColumns {
+		w.values = w.column(w.values[:0], col)
+		if _, err := w.cols[col].WriteRowValues(w.values); err != nil {
+			return w.fail(fmt.Errorf("column %d: %w", col, err))
+		}
+	}
+	w.clearBatch()
+	return nil
+}
+
+func (w *FileWriter) flushGroup() error {
+	if err := w.flushBatch(); err != nil {
+		return err
+	}
+	if w.groupRows == 0 {
+		return nil
+	}
+	if err := w.pw.Flush(); err != nil {
+		return w.fail(err)
+	}
+	w.cols = w.pw.ColumnWriters()
+	w.groupRows, w.groupRaw = 0, 0
+	return nil
+}
+
+// Size estimates the file's length if it were closed now: what was written,
+// and half of the records that wait for their row group.
+func (w *FileWriter) Size() int64 { return w.out.n + int64(w.groupRaw)/2 }
+
+// RawBytes is the length of the records added.
+func (w *FileWriter) RawBytes() int64 { return w.stats.RawBytes }
+
+// Rows is the number of records added.
+func (w *FileWriter) Rows() int64 { return w.stats.Rows }
+
+// Close ends the file and describes it; Name is left to the caller. A file
+// without records is valid, and must not be committed.
+func (w *FileWriter) Close() (DataFile, error) {
+	if w.closed {
+		return DataFile{}, errClosed
+	}
+	w.closed = true
+	defer w.inflater.close()
+	if w.err != nil {
+		return DataFile{}, w.err
+	}
+	if err := w.flushGroup(); err != nil {
+		return DataFile{}, err
+	}
+	for k, v := range map[string]string{
+		metaFormat:  strconv.Itoa(FormatVersion),
+		metaTopic:   w.queue.Topic,
+		metaBroker:  w.queue.Broker,
+		metaQueueID: strconv.Itoa(int(w.queue.ID)),
+		metaFrom:    strconv.FormatInt(w.stats.Offsets.From, 10),
+		metaTo:      strconv.FormatInt(w.stats.Offsets.To, 10),
+		metaEpoch:   strconv.FormatInt(w.opts.Epoch, 10),
+	} {
+		w.pw.SetKeyValueMetadata(k, v)
+	}
+	if err := w.pw.Close(); err != nil {
+		return DataFile{}, w.fail(err)
+	}
+	w.stats.Bytes = w.out.n
+	return w.stats, nil
+}
+
+// Abort gives the file up and frees what waits in SpillDir.
+func (w *FileWriter) Abort() {
+	w.closed = true
+	w.inflater.close()
+	w.pw.Reset(io.Discard)
+	w.clearBatch()
+}
