@@ -121,30 +121,39 @@ func (c *Conn) wrap(cmd *Command, err error) error {
 // of the request. Where Config.MaxWorkers run already it waits for one to end,
 // and with it the reading of further requests.
 func (c *Conn) Go(req *Command, h Handler) {
+	own := req.Clone()
+	c.Do(own.From(), func() { h(c, own) })
+}
+
+// Do is Go for a handler that has taken what it needs out of the request.
+func (c *Conn) Do(from From, f func()) {
 	select {
 	case c.workers <- struct{}{}:
 	case <-c.ctx.Done():
 		return
 	}
-	own := req.Clone()
 	c.running.Go(func() {
 		defer func() { <-c.workers }()
-		c.handle(h, own)
+		defer c.recovered(from)
+		f()
 	})
 }
 
-// handle calls a handler and turns a panic of it into an error reply: one
-// request must not end the process for all others.
 func (c *Conn) handle(h Handler, req *Command) {
-	from := req.From()
-	defer func() {
-		if p := recover(); p != nil {
-			c.cfg.Logger.Error("request handler panicked", slog.Int("code", from.Code),
-				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			c.ReplyError(from, SystemError, fmt.Sprintf("internal error while handling request %d", from.Code))
-		}
-	}()
+	defer c.recovered(req.From())
 	h(c, req)
+}
+
+// recovered is deferred around handlers. It turns a panic into an error reply:
+// one request must not end the process for all others.
+func (c *Conn) recovered(from From) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.cfg.Logger.Error("request handler panicked", slog.Int("code", from.Code),
+		slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	c.ReplyError(from, SystemError, fmt.Sprintf("internal error while handling request %d", from.Code))
 }
 
 // Close ends the connection; replies that wait to be written are dropped.

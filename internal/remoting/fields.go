@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // MaxFields bounds the ext fields of one command.
@@ -202,3 +203,16 @@ func (p *Parser) OptBool(name string) bool {
 	v, _ := p.lookup(name, false)
 	return strings.EqualFold(v, "true")
 }
+
+// Bytes gives the i-th value of a received command without a copy: it aliases
+// the read buffer and must not be changed.
+func (f *Fields) Bytes(i int) []byte {
+	v := f.pairs[i].text()
+	return unsafe.Slice(unsafe.StringData(v), len(v))
+}
+
+// Reset removes all fields and keeps their memory.
+func (f *Fields) Reset() { f.reset() }
+
+// Grow makes room for n more fields.
+func (f *Fields) Grow(n int) { f.pairs = slices.Grow(f.pairs, n) }

@@ -1,0 +1,41 @@
+package remoting
+
+import (
+	"fmt"
+	"strings"
+
+	wire "varve/internal/remoting"
+)
+
+// 26 GET_BROKER_CONFIG: settings as properties text, under RocketMQ's names
+// where it has the like.
+//
+// Versions: all.
+func (f *Front) getBrokerConfig(*session, *wire.Command) (*wire.Command, error) {
+	c := f.broker.Config()
+	var b strings.Builder
+	for _, kv := range []struct {
+		name  string
+		value any
+	}{
+		{"autoCreateSubscriptionGroup", c.AutoCreateGroups},
+		{"autoCreateTopicEnable", c.AutoCreateTopics},
+		{"brokerClusterName", c.Cluster},
+		{"brokerId", 0},
+		{"brokerIP1", c.StoreHost.Addr()},
+		{"brokerName", c.Broker},
+		{"channelExpiredTimeout", c.ClientExpiry.Milliseconds()},
+		{"defaultTopicQueueNums", c.DefaultQueues},
+		{"enablePropertyFilter", true},
+		{"flushConsumerOffsetInterval", c.OffsetFlush.Milliseconds()},
+		{"listenPort", c.StoreHost.Port()},
+		{"maxMessageSize", c.MaxBodyBytes},
+		{"messageDelayLevel", c.DelayLevels},
+		{"regionId", c.Region},
+		{"timerMaxDelaySec", int64(c.MaxTimerDelay.Seconds())},
+		{"traceOn", c.TraceOn},
+	} {
+		fmt.Fprintf(&b, "%s=%v\n", kv.name, kv.value)
+	}
+	return &wire.Command{Body: []byte(b.String())}, nil
+}

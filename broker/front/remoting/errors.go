@@ -1,0 +1,59 @@
+package remoting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"varve/broker"
+	"varve/internal/mq"
+	wire "varve/internal/remoting"
+)
+
+// codes maps the errors of the core to the codes that clients branch on.
+var codes = []struct {
+	err  error
+	code int
+}{
+	{broker.ErrNoTopic, wire.TopicNotExist},
+	{broker.ErrNoGroup, wire.SubscriptionGroupNotExist},
+	{broker.ErrForbidden, wire.NoPermission},
+	{broker.ErrIllegalMessage, wire.MessageIllegal},
+	{broker.ErrBadRequest, wire.InvalidParameter},
+	{broker.ErrBusy, wire.SystemBusy},
+	{broker.ErrDiskFull, wire.ServiceNotAvailable},
+	{broker.ErrClosed, wire.ServiceNotAvailable},
+	{broker.ErrNoSubscription, wire.SubscriptionNotExist},
+	{broker.ErrStaleSubscription, wire.SubscriptionNotLatest},
+	{broker.ErrBadFilter, wire.SubscriptionParseFailed},
+	{broker.ErrNoOffset, wire.QueryNotFound},
+	{broker.ErrNoMember, wire.ConsumerNotOnline},
+	{broker.ErrNoMessage, wire.SystemError},
+	{mq.ErrNotFound, wire.SystemError},
+	{context.DeadlineExceeded, wire.ConsumeMsgTimeout},
+}
+
+// refusal is an answer with a code that no error of the core stands for.
+type refusal struct {
+	code   int
+	remark string
+}
+
+func (r *refusal) Error() string { return r.remark }
+
+func refused(code int, format string, args ...any) error {
+	return &refusal{code, fmt.Sprintf(format, args...)}
+}
+
+func codeOf(err error) int {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.code
+	}
+	for i := range codes {
+		if errors.Is(err, codes[i].err) {
+			return codes[i].code
+		}
+	}
+	return wire.SystemError
+}

@@ -1,0 +1,67 @@
+package remoting
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+
+	wire "varve/internal/remoting"
+)
+
+// namesKept is how many names a session remembers. A client sends to and pulls
+// from few topics, over and over.
+const namesKept = 16
+
+// session is one connection as the core's broker.Client.
+type session struct {
+	front *Front
+	conn  *wire.Conn
+
+	// names is a ring of names that were seen lately, so that a request's
+	// topic and group cost no allocation. For the connection's reader only.
+	names    [namesKept]string
+	nextName int
+}
+
+func (f *Front) session(c *wire.Conn) *session {
+	if s, ok := f.sessions.Load(c); ok {
+		return s.(*session)
+	}
+	s := &session{front: f, conn: c}
+	f.sessions.Store(c, s)
+	return s
+}
+
+// ended tells the core that a connection is gone.
+func (f *Front) ended(c *wire.Conn) {
+	if s, ok := f.sessions.LoadAndDelete(c); ok {
+		f.broker.Disconnect(s.(*session))
+	}
+}
+
+// RemoteAddr is where the client connects from.
+func (s *session) RemoteAddr() netip.AddrPort { return s.conn.Remote() }
+
+// NotifyMembersChanged pushes code 40, NOTIFY_CONSUMER_IDS_CHANGED: one-way,
+// so that the client rebalances at once and not at its next turn, up to 20 s
+// later.
+func (s *session) NotifyMembersChanged(group string) {
+	err := s.conn.Push(wire.NewRequest(wire.NotifyConsumerIDsChanged, "consumerGroup", group))
+	if err != nil {
+		s.front.cfg.Logger.Debug("members' change not told", slog.String("group", group), slog.Any("err", err))
+	}
+}
+
+// own gives a copy of a name that aliases the read buffer, the same copy for
+// names that keep coming.
+func (s *session) own(name string) string {
+	for _, n := range s.names {
+		if n == name {
+			return n
+		}
+	}
+	name = strings.Clone(name)
+	s.names[s.nextName] = name
+	s.nextName = (s.nextName + 1) % namesKept
+	return name
+}
