@@ -1,0 +1,124 @@
+package wire
+
+import "encoding/json"
+
+// Hello begins a query.
+type Hello struct {
+	SQL    string `json:"sql"`
+	Tenant string `json:"tenant"` // schema of names without one
+	Dir    string `json:"dir"`    // the query's own directory, for spilling
+	Limits Limits `json:"limits"`
+}
+
+// Limits bound a worker.
+type Limits struct {
+	MemoryBytes int64 `json:"memory"`      // DuckDB's limit; spills above it
+	HardBytes   int64 `json:"hard_memory"` // the kernel's, on top of what the process needs to exist
+	SpillBytes  int64 `json:"spill"`       // in Hello.Dir
+	CPUSeconds  int64 `json:"cpu_seconds"`
+	Threads     int   `json:"threads"`
+	MaxRows     int64 `json:"max_rows"`
+	MaxBytes    int64 `json:"max_bytes"` // of encoded rows
+}
+
+// Reply is one line from the worker; exactly one field is set.
+type Reply struct {
+	Analysis *Analysis `json:"analysis,omitempty"`
+	Columns  []Column  `json:"columns,omitempty"`
+	Done     *Done     `json:"done,omitempty"`
+	Error    *Error    `json:"error,omitempty"`
+}
+
+// Analysis is what the worker found in the SQL without running it.
+type Analysis struct {
+	// ShowTables says that the query is SHOW TABLES; the engine answers it
+	// and the worker's part is over.
+	ShowTables bool       `json:"show_tables,omitempty"`
+	Tables     []TableRef `json:"tables,omitempty"`
+}
+
+// TableRef is one table of the query. A table named twice is one TableRef with
+// the hull of both bounds.
+type TableRef struct {
+	Schema   string `json:"schema,omitempty"` // as written, "" for the tenant's
+	Name     string `json:"name"`             // as written
+	Position int    `json:"position"`         // byte in the SQL where it stands
+	Bounds   Bounds `json:"bounds"`
+}
+
+// Tables answers an Analysis, in its order.
+type Tables struct {
+	Tables []Table `json:"tables"`
+}
+
+// Table gives a table's rows: local Parquet files.
+type Table struct {
+	Topic string   `json:"topic"`
+	Files []string `json:"files"`
+}
+
+// Column is one column of the result.
+type Column struct {
+	Name string `json:"name"`
+	Type string `json:"type"` // DuckDB's name of the type
+}
+
+// Done ends the rows.
+type Done struct {
+	Rows int64 `json:"rows"`
+	// Truncated says by which limit rows were left out, "" where none were.
+	Truncated string `json:"truncated,omitempty"`
+}
+
+// Kind classes an error by whose it is and what to do.
+type Kind string
+
+const (
+	Syntax       Kind = "syntax"        // not SQL
+	Invalid      Kind = "invalid"       // SQL that doesn't fit the data: unknown column, wrong type, bad cast
+	UnknownTable Kind = "unknown_table" // no such topic
+	Refused      Kind = "refused"       // not allowed here
+	Memory       Kind = "memory"        // needs more memory or spill than the limit
+	TooLarge     Kind = "too_large"     // would read more than the limit
+	Timeout      Kind = "timeout"       // ran longer than the limit
+	Busy         Kind = "busy"          // no place among the running queries
+	Crashed      Kind = "crashed"       // the worker died
+	Storage      Kind = "storage"       // the archive or the log could not be read
+	Internal     Kind = "internal"
+)
+
+// Error is a failed query.
+type Error struct {
+	Kind    Kind   `json:"kind"`
+	Message string `json:"message"`
+	// Position is the byte of the SQL where the error is, counted from 1; 0
+	// where there is none.
+	Position int `json:"position,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Value is one value of a row as JSON. Numbers that JSON's readers might round
+// (DECIMAL, HUGEINT) and dates, times and intervals are strings, binary data
+// is base64, maps and structs are objects.
+type Value json.RawMessage
+
+// IsNull reports whether the value is NULL.
+func (v Value) IsNull() bool { return string(v) == "null" }
+
+// Text is the value as a table shows it: strings without quotes.
+func (v Value) Text() string {
+	if len(v) > 0 && v[0] == '"' {
+		var s string
+		if json.Unmarshal(v, &s) == nil {
+			return s
+		}
+	}
+	if v.IsNull() {
+		return "NULL"
+	}
+	return string(v)
+}
+
+// MarshalJSON gives the value itself.
+func (v Value) MarshalJSON() ([]byte, error) { return v, nil }

@@ -1,0 +1,260 @@
+package worker
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"varve/query/wire"
+)
+
+// session is the DuckDB of one query.
+type session struct {
+	hello wire.Hello
+	db    *sql.DB
+	conn  *sql.Conn
+}
+
+func openSession(ctx context.Context, hello wire.Hello) (*session, error) {
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		return nil, fmt.Errorf("starting DuckDB: %w", err)
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("starting DuckDB: %w", err)
+	}
+	s := &session{hello: hello, db: db, conn: conn}
+	l := hello.Limits
+	return s, s.exec(ctx,
+		"SET autoinstall_known_extensions = false",
+		"SET autoload_known_extensions = false",
+		"SET allow_community_extensions = false",
+		"SET TimeZone = 'UTC'",
+		"SET errors_as_json = false",
+		"SET preserve_insertion_order = true",
+		fmt.Sprintf("SET threads = %d", max(1, l.Threads)),
+		fmt.Sprintf("SET memory_limit = '%d bytes'", l.MemoryBytes),
+		"SET temp_directory = "+literal(hello.Dir),
+		fmt.Sprintf("SET max_temp_directory_size = '%d bytes'", l.SpillBytes),
+	)
+}
+
+func (s *session) close() {
+	s.conn.Close()
+	s.db.Close()
+}
+
+func (s *session) exec(ctx context.Context, statements ...string) error {
+	for _, q := range statements {
+		if _, err := s.conn.ExecContext(ctx, q); err != nil {
+			return fmt.Errorf("%s: %w", q, err)
+		}
+	}
+	return nil
+}
+
+// text runs a query that gives one string; ok is false where it is NULL.
+func (s *session) text(ctx context.Context, q string, args ...any) (v string, ok bool, err error) {
+	var n sql.NullString
+	err = s.conn.QueryRowContext(ctx, q, args...).Scan(&n)
+	return n.String, n.Valid, err
+}
+
+// mount makes the tables of the query and shuts everything else.
+func (s *session) mount(ctx context.Context, refs []wire.TableRef, tables []wire.Table) error {
+	var paths []string
+	for _, t := range tables {
+		for _, f := range t.Files {
+			paths = append(paths, literal(f))
+		}
+	}
+	if err := s.exec(ctx,
+		"SET allowed_paths = ["+strings.Join(paths, ", ")+"]",
+		"CREATE SCHEMA IF NOT EXISTS "+identifier(s.hello.Tenant),
+		"USE "+identifier(s.hello.Tenant),
+	); err != nil {
+		return err
+	}
+	if err := s.exec(ctx, "SET enable_external_access = false", "SET lock_configuration = true"); err != nil {
+		return err
+	}
+	for i, ref := range refs {
+		schema := ref.Schema
+		if schema == "" {
+			schema = s.hello.Tenant
+		}
+		if err := s.exec(ctx,
+			"CREATE SCHEMA IF NOT EXISTS "+identifier(schema),
+			"CREATE VIEW "+identifier(schema)+"."+identifier(ref.Name)+" AS "+viewSQL(tables[i]),
+		); err != nil {
+			return fmt.Errorf("table %s: %w", ref.Name, errors.Unwrap(err))
+		}
+	}
+	return nil
+}
+
+// query runs the SQL and writes its rows. The SQL is prepared as it was given,
+// for its errors and column names, and run as the inner query of one that
+// bounds the rows and turns JSON into its text.
+func (s *session) query(ctx context.Context, w *output) error {
+	cols, err := s.describe(ctx, s.hello.SQL)
+	if err != nil {
+		return err
+	}
+	bounded, err := s.bounded(ctx, cols)
+	if err != nil {
+		return err
+	}
+	return s.conn.Raw(func(c any) error {
+		stmt, err := prepare(ctx, c, bounded)
+		if err != nil {
+			return err
+		}
+		defer stmt.Close()
+		rows, err := stmt.QueryContext(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		w.reply(wire.Reply{Columns: cols})
+		done, err := s.copyRows(rows, cols, w)
+		if err != nil {
+			return err
+		}
+		w.reply(wire.Reply{Done: &done})
+		return nil
+	})
+}
+
+func prepare(ctx context.Context, c any, q string) (*duckdb.Stmt, error) {
+	p, ok := c.(driver.ConnPrepareContext)
+	if !ok {
+		return nil, fmt.Errorf("%T cannot prepare", c)
+	}
+	ds, err := p.PrepareContext(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	stmt, ok := ds.(*duckdb.Stmt)
+	if !ok {
+		ds.Close()
+		return nil, fmt.Errorf("prepared a %T", ds)
+	}
+	typ, err := stmt.StatementType()
+	if err == nil && typ != duckdb.STATEMENT_TYPE_SELECT {
+		err = &wire.Error{Kind: wire.Refused, Message: notSelect}
+	}
+	if err == nil && stmt.NumInput() > 0 {
+		err = &wire.Error{Kind: wire.Refused, Message: "parameters (? or $1) have no values here; write the values into the SQL"}
+	}
+	if err != nil {
+		stmt.Close()
+		return nil, err
+	}
+	return stmt, nil
+}
+
+func (s *session) describe(ctx context.Context, q string) (cols []wire.Column, err error) {
+	err = s.conn.Raw(func(c any) error {
+		stmt, err := prepare(ctx, c, q)
+		if err != nil {
+			return err
+		}
+		defer stmt.Close()
+		n, err := stmt.ColumnCount()
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			name, err := stmt.ColumnName(i)
+			if err != nil {
+				return err
+			}
+			cols = append(cols, wire.Column{Name: name})
+		}
+		return nil
+	})
+	return cols, err
+}
+
+// bounded wraps the SQL to give one row more than the limit, and fills in the
+// column types.
+func (s *session) bounded(ctx context.Context, cols []wire.Column) (string, error) {
+	names := make([]string, len(cols))
+	for i := range cols {
+		names[i] = "c" + strconv.Itoa(i)
+	}
+	inner := "(\n" + trimEnd(s.hello.SQL) + "\n) AS q(" + strings.Join(names, ", ") + ")"
+	probe := "SELECT * FROM " + inner + " LIMIT 0"
+	if err := s.onlySelect(ctx, probe); err != nil {
+		return "", err
+	}
+	rows, err := s.conn.QueryContext(ctx, probe)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	types, err := rows.ColumnTypes()
+	if err != nil {
+		return "", err
+	}
+	list := make([]string, len(cols))
+	for i, t := range types {
+		cols[i].Type = t.DatabaseTypeName()
+		list[i] = names[i]
+		if textual(cols[i].Type) {
+			list[i] = "CAST(" + names[i] + " AS VARCHAR)"
+		}
+	}
+	q := "SELECT " + strings.Join(list, ", ") + " FROM " + inner + " LIMIT " + strconv.FormatInt(s.hello.Limits.MaxRows+1, 10)
+	return q, s.onlySelect(ctx, q)
+}
+
+// copyRows encodes the rows until a limit is reached.
+func (s *session) copyRows(rows driver.Rows, cols []wire.Column, w *output) (wire.Done, error) {
+	var done wire.Done
+	var bytes int64
+	vals := make([]driver.Value, len(cols))
+	var line []byte
+	for {
+		switch err := rows.Next(vals); {
+		case errors.Is(err, io.EOF):
+			return done, nil
+		case err != nil:
+			return done, err
+		}
+		if done.Rows == s.hello.Limits.MaxRows {
+			done.Truncated = fmt.Sprintf("only the first %d rows are shown: that is the row limit", done.Rows)
+			return done, nil
+		}
+		line = append(line[:0], '[')
+		for i, v := range vals {
+			if i > 0 {
+				line = append(line, ',')
+			}
+			line = appendValue(line, cols[i].Type, v)
+		}
+		line = append(line, ']')
+		if bytes += int64(len(line)); bytes > s.hello.Limits.MaxBytes {
+			done.Truncated = fmt.Sprintf("only the first %d rows are shown: the result is larger than the limit of %d bytes", done.Rows, s.hello.Limits.MaxBytes)
+			return done, nil
+		}
+		w.line(line)
+		if w.err != nil {
+			return done, w.err
+		}
+		done.Rows++
+	}
+}
+
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
