@@ -98,9 +98,10 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// Value is one value of a row as JSON. Numbers that JSON's readers might round
-// (DECIMAL, HUGEINT) and dates, times and intervals are strings, binary data
-// is base64, maps and structs are objects.
+// Value is one value of a row as JSON. Numbers have all their digits, also
+// those that a reader of JSON might round; NaN and the infinities, dates, times
+// and intervals are strings, binary data is base64, maps and structs are
+// objects.
 type Value json.RawMessage
 
 // IsNull reports whether the value is NULL.

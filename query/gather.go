@@ -1,0 +1,166 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+	"varve/internal/objstore"
+	"varve/query/wire"
+)
+
+// maxAttempts bounds how often a query begins again because the hot log was
+// trimmed past the archive state it had taken.
+const maxAttempts = 5
+
+// errMoved says that the border between archive and hot log moved too far.
+var errMoved = errors.New("the hot log was trimmed meanwhile")
+
+// gather makes the files of the query's tables.
+func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
+	names, err := q.names()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]wire.Table, len(refs))
+	for i, ref := range refs {
+		topic, err := names.find(ref, q.req.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		files, err := q.gatherTopic(topic, ref.Bounds)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = wire.Table{Topic: topic, Files: files}
+	}
+	return out, nil
+}
+
+func (q *run) gatherTopic(topic string, b wire.Bounds) ([]string, error) {
+	refresh := false
+	for range maxAttempts {
+		before := q.stats
+		files, err := q.attempt(topic, b, refresh)
+		if !errors.Is(err, errMoved) {
+			return files, err
+		}
+		q.stats = before
+		refresh = true
+	}
+	return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the hot log is trimmed faster than the query can read its end; try again"}
+}
+
+// attempt takes the archive's state and reads the hot log from exactly there.
+func (q *run) attempt(topic string, b wire.Bounds, refresh bool) ([]string, error) {
+	next, chosen, err := q.archived(topic, b, refresh)
+	if err != nil {
+		return nil, err
+	}
+	linked, err := q.link(topic, chosen)
+	if err != nil {
+		return nil, err
+	}
+	hot, err := q.hotFiles(topic, next, b, refresh)
+	if err != nil {
+		return nil, err
+	}
+	return append(linked, hot...), nil
+}
+
+// archived gives for each queue the first offset that is not in the archive,
+// and the files whose rows the query can need.
+func (q *run) archived(topic string, b wire.Bounds, refresh bool) (next map[mq.Queue]int64, chosen []archive.DataFile, err error) {
+	st, err := q.e.deps.Catalog.State(q.ctx, topic, refresh)
+	if errors.Is(err, archive.ErrNoTable) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, storageError("reading the archive of "+topic, err)
+	}
+	for _, f := range st.Files {
+		if b.NeedsQueue(f.Queue.Broker, f.Queue.ID) && b.StoreMillis.Overlaps(f.FirstStoreMillis, f.LastStoreMillis) &&
+			b.Offset.Overlaps(f.Offsets.From, f.Offsets.To-1) {
+			chosen = append(chosen, f)
+		}
+	}
+	for _, f := range chosen {
+		q.stats.ArchiveFiles++
+		q.stats.ArchiveBytes += f.Bytes
+		q.stats.ArchiveRows += f.Rows
+	}
+	if limit := q.e.cfg.MaxScanBytes; limit > 0 && q.stats.ArchiveBytes > limit {
+		return nil, nil, &Error{Kind: wire.TooLarge, Message: fmt.Sprintf("the query would read %d bytes of the archive, the limit is %d; narrow it by store_time, queue_id or queue_offset", q.stats.ArchiveBytes, limit)}
+	}
+	return st.Next, chosen, nil
+}
+
+// link puts the archive's files into the query's directory, so that they stay
+// for as long as the query runs and no name of the archive reaches the worker.
+func (q *run) link(topic string, files []archive.DataFile) ([]string, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	paths, release, err := q.e.deps.Files.Local(q.ctx, files)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, objstore.ErrNotFound) {
+		return nil, errMoved // retention was faster
+	}
+	if err != nil {
+		return nil, storageError("getting the archive files of "+topic, err)
+	}
+	q.undo = append(q.undo, release)
+	out := make([]string, len(paths))
+	for i, p := range paths {
+		if p, err = filepath.Abs(p); err != nil {
+			return nil, storageError("getting the archive files of "+topic, err)
+		}
+		out[i] = q.newFile("archive")
+		if err := os.Link(p, out[i]); err == nil {
+			continue
+		}
+		// Another file system, or one without links: by name then.
+		if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
+			return nil, errMoved
+		} else if err != nil {
+			return nil, storageError("getting the archive files of "+topic, err)
+		}
+		if err := os.Symlink(p, out[i]); err != nil {
+			return nil, storageError("getting the archive files of "+topic, err)
+		}
+	}
+	return out, nil
+}
+
+// newFile names a new file in the query's directory.
+func (q *run) newFile(kind string) string {
+	q.files++
+	return filepath.Join(q.dir, fmt.Sprintf("%s-%06d.parquet", kind, q.files))
+}
+
+func storageError(doing string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &Error{Kind: wire.Storage, Message: doing + ": " + err.Error()}
+}
+
+// hotQueues lists the hot log's queues of a topic.
+func (q *run) hotQueues(topic string) []mq.Queue {
+	if q.e.deps.Hot == nil {
+		return nil
+	}
+	var out []mq.Queue
+	for _, queue := range q.e.deps.Hot.Queues() {
+		if queue.Topic == topic {
+			out = append(out, queue)
+		}
+	}
+	slices.SortFunc(out, func(a, b mq.Queue) int { return int(a.ID) - int(b.ID) })
+	return out
+}
