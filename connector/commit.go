@@ -1,0 +1,205 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+)
+
+// commit is the files of one topic that become visible together.
+type commit struct {
+	topic    *topic
+	segments []*segment
+	request  archive.Commit
+}
+
+// startCommits commits the topics that are ready: nothing more of them is
+// being written, or the first file has waited long enough.
+func (s *session) startCommits(ctx context.Context) {
+	for t := range s.readyTo {
+		if s.committing >= commitsAtOnce {
+			return
+		}
+		if t.gone || t.ready == 0 {
+			delete(s.readyTo, t)
+			continue
+		}
+		if t.committing || t.outstanding > 0 && s.c.cfg.Now().Sub(t.readySince) < commitDelay {
+			continue
+		}
+		c := s.prepare(t)
+		if len(c.segments) == 0 {
+			continue // the first of each queue is still being written
+		}
+		t.committing = true
+		s.committing++
+		s.running.Go(func() {
+			err := s.append(ctx, c)
+			s.tell(ctx, event{commit: c, err: err})
+		})
+	}
+}
+
+// prepare collects what of a topic can be committed: for each queue the
+// uploaded files that follow its mark.
+func (s *session) prepare(t *topic) *commit {
+	c := &commit{topic: t}
+	taken := map[*segment]bool{}
+	for _, q := range t.queues {
+		for _, g := range q.frozen {
+			if g.file == nil {
+				break
+			}
+			c.segments = append(c.segments, g)
+			taken[g] = true
+		}
+	}
+	low, store := t.lowWater(s.pos, taken)
+	if low == s.pos {
+		store = s.lastStore
+	}
+	s.commitSeq++
+	c.request = archive.Commit{
+		ID:     fmt.Sprintf("%s-%d-%d-%08x", s.c.cfg.Broker, s.epoch, s.commitSeq, rand.Uint32()),
+		Broker: s.c.cfg.Broker, Epoch: s.epoch, NextPhysical: low, StoreTimeLow: store,
+	}
+	for _, g := range c.segments {
+		c.request.Files = append(c.request.Files, *g.file)
+	}
+	return c
+}
+
+// append commits to the archive and tells who follows it.
+func (s *session) append(ctx context.Context, c *commit) error {
+	what := fmt.Sprintf("commit %d files of topic %s", len(c.segments), c.topic.name)
+	return s.c.persist(ctx, what, func() error {
+		for _, g := range c.segments {
+			if s.c.cfg.Now().Sub(g.checked) < verifyAgain {
+				continue
+			}
+			if err := stored(ctx, s.c.archive.Bucket(), g.file.Name, g.file.Bytes); err != nil {
+				if errors.Is(err, ErrNotStored) {
+					return fmt.Errorf("%w: %w", err, errAgain)
+				}
+				return err
+			}
+			g.checked = s.c.cfg.Now()
+		}
+		table, err := s.openTable(ctx, c.topic)
+		if err != nil {
+			return err
+		}
+		snap, err := table.Append(ctx, c.request)
+		if err != nil {
+			return err
+		}
+		s.c.works()
+		s.c.cfg.OnCommit(c.topic.name, snap)
+		return nil
+	})
+}
+
+// committed moves the marks.
+func (s *session) committed(c *commit, err error) error {
+	s.committing--
+	t := c.topic
+	t.committing = false
+	switch {
+	case t.gone:
+		return nil
+	case err != nil:
+		return err
+	}
+	marks := map[mq.Queue]int64{}
+	var rows, raw, size int64
+	for _, g := range c.segments {
+		g.q.frozen = g.q.frozen[1:]
+		g.q.mark = g.to
+		marks[g.q.id] = g.to
+		rows, raw, size = rows+g.file.Rows, raw+g.bytes, size+g.file.Bytes
+	}
+	t.ready -= len(c.segments)
+	t.readySince = s.c.cfg.Now()
+	low, _ := s.lowWater()
+	s.setArchived(marks, low)
+	s.note(c, rows, raw, size)
+	s.publish()
+	s.rollFlushed()
+	return nil
+}
+
+func (s *session) note(c *commit, rows, raw, size int64) {
+	s.c.mu.Lock()
+	st := &s.c.status
+	st.Commits++
+	st.Files += int64(len(c.segments))
+	st.Rows, st.RawBytes, st.Bytes = st.Rows+rows, st.RawBytes+raw, st.Bytes+size
+	st.LastCommit = s.c.cfg.Now()
+	s.c.mu.Unlock()
+	s.c.cfg.Logger.Debug("committed", slog.String("topic", c.topic.name), slog.Int("files", len(c.segments)),
+		slog.Int64("rows", rows), slog.Int64("raw_bytes", raw), slog.Int64("bytes", size))
+}
+
+// openTable gives a topic's table, made and claimed for this session.
+func (s *session) openTable(ctx context.Context, t *topic) (*archive.Table, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, fmt.Errorf("topic %s was created anew: %w", t.name, archive.ErrNoTable)
+	}
+	if t.former != nil {
+		if err := s.retire(ctx, t.former); err != nil {
+			return nil, err
+		}
+		t.former = nil
+	}
+	if t.table == nil {
+		table, err := s.c.archive.CreateTable(ctx, t.name)
+		if err != nil {
+			return nil, err
+		}
+		t.table = table
+	}
+	if t.fenced {
+		return t.table, nil
+	}
+	broker := s.c.cfg.Broker
+	if e := t.table.Snapshot().Epoch[broker]; e > s.epoch {
+		return nil, fmt.Errorf("table of %s has epoch %d, this connector %d: %w", t.name, e, s.epoch, archive.ErrFenced)
+	}
+	if err := t.table.Fence(ctx, broker, s.epoch); err != nil {
+		return nil, err
+	}
+	for q, next := range t.table.Snapshot().Next {
+		if q.Broker == broker && t.expect[q.ID] != next {
+			return nil, fmt.Errorf("table of %s: %v is archived to %d, was to %d: %w", t.name, q, next, t.expect[q.ID], errAgain)
+		}
+	}
+	t.fenced = true
+	return t.table, nil
+}
+
+// retire drops the table of a topic's former incarnation, unless somebody did.
+func (s *session) retire(ctx context.Context, old *topic) error {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	old.closed = true
+	if old.table == nil {
+		return nil
+	}
+	now, err := s.c.archive.Table(ctx, old.name)
+	switch {
+	case errors.Is(err, archive.ErrNoTable):
+		return nil
+	case err != nil:
+		return err
+	case now.Root() != old.table.Root():
+		return nil
+	}
+	return s.c.archive.DropTable(ctx, old.name, "the topic was deleted and created again")
+}

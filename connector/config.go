@@ -1,0 +1,122 @@
+package connector
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"varve/internal/archive"
+)
+
+// Limits that are not for the user to set.
+const (
+	// tailBytes is what one look at the log takes.
+	tailBytes = 1 << 20
+	// tick is how often ages are looked at.
+	tick = 100 * time.Millisecond
+	// commitDelay is how long an uploaded file waits for others of its topic
+	// that are being written.
+	commitDelay = time.Second
+	// lowWaterEvery is how often the hot log hears of the low-water mark while
+	// nothing is committed.
+	lowWaterEvery = time.Second
+	// commitsAtOnce bounds the topics that commit at a time.
+	commitsAtOnce = 4
+	// resumeAtOnce bounds the tables read at a time when a session begins.
+	resumeAtOnce = 16
+	// minBlock and maxBlock are the sizes of the pieces that staged records
+	// are kept in: a trickling queue takes little, a busy one few pieces.
+	minBlock = 2 << 10
+	maxBlock = 1 << 20
+	// maxSpare is how many whole blocks are kept to be used again.
+	maxSpare = 64
+	// maxWaiting bounds the rolled segments that wait for an encoder before
+	// the log is read on.
+	maxWaiting = 4096
+	// memoryBuffer is the largest segment whose file is built in memory.
+	memoryBuffer = 2 << 20
+	// verifyAgain is the age of an upload's check that a commit renews.
+	verifyAgain = 30 * time.Second
+	// uploadQueue is how many files for each upload may wait on disk.
+	uploadQueue = 2
+	// rereadBytes is what a job takes of the hot log at a time.
+	rereadBytes = 4 << 20
+)
+
+// Config sets up a Connector. Zero fields take the defaults.
+type Config struct {
+	Broker string // broker group, as the log was opened with
+	Dir    string // for temporary files; emptied at the start
+
+	// FileBytes is the length of stored records at which a segment is rolled
+	// at once; 64 MiB.
+	FileBytes int64
+	// RollAge is how long a segment of at least SmallBytes waits for more;
+	// 10 s. A smaller one waits longer, in inverse proportion to its length,
+	// up to RollAgeMax; 5 min. So a queue of 1 MiB/s makes a file every 10 s,
+	// one of 50 KiB/s every 30 s, one of 1 KiB/s every 5 min.
+	RollAge, RollAgeMax time.Duration
+	SmallBytes          int64 // 4 MiB
+	// FilesPerSecond is the rate that rolling by age keeps to on the average:
+	// with 10,000 trickling queues each waits 10,000 / FilesPerSecond seconds;
+	// 16.
+	FilesPerSecond int
+	// MemoryBytes bounds staged records; 128 MiB.
+	MemoryBytes int64
+	Encoders    int // files encoded at a time; half the processors, at least 1
+	Uploads     int // files uploaded at a time; 4
+	// RetryMin and RetryMax bound the pause after a failure, doubled each
+	// time; 250 ms and 30 s.
+	RetryMin, RetryMax time.Duration
+
+	// OnCommit hears of every commit before the archived marks move. It must
+	// return soon.
+	OnCommit func(topic string, s archive.Snapshot)
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	def(&c.FileBytes, 64<<20)
+	def(&c.RollAge, 10*time.Second)
+	def(&c.RollAgeMax, 5*time.Minute)
+	def(&c.SmallBytes, min(4<<20, c.FileBytes))
+	def(&c.FilesPerSecond, 16)
+	def(&c.MemoryBytes, 128<<20)
+	def(&c.Encoders, max(1, runtime.GOMAXPROCS(0)/2))
+	def(&c.Uploads, 4)
+	def(&c.RetryMin, 250*time.Millisecond)
+	def(&c.RetryMax, 30*time.Second)
+	if c.OnCommit == nil {
+		c.OnCommit = func(string, archive.Snapshot) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Broker == "":
+		return fmt.Errorf("connector: broker is empty")
+	case c.Dir == "":
+		return fmt.Errorf("connector: dir is empty")
+	case c.FileBytes < 0, c.SmallBytes < 0, c.MemoryBytes < 0, c.RollAge < 0, c.FilesPerSecond < 0, c.Encoders < 0, c.Uploads < 0:
+		return fmt.Errorf("connector: a limit is negative")
+	case c.RollAgeMax < c.RollAge:
+		return fmt.Errorf("connector: the longest roll age %v is below the roll age %v", c.RollAgeMax, c.RollAge)
+	}
+	return nil
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

@@ -1,0 +1,195 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"varve/hot"
+	"varve/internal/archive"
+	"varve/internal/mq"
+)
+
+// Connector archives one broker group's log. Its methods may be called
+// concurrently.
+type Connector struct {
+	cfg     Config
+	log     *hot.Store
+	archive *archive.Archive
+	flush   chan *flushRequest
+	done    chan struct{} // closed when Run has ended
+
+	mu     sync.Mutex
+	status Status
+	low    int64 // everything of the log below it is archived
+	oldest int64 // store time of the first message that is not, 0 for none
+}
+
+// flushRequest asks for everything below the targets to be committed.
+type flushRequest struct {
+	targets map[mq.Queue]int64
+	done    chan struct{}
+}
+
+// New makes a connector. Nothing happens before Run.
+func New(cfg Config, log *hot.Store, a *archive.Archive) (*Connector, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	return &Connector{
+		cfg: cfg, log: log, archive: a,
+		flush: make(chan *flushRequest), done: make(chan struct{}),
+		status: Status{State: Starting},
+	}, nil
+}
+
+// Run archives until ctx ends (nil) or a newer connector takes over
+// (archive.ErrFenced). It is called once. Failures of the bucket are retried
+// for as long as they last, see Status.
+func (c *Connector) Run(ctx context.Context) error {
+	defer close(c.done)
+	if err := c.emptyDir(); err != nil {
+		c.setState(Stopped)
+		return err
+	}
+	wait := c.backoff()
+	for {
+		began := c.cfg.Now()
+		err := c.runSession(ctx)
+		switch {
+		case ctx.Err() != nil:
+			c.setState(Stopped)
+			return nil
+		case errors.Is(err, hot.ErrClosed):
+			c.setState(Stopped)
+			return nil
+		case errors.Is(err, archive.ErrFenced):
+			c.failed(err)
+			c.setState(Fenced)
+			c.cfg.Logger.Error("connector fenced", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
+			return err
+		}
+		c.failed(err)
+		c.cfg.Logger.Warn("connector starts again", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
+		if c.cfg.Now().Sub(began) > c.cfg.RetryMax {
+			wait = c.backoff()
+		}
+		if !wait(ctx) {
+			c.setState(Stopped)
+			return nil
+		}
+	}
+}
+
+// Flush archives everything that was acked before the call, and returns when
+// it is committed and the archived marks have moved.
+func (c *Connector) Flush(ctx context.Context) error {
+	if err := c.log.Flush(ctx); err != nil {
+		return fmt.Errorf("flush the hot log: %w", err)
+	}
+	req := &flushRequest{targets: map[mq.Queue]int64{}, done: make(chan struct{})}
+	for _, q := range c.log.Queues() {
+		if mq.SystemTopic(q.Topic) {
+			continue
+		}
+		r, err := c.log.Range(ctx, q)
+		switch {
+		case errors.Is(err, mq.ErrNoQueue):
+		case err != nil:
+			return fmt.Errorf("flush %v: %w", q, err)
+		case !r.Empty():
+			req.targets[q] = r.To
+		}
+	}
+	select {
+	case c.flush <- req:
+	case <-c.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return c.flushTimeout(ctx)
+	}
+	select {
+	case <-req.done:
+		return nil
+	case <-c.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return c.flushTimeout(ctx)
+	}
+}
+
+func (c *Connector) flushTimeout(ctx context.Context) error {
+	if st := c.Status(); st.State == Retrying {
+		return fmt.Errorf("flush: %w; failing since %s: %s", ctx.Err(), st.FailingSince.Format(time.RFC3339), st.Error)
+	}
+	return fmt.Errorf("flush: %w", ctx.Err())
+}
+
+// backoff gives a function that waits longer each time it is called, with
+// jitter; it is false where ctx ended.
+func (c *Connector) backoff() func(ctx context.Context) bool {
+	next := c.cfg.RetryMin
+	return func(ctx context.Context) bool {
+		d := next/2 + rand.N(next/2+1)
+		next = min(next*2, c.cfg.RetryMax)
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// persist tries f until it succeeds, noting failures; it gives up with ctx or
+// where an error says that trying again is no use.
+func (c *Connector) persist(ctx context.Context, what string, f func() error) error {
+	wait := c.backoff()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("%s: %w", what, err)
+		if ctx.Err() != nil || final(err) {
+			return err
+		}
+		c.failed(err)
+		c.cfg.Logger.Warn("connector tries again", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
+		if !wait(ctx) {
+			return err
+		}
+	}
+}
+
+// final tells errors that end an attempt from those that pass.
+func final(err error) bool {
+	for _, e := range []error{
+		archive.ErrFenced, archive.ErrNoTable, archive.ErrOverlap, archive.ErrGap,
+		mq.ErrNoQueue, mq.ErrTooLow, hot.ErrClosed, hot.ErrTrimmed, errAgain, ErrForeignLog,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// emptyDir removes what a former process left behind.
+func (c *Connector) emptyDir() error {
+	if err := os.RemoveAll(c.cfg.Dir); err != nil {
+		return fmt.Errorf("empty the connector's directory: %w", err)
+	}
+	if err := os.MkdirAll(c.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("make the connector's directory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,22 @@
+package connector
+
+import "errors"
+
+// Errors of the package, wrapped with the topic, queue or place.
+var (
+	// ErrForeignLog says that the archive holds positions of this broker group
+	// that its log has never reached: the data directory is not the one that
+	// was archived. Nothing is archived until that is put right.
+	ErrForeignLog = errors.New("the archive is ahead of the hot log")
+	// ErrNotStored says that the bucket reported a success, but the object is
+	// not there or has another length.
+	ErrNotStored = errors.New("the bucket acknowledged an object that it does not hold")
+	// ErrStopped says that the connector is not running any more.
+	ErrStopped = errors.New("connector has stopped")
+	// ErrGap says that the log goes on at a later offset than the archive
+	// needs next: messages were dropped before they were archived.
+	ErrGap = errors.New("messages missing in the hot log")
+
+	// errAgain ends a session so that a new one starts from the snapshots.
+	errAgain = errors.New("archive changed under the connector")
+)

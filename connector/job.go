@@ -1,0 +1,215 @@
+package connector
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+	"varve/internal/objstore"
+)
+
+// dispatch starts jobs for what waits, within the limits.
+func (s *session) dispatch(ctx context.Context) {
+	for len(s.waiting) > 0 && s.encoding < s.c.cfg.Encoders && s.jobs < s.c.cfg.Encoders+s.c.cfg.Uploads*uploadQueue {
+		g := s.waiting[0]
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+		if g.q.topic.gone {
+			s.unstage(g)
+			continue
+		}
+		s.jobs++
+		s.encoding++
+		s.running.Go(func() { s.work(ctx, g) })
+	}
+}
+
+func (s *session) tell(ctx context.Context, e event) {
+	select {
+	case s.events <- e:
+	case <-ctx.Done():
+	}
+}
+
+// work makes a segment's file and uploads it. The staged records are given
+// back as soon as the file is written.
+func (s *session) work(ctx context.Context, g *segment) {
+	what := fmt.Sprintf("write offsets %d to %d of %v", g.from, g.to, g.q.id)
+	var out *output
+	var file archive.DataFile
+	err := s.c.persist(ctx, what, func() (err error) {
+		out, file, err = s.encode(ctx, g)
+		return err
+	})
+	s.tell(ctx, event{encoded: g})
+	if err == nil {
+		defer out.remove()
+		select {
+		case s.uploads <- struct{}{}:
+			defer func() { <-s.uploads }()
+		case <-ctx.Done():
+			return
+		}
+		err = s.upload(ctx, g, out, &file)
+	}
+	s.tell(ctx, event{uploaded: g, file: file, err: err})
+}
+
+// encode writes a segment's records to a file, in memory where it is small.
+func (s *session) encode(ctx context.Context, g *segment) (out *output, file archive.DataFile, err error) {
+	out, err = newOutput(s.c.cfg.Dir, g.bytes <= memoryBuffer)
+	if err != nil {
+		return nil, file, err
+	}
+	defer func() {
+		if err != nil {
+			out.remove()
+		}
+	}()
+	buf := bufio.NewWriterSize(out, 256<<10)
+	w := archive.NewFileWriter(buf, g.q.id, archive.FileOptions{Epoch: s.epoch})
+	if g.shed {
+		err = s.addFromLog(ctx, w, g)
+	} else {
+		err = addStaged(w, g)
+	}
+	if err != nil {
+		return out, file, err
+	}
+	if file, err = w.Close(); err != nil {
+		return out, file, err
+	}
+	if err = buf.Flush(); err != nil {
+		return out, file, err
+	}
+	if want := (mq.Range{From: g.from, To: g.to}); file.Offsets != want {
+		return out, file, fmt.Errorf("file holds %v, want %v", file.Offsets, want)
+	}
+	return out, file, nil
+}
+
+func addStaged(w *archive.FileWriter, g *segment) error {
+	for _, b := range g.blocks {
+		for len(b) > 0 {
+			rec, rest, err := mq.NextRecord(b)
+			if err != nil {
+				return err
+			}
+			if err := w.Add(rec); err != nil {
+				return fmt.Errorf("offset %d: %w", rec.QueueOffset(), err)
+			}
+			b = rest
+		}
+	}
+	return nil
+}
+
+// addFromLog reads a segment once more, because it was shed.
+func (s *session) addFromLog(ctx context.Context, w *archive.FileWriter, g *segment) error {
+	for at := g.from; at < g.to; {
+		b, err := s.c.log.Read(ctx, g.q.id, at, mq.Limit{Bytes: rereadBytes, Messages: int(g.to - at), Scan: int(g.to - at)})
+		if err != nil {
+			return err
+		}
+		if b.Next <= at {
+			return fmt.Errorf("offset %d is not in the hot log: %w", at, mq.ErrTooHigh)
+		}
+		for rec := range mq.Records(b.Body) {
+			if err := w.Add(rec); err != nil {
+				return fmt.Errorf("offset %d: %w", rec.QueueOffset(), err)
+			}
+		}
+		at = b.Next
+	}
+	return nil
+}
+
+// upload puts the file into the bucket and makes sure that it is there. An
+// attempt whose outcome is unknown is settled by looking.
+func (s *session) upload(ctx context.Context, g *segment, out *output, file *archive.DataFile) error {
+	what := fmt.Sprintf("upload offsets %d to %d of %v", g.from, g.to, g.q.id)
+	bucket := s.c.archive.Bucket()
+	return s.c.persist(ctx, what, func() error {
+		table, err := s.openTable(ctx, g.q.topic)
+		if err != nil {
+			return err
+		}
+		if file.Name == "" {
+			file.Name = archive.FileName(g.q.id, table.Root(), g.from, file.Rows, s.epoch)
+		}
+		body, size, err := out.reader()
+		if err != nil {
+			return err
+		}
+		if err := bucket.Put(ctx, file.Name, body, size, objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
+			return err
+		}
+		if err := stored(ctx, bucket, file.Name, size); err != nil {
+			return err
+		}
+		s.c.works()
+		return nil
+	})
+}
+
+// stored looks whether the bucket really holds an object.
+func stored(ctx context.Context, b objstore.Bucket, name string, size int64) error {
+	o, err := b.Head(ctx, name)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return fmt.Errorf("%s: %w", name, ErrNotStored)
+	case err != nil:
+		return err
+	case o.Size != size:
+		return fmt.Errorf("%s has %d bytes, want %d: %w", name, o.Size, size, ErrNotStored)
+	}
+	return nil
+}
+
+// output is where a file is written before it is uploaded: a temporary file,
+// or memory.
+type output struct {
+	mem  *bytes.Buffer
+	disk *os.File
+	size int64
+}
+
+func newOutput(dir string, inMemory bool) (*output, error) {
+	if inMemory {
+		return &output{mem: &bytes.Buffer{}}, nil
+	}
+	f, err := os.CreateTemp(dir, "segment-*.parquet")
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary file: %w", err)
+	}
+	return &output{disk: f}, nil
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	if o.mem != nil {
+		return o.mem.Write(p)
+	}
+	n, err := o.disk.Write(p)
+	o.size += int64(n)
+	return n, err
+}
+
+func (o *output) reader() (io.Reader, int64, error) {
+	if o.mem != nil {
+		return bytes.NewReader(o.mem.Bytes()), int64(o.mem.Len()), nil
+	}
+	return io.NewSectionReader(o.disk, 0, o.size), o.size, nil
+}
+
+func (o *output) remove() {
+	if o.disk != nil {
+		_ = o.disk.Close()
+		_ = os.Remove(o.disk.Name())
+	}
+}

@@ -1,0 +1,180 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+)
+
+// resume reads where the archive stands, and finds the place in the log from
+// which on something is missing there.
+func (s *session) resume(ctx context.Context) error {
+	s.topics = map[string]*topic{}
+	s.epoch = 1
+	confirmed := s.c.log.Confirmed()
+	// The low-water mark may not pass what a power cut could take back.
+	if err := s.c.log.Flush(ctx); err != nil {
+		return fmt.Errorf("flush the hot log: %w", err)
+	}
+	if err := s.readTables(ctx); err != nil {
+		return err
+	}
+	s.pos = confirmed
+	marks := map[mq.Queue]int64{}
+	for _, id := range s.c.log.Queues() {
+		if mq.SystemTopic(id.Topic) {
+			continue
+		}
+		from, err := s.place(ctx, id)
+		switch {
+		case errors.Is(err, mq.ErrNoQueue):
+			continue // deleted meanwhile
+		case err != nil:
+			return fmt.Errorf("resume %v: %w", id, err)
+		}
+		s.pos = min(s.pos, from)
+		if q := s.topics[id.Topic]; q != nil && q.queues[id.ID] != nil {
+			marks[id] = q.queues[id.ID].mark
+		}
+	}
+	if first := s.c.log.Stats().FirstPhysical; s.pos < first {
+		s.pos = first
+	}
+	s.c.mu.Lock()
+	s.c.status.Blocked = nil
+	s.c.mu.Unlock()
+	s.setArchived(marks, s.pos)
+	s.c.works()
+	s.publish()
+	return nil
+}
+
+// readTables reads the snapshots of all tables.
+func (s *session) readTables(ctx context.Context) error {
+	names, err := s.c.archive.Topics(ctx)
+	if err != nil {
+		return fmt.Errorf("list the archive's topics: %w", err)
+	}
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(resumeAtOnce)
+	for _, name := range names {
+		g.Go(func() error {
+			table, err := s.c.archive.Table(gctx, name)
+			if errors.Is(err, archive.ErrNoTable) {
+				return nil // dropped
+			}
+			if err == nil {
+				_, err = table.Refresh(gctx)
+			}
+			if err != nil {
+				return fmt.Errorf("table of topic %s: %w", name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return s.known(name, table)
+		})
+	}
+	return g.Wait()
+}
+
+// known takes over what a table holds of this broker group.
+func (s *session) known(name string, table *archive.Table) error {
+	snap, broker := table.Snapshot(), s.c.cfg.Broker
+	s.epoch = max(s.epoch, snap.Epoch[broker]+1)
+	t := s.topicOf([]byte(name))
+	t.table, t.expect = table, map[int32]int64{}
+	for id, next := range snap.Next {
+		if id.Broker != broker {
+			continue
+		}
+		q := s.queueOf(t, id.ID)
+		q.next, q.mark, q.known = next, next, true
+		t.expect[id.ID] = next
+		if files := table.Index().Files(id, mq.Range{From: next - 1, To: next}); len(files) > 0 {
+			q.lastPhysical = files[len(files)-1].LastPhysical
+		}
+		if end := s.c.log.Confirmed(); q.lastPhysical >= end {
+			return fmt.Errorf("%v is archived to position %d, the log of %s ends at %d: %w", id, q.lastPhysical, broker, end, ErrForeignLog)
+		}
+	}
+	return nil
+}
+
+// place gives the position of a queue's first record that the archive lacks,
+// or the end of the log where it lacks none. It also finds out whether the
+// log's queue is the one that was archived.
+func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
+	none := s.c.log.Confirmed()
+	r, err := s.c.log.Range(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	q := s.queueOf(s.topicOf([]byte(id.Topic)), id.ID)
+	if q.known && !r.Empty() {
+		same, err := s.sameQueue(ctx, q, r)
+		if err != nil {
+			return 0, err
+		}
+		if !same {
+			q = s.queueOf(s.reincarnate(q.topic), id.ID)
+		}
+	}
+	at := r.From
+	if q.known {
+		at = max(at, q.next)
+	}
+	if at >= r.To {
+		return none, nil
+	}
+	rec, err := s.recordAt(ctx, id, at)
+	if err != nil {
+		return 0, err
+	}
+	return rec.PhysicalOffset(), nil
+}
+
+// sameQueue compares the log's queue with the archive's at the last record
+// that both hold. A topic that was deleted and created again has other
+// positions there, or ends before.
+func (s *session) sameQueue(ctx context.Context, q *queue, r mq.Range) (bool, error) {
+	if r.To < q.next {
+		return false, nil // archived is durable, so the log can't have lost it
+	}
+	if r.From >= q.next {
+		if q.lastPhysical < 0 && r.From < r.To {
+			rec, err := s.recordAt(ctx, q.id, r.From)
+			if err != nil {
+				return false, err
+			}
+			q.lastPhysical = rec.PhysicalOffset() - 1
+		}
+		return true, nil
+	}
+	rec, err := s.recordAt(ctx, q.id, q.next-1)
+	if err != nil {
+		return false, err
+	}
+	if q.lastPhysical < 0 {
+		q.lastPhysical = rec.PhysicalOffset()
+	}
+	return rec.PhysicalOffset() == q.lastPhysical, nil
+}
+
+func (s *session) recordAt(ctx context.Context, id mq.Queue, at int64) (mq.Record, error) {
+	b, err := s.c.log.Read(ctx, id, at, mq.Limit{Messages: 1})
+	if err != nil {
+		return nil, err
+	}
+	rec, _, err := mq.NextRecord(b.Body)
+	if err != nil {
+		return nil, fmt.Errorf("offset %d: %w", at, err)
+	}
+	return rec, nil
+}

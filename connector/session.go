@@ -1,0 +1,372 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"varve/hot"
+	"varve/internal/archive"
+	"varve/internal/mq"
+)
+
+// session is one run from the snapshots on. It ends when the archive turns out
+// to be other than it was read, and the next one reads it again.
+type session struct {
+	c      *Connector
+	epoch  int64
+	topics map[string]*topic
+	roll   rollRule
+
+	pos       int64 // everything of the log below it was taken
+	lastStore int64 // store time of the last record taken
+	open      int   // open segments
+	staged    int64 // bytes of blocks
+	spare     [][]byte
+
+	waiting    []*segment // frozen, no job yet
+	jobs       int        // jobs that run
+	encoding   int        // of them, those that still need the staged records
+	readyTo    map[*topic]struct{}
+	committing int
+	commitSeq  int64
+	flushes    []*flushRequest
+	told       int64 // low-water mark that the log has heard of, and when
+	toldAt     time.Time
+
+	tailed  chan tailed
+	taken   chan struct{}
+	events  chan event
+	uploads chan struct{} // one slot for each upload
+	running sync.WaitGroup
+}
+
+// tailed is what one look at the log gave.
+type tailed struct {
+	records []byte
+	next    int64
+	err     error
+}
+
+// event is what a job or a commit tells the owner.
+type event struct {
+	encoded  *segment         // its staged records are not needed any more
+	uploaded *segment         // its file is in the bucket, or err
+	file     archive.DataFile // of uploaded
+	commit   *commit          // it is done, or err
+	err      error
+}
+
+func (c *Connector) runSession(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &session{
+		c: c, topics: map[string]*topic{}, readyTo: map[*topic]struct{}{},
+		roll:   rollRule{age: c.cfg.RollAge, ageMax: c.cfg.RollAgeMax, small: c.cfg.SmallBytes, filesPerSecond: c.cfg.FilesPerSecond},
+		tailed: make(chan tailed), taken: make(chan struct{}),
+		events: make(chan event, 64), uploads: make(chan struct{}, c.cfg.Uploads),
+	}
+	defer s.running.Wait()
+	defer cancel()
+	if err := c.persist(ctx, "read where the archive stands", func() error { return s.resume(ctx) }); err != nil {
+		return err
+	}
+	c.cfg.Logger.Info("connector begins", slog.String("broker", c.cfg.Broker),
+		slog.Int64("epoch", s.epoch), slog.Int64("position", s.pos), slog.Int("tables", len(s.topics)))
+	s.running.Go(func() { s.follow(ctx, s.pos) })
+	return s.own(ctx)
+}
+
+// follow hands the log to the owner piece by piece; a piece is valid until the
+// owner has taken it.
+func (s *session) follow(ctx context.Context, from int64) {
+	tail := s.c.log.Tail(from)
+	defer tail.Close()
+	for {
+		records, next, err := tail.Next(ctx, tailBytes)
+		select {
+		case s.tailed <- tailed{records, next, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+		select {
+		case <-s.taken:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// own is the owner's loop.
+func (s *session) own(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		s.dispatch(ctx)
+		s.startCommits(ctx)
+		var tail <-chan tailed
+		if s.makeRoom() {
+			tail = s.tailed
+		}
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case p := <-tail:
+			err = s.takePiece(ctx, p)
+		case e := <-s.events:
+			err = s.handle(e)
+		case req := <-s.c.flush:
+			s.flushes = append(s.flushes, req)
+			s.rollFlushed()
+		case <-ticker.C:
+			s.rollByAge()
+			s.forgetDeleted()
+			s.publish()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) takePiece(ctx context.Context, p tailed) error {
+	if p.err != nil {
+		return fmt.Errorf("follow the log of %s from %d: %w", s.c.cfg.Broker, s.pos, p.err)
+	}
+	for b := p.records; len(b) > 0; {
+		rec, rest, err := mq.NextRecord(b)
+		if err != nil {
+			return fmt.Errorf("record of %s after position %d: %w", s.c.cfg.Broker, s.pos, err)
+		}
+		s.take(rec)
+		b = rest
+	}
+	s.pos = p.next
+	s.rollFlushed()
+	select {
+	case s.taken <- struct{}{}:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// take places one record of the log: it is committed already, next in its
+// queue, or the first of the topic's next incarnation.
+func (s *session) take(rec mq.Record) {
+	s.lastStore = rec.StoreTimeMillis()
+	t := s.topicOf(rec.Topic())
+	if t.system {
+		return
+	}
+	q := s.queueOf(t, rec.QueueID())
+	at, phys := rec.QueueOffset(), rec.PhysicalOffset()
+	switch {
+	case phys <= q.lastPhysical:
+		return
+	case q.known && at < q.next:
+		q = s.queueOf(s.reincarnate(t), rec.QueueID())
+	case q.known && at > q.next && q.blocked < 0:
+		s.block(q, at, phys)
+	}
+	if q.blocked >= 0 {
+		q.lastPhysical = phys
+		return
+	}
+	s.stage(q, rec)
+}
+
+// block stops archiving a queue: the archive keeps no gaps.
+func (s *session) block(q *queue, at, phys int64) {
+	q.blocked = phys
+	err := fmt.Errorf("archive %v: the log goes on at offset %d, the archive needs %d: %w", q.id, at, q.next, ErrGap)
+	s.c.failed(err)
+	s.c.mu.Lock()
+	s.c.status.Blocked = append(s.c.status.Blocked, q.id)
+	s.c.mu.Unlock()
+	s.c.cfg.Logger.Error("queue is not archived any more", slog.Any("err", err))
+}
+
+// reincarnate begins a topic anew that was deleted and created again.
+func (s *session) reincarnate(old *topic) *topic {
+	s.discard(old)
+	t := s.topicOf([]byte(old.name))
+	t.former = old
+	s.c.cfg.Logger.Info("topic was created anew", slog.String("topic", t.name))
+	return t
+}
+
+// rollByAge freezes the segments whose wait is over, and with them those of
+// the same topics that have waited half as long, for one commit.
+func (s *session) rollByAge() {
+	now, open := s.c.cfg.Now(), s.open
+	for _, t := range s.topics {
+		if !s.anyDue(t, now, open) {
+			continue
+		}
+		for g := range t.open {
+			if s.roll.due(g.bytes, now.Sub(g.since), open, true) {
+				s.freeze(g)
+			}
+		}
+	}
+}
+
+func (s *session) anyDue(t *topic, now time.Time, open int) bool {
+	for g := range t.open {
+		if s.roll.due(g.bytes, now.Sub(g.since), open, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// rollFlushed freezes what flush requests wait for, and ends those that have
+// all they asked for.
+func (s *session) rollFlushed() {
+	left := s.flushes[:0]
+	for _, f := range s.flushes {
+		for id, to := range f.targets {
+			t := s.topics[id.Topic]
+			if t == nil {
+				continue // not taken yet
+			}
+			q := t.queues[id.ID]
+			switch {
+			case q == nil:
+			case q.mark >= to, q.blocked >= 0:
+				delete(f.targets, id)
+			case q.open != nil && q.next >= to:
+				s.freeze(q.open)
+			}
+		}
+		if len(f.targets) == 0 {
+			close(f.done)
+			continue
+		}
+		left = append(left, f)
+	}
+	clear(s.flushes[len(left):])
+	s.flushes = left
+}
+
+func (s *session) handle(e event) error {
+	switch {
+	case e.encoded != nil:
+		s.encoding--
+		s.unstage(e.encoded)
+		return nil
+	case e.uploaded != nil:
+		return s.uploadedOne(e)
+	default:
+		return s.committed(e.commit, e.err)
+	}
+}
+
+func (s *session) uploadedOne(e event) error {
+	s.jobs--
+	t := e.uploaded.q.topic
+	t.outstanding--
+	switch {
+	case t.gone:
+		return nil
+	case errors.Is(e.err, mq.ErrNoQueue):
+		s.let(t, e.err)
+		return nil
+	case e.err != nil:
+		return e.err
+	}
+	e.uploaded.file, e.uploaded.checked = &e.file, s.c.cfg.Now()
+	if t.ready == 0 {
+		t.readySince = s.c.cfg.Now()
+	}
+	t.ready++
+	s.readyTo[t] = struct{}{}
+	return nil
+}
+
+// let lets a topic go that was deleted in the log.
+func (s *session) let(t *topic, why error) {
+	s.c.cfg.Logger.Info("topic is gone, its unarchived messages with it", slog.String("topic", t.name), slog.Any("err", why))
+	s.discard(t)
+	s.forgetDeleted()
+}
+
+// forgetDeleted takes queues that are not in the log any more out of the flush
+// requests.
+func (s *session) forgetDeleted() {
+	for _, f := range s.flushes {
+		for id := range f.targets {
+			if _, err := s.c.log.Range(context.Background(), id); errors.Is(err, mq.ErrNoQueue) {
+				delete(f.targets, id)
+			}
+		}
+	}
+	s.rollFlushed()
+}
+
+// lowWater is the position below which nothing is left to archive, and the
+// store time of the first message that is.
+func (s *session) lowWater() (position, storeMillis int64) {
+	position = s.pos
+	for _, t := range s.topics {
+		p, st := t.lowWater(position, nil)
+		if p < position {
+			position, storeMillis = p, st
+		}
+	}
+	return position, storeMillis
+}
+
+// lowWater is the topic's, where it is below a bound; segments of skip count
+// as archived.
+func (t *topic) lowWater(bound int64, skip map[*segment]bool) (position, storeMillis int64) {
+	position = bound
+	see := func(g *segment) {
+		if g.firstPhysical < position {
+			position, storeMillis = g.firstPhysical, g.firstStore
+		}
+	}
+	for _, q := range t.queues {
+		for _, g := range q.frozen {
+			if !skip[g] {
+				see(g)
+				break
+			}
+		}
+		if q.open != nil {
+			see(q.open)
+		}
+		if q.blocked >= 0 && q.blocked < position {
+			position, storeMillis = q.blocked, 0
+		}
+	}
+	return position, storeMillis
+}
+
+// publish tells the hot log and the status where the session stands.
+func (s *session) publish() {
+	low, oldest := s.lowWater()
+	c := s.c
+	c.mu.Lock()
+	c.low, c.oldest = low, oldest
+	c.status.Epoch, c.status.OpenSegments, c.status.StagedBytes = s.epoch, s.open, s.staged
+	c.status.Jobs = s.jobs + len(s.waiting)
+	c.mu.Unlock()
+	if now := c.cfg.Now(); low > s.told && now.Sub(s.toldAt) >= lowWaterEvery {
+		s.toldAt = now
+		s.setArchived(nil, low)
+	}
+}
+
+func (s *session) setArchived(marks map[mq.Queue]int64, low int64) {
+	s.told = low
+	if err := s.c.log.SetArchived(marks, low); err != nil && !errors.Is(err, hot.ErrClosed) {
+		s.c.failed(fmt.Errorf("set the archived mark of %s: %w", s.c.cfg.Broker, err))
+	}
+}

@@ -1,0 +1,107 @@
+package connector
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"varve/internal/mq"
+)
+
+// State is what a connector is doing.
+type State string
+
+// The states.
+const (
+	Starting State = "starting" // reading where the archive stands
+	Running  State = "running"
+	Retrying State = "retrying" // the last attempt at something failed
+	Fenced   State = "fenced"   // a newer connector has taken over; for good
+	Stopped  State = "stopped"
+)
+
+// Status is a snapshot of a connector's state and figures. Counts are since
+// New.
+type Status struct {
+	State State  `json:"state"`
+	Epoch int64  `json:"epoch"`
+	Error string `json:"error,omitempty"` // last failure, kept when it has passed
+	// FailingSince is when the failures began, zero unless State is Retrying;
+	// ErrorAt is when the last one was.
+	FailingSince time.Time `json:"failing_since,omitzero"`
+	ErrorAt      time.Time `json:"error_at,omitzero"`
+	LastCommit   time.Time `json:"last_commit,omitzero"`
+
+	// Lag of the archive behind the hot log: messages not committed, log bytes
+	// from the first of them on, and the age of the oldest.
+	LagMessages int64         `json:"lag_messages"`
+	LagBytes    int64         `json:"lag_bytes"`
+	LagAge      time.Duration `json:"lag_age"`
+
+	// Blocked are queues that are not archived any more, because the log lost
+	// messages before they were archived.
+	Blocked []mq.Queue `json:"blocked,omitempty"`
+
+	OpenSegments int   `json:"open_segments"`
+	StagedBytes  int64 `json:"staged_bytes"`
+	Jobs         int   `json:"jobs"` // segments rolled and not uploaded yet
+
+	Files    int64 `json:"files"` // committed
+	Rows     int64 `json:"rows"`
+	RawBytes int64 `json:"raw_bytes"` // of stored records
+	Bytes    int64 `json:"bytes"`     // of files
+	Commits  int64 `json:"commits"`
+	Failures int64 `json:"failures"`
+}
+
+// Status tells where the connector stands.
+func (c *Connector) Status() Status {
+	c.mu.Lock()
+	st, low, oldest := c.status, c.low, c.oldest
+	st.Blocked = slices.Clone(st.Blocked)
+	c.mu.Unlock()
+	st.LagBytes = max(0, c.log.Confirmed()-low)
+	ctx := context.Background()
+	for _, q := range c.log.Queues() {
+		if mq.SystemTopic(q.Topic) {
+			continue
+		}
+		if r, err := c.log.Range(ctx, q); err == nil {
+			st.LagMessages += r.To - min(r.To, max(r.From, c.log.Archived(q)))
+		}
+	}
+	if oldest > 0 && st.LagMessages > 0 {
+		st.LagAge = max(0, c.cfg.Now().Sub(time.UnixMilli(oldest)))
+	}
+	return st
+}
+
+// failed notes a failure; the state says so until works is called.
+func (c *Connector) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	if c.status.State != Fenced && c.status.State != Stopped {
+		if c.status.State != Retrying {
+			c.status.FailingSince = now
+		}
+		c.status.State = Retrying
+	}
+	c.status.Error, c.status.ErrorAt = err.Error(), now
+	c.status.Failures++
+}
+
+// works notes that the bucket took something.
+func (c *Connector) works() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status.State == Retrying || c.status.State == Starting {
+		c.status.State, c.status.FailingSince = Running, time.Time{}
+	}
+}
+
+func (c *Connector) setState(s State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.State = s
+}
