@@ -1,0 +1,75 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"varve/internal/admin"
+)
+
+func groupCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "group", Short: "Consumer groups: list, show, reset, delete"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "list", Short: "List the consumer groups", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			groups, err := client(cmd).Groups(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return show(cmd, groups, func(t *table) {
+				t.row("GROUP", "CLIENTS", "LAG", "TOPICS")
+				for _, g := range groups {
+					t.row(g.Name, g.Clients, g.Lag, dash(strings.Join(g.Topics, " ")))
+				}
+			})
+		},
+	}, &cobra.Command{
+		Use: "show GROUP", Short: "Show a group's offsets and lag, queue by queue", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := client(cmd).Group(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return show(cmd, d, func(t *table) { offsetRows(t, d.Offsets) })
+		},
+	}, groupReset(), &cobra.Command{
+		Use: "delete GROUP", Short: "Forget a group and its offsets", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := client(cmd).DeleteGroup(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return show(cmd, map[string]string{"deleted": args[0]}, func(t *table) { t.row("deleted " + args[0]) })
+		},
+	})
+	return cmd
+}
+
+func groupReset() *cobra.Command {
+	var reset admin.Reset
+	queue := int32(-1)
+	cmd := &cobra.Command{
+		Use: "reset GROUP --topic TOPIC --to earliest|latest|TIME|offset:N", Short: "Move a group's offsets", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if queue >= 0 {
+				reset.Queue = &queue
+			}
+			moved, err := client(cmd).ResetGroup(cmd.Context(), args[0], reset)
+			if err != nil {
+				return err
+			}
+			return show(cmd, moved, func(t *table) { offsetRows(t, moved) })
+		},
+	}
+	cmd.Flags().StringVar(&reset.Topic, "topic", "", "topic")
+	cmd.Flags().StringVar(&reset.To, "to", "", "earliest, latest, an RFC 3339 time, a time ago such as 15m, or offset:N")
+	cmd.Flags().Int32Var(&queue, "queue", -1, "one queue only")
+	return cmd
+}
+
+func offsetRows(t *table, offsets []admin.GroupOffset) {
+	t.row("TOPIC", "BROKER", "QUEUE", "OFFSET", "MAX", "LAG", "CLIENT")
+	for _, o := range offsets {
+		t.row(o.Topic, o.Broker, o.Queue, o.Offset, o.Max, o.Lag, dash(o.ClientID))
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"varve/internal/admin"
+	"varve/internal/config"
+)
+
+// envServer names the server to administer where --server doesn't.
+const envServer = config.EnvPrefix + "SERVER"
+
+// newRoot builds the command tree. Each command has its file.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "varve",
+		Short: "A RocketMQ-compatible message broker that remembers",
+		Long: `Varve takes messages from unmodified RocketMQ clients, keeps every queue as
+Parquet in an Iceberg table on object storage, serves the old part of every
+queue to the same clients, answers SQL over all of it, and replays any stretch.
+
+Start with "varve server", or see everything happen once with "varve demo".`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	server := os.Getenv(envServer)
+	if server == "" {
+		server = config.Default().HTTP.Listen
+	}
+	root.PersistentFlags().String("server", server, "HTTP address of the server to administer ("+envServer+")")
+	root.PersistentFlags().StringP("output", "o", "table", "table or json")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(), messageCommand(),
+		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(), versionCommand(), workerCommand(),
+	)
+	strict(root)
+	return root
+}
+
+// strict makes every wrong argument a usage error, and a group of commands
+// called with an unknown one say so.
+func strict(cmd *cobra.Command) {
+	if cmd.HasSubCommands() && cmd.RunE == nil {
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			msg := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				msg += "; did you mean " + strings.Join(near, " or ") + "?"
+			}
+			return usageError{fmt.Errorf("%s", msg)}
+		}
+		cmd.SuggestionsMinimumDistance = 2
+	} else if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{fmt.Errorf("%w; usage: %s", err, c.UseLine())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		strict(sub)
+	}
+}
+
+func client(cmd *cobra.Command) *admin.Client {
+	server, _ := cmd.Flags().GetString("server")
+	return admin.NewClient(server)
+}
