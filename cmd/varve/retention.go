@@ -4,12 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"varve/internal/admin"
-	"varve/internal/config"
+	"varve/internal/retention"
 )
 
 func retentionCommand() *cobra.Command {
@@ -36,21 +35,35 @@ func retentionCommand() *cobra.Command {
 	return cmd
 }
 
-func ruleRows(t *table, rules []admin.Rule) {
-	t.row("RULE", "TIER", "TENANT", "TOPIC", "QUEUE", "KEEP FOR", "KEEP BYTES")
+func ruleRows(t *table, rules []retention.Rule) {
+	t.row("RULE", "TENANT", "TOPIC", "QUEUES", "ARCHIVE KEEPS", "HOT KEEPS")
 	for _, r := range rules {
-		queue, keep, bytes := "*", "-", "-"
-		if r.Queue != nil {
-			queue = fmt.Sprint(*r.Queue)
+		archive, hot := "-", "-"
+		if r.Archive != nil {
+			archive = bounds(r.Archive.Age, r.Archive.Bytes)
 		}
-		if r.KeepSeconds > 0 {
-			keep = (time.Duration(r.KeepSeconds) * time.Second).String()
+		if r.Hot != nil {
+			hot = bounds(r.Hot.Age, r.Hot.Bytes)
+			if r.Hot.DropUnarchived {
+				hot += ", drops unarchived"
+			}
 		}
-		if r.KeepBytes > 0 {
-			bytes = size(r.KeepBytes)
-		}
-		t.row(r.Name, r.Tier, star(r.Tenant), star(r.Topic), queue, keep, bytes)
+		t.row(r.Name, star(r.Tenant), star(r.Topic), star(r.Queues), archive, hot)
 	}
+}
+
+func bounds(age retention.Duration, bytes retention.Bytes) string {
+	var out []string
+	if age > 0 {
+		out = append(out, age.String())
+	}
+	if bytes > 0 {
+		out = append(out, bytes.String())
+	}
+	if out == nil {
+		return "all"
+	}
+	return strings.Join(out, " or ")
 }
 
 func star(s string) string {
@@ -62,64 +75,43 @@ func star(s string) string {
 
 func retentionSet() *cobra.Command {
 	var (
-		r          admin.Rule
-		queue      int32
-		keep, size string
+		r       retention.Rule
+		archive retention.ArchiveBounds
+		hot     retention.HotBounds
 	)
 	cmd := &cobra.Command{
-		Use: "set NAME --keep-for 30d", Short: "Make or replace a rule", Args: cobra.ExactArgs(1),
+		Use: "set NAME --keep-for 30d", Short: "Make or replace a rule",
+		Long: `Make or replace a rule. For a queue the most specific rule decides alone;
+without one all is kept. Ages and sizes say what is kept at least: whole files
+go, so the last piece goes a little later.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Name = args[0]
-			if cmd.Flags().Changed("queue") {
-				r.Queue = &queue
+			if archive != (retention.ArchiveBounds{}) {
+				r.Archive = &archive
 			}
-			d, err := parseAge(keep)
-			if err != nil {
-				return usageError{fmt.Errorf("--keep-for: %w", err)}
+			if hot != (retention.HotBounds{}) {
+				r.Hot = &hot
 			}
-			r.KeepSeconds = int64(d / time.Second)
-			if size != "" {
-				b, err := config.ParseBytes(size)
-				if err != nil {
-					return usageError{fmt.Errorf("--keep-bytes: %w", err)}
-				}
-				r.KeepBytes = int64(b)
-			}
-			if r.KeepSeconds == 0 && r.KeepBytes == 0 {
-				return usageError{fmt.Errorf("a rule needs --keep-for or --keep-bytes")}
+			if r.Archive == nil && r.Hot == nil {
+				return usageError{fmt.Errorf("a rule needs --keep-for or --keep-bytes, or one of the --hot flags")}
 			}
 			if err := client(cmd).SetRule(cmd.Context(), r); err != nil {
 				return err
 			}
-			return show(cmd, r, func(t *table) { ruleRows(t, []admin.Rule{r}) })
+			return show(cmd, r, func(t *table) { ruleRows(t, []retention.Rule{r}) })
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&r.Tenant, "tenant", "", "namespace; every one where empty")
-	f.StringVar(&r.Topic, "topic", "", "topic, or the start of names with * at the end; every one where empty")
-	f.Int32Var(&queue, "queue", 0, "one queue")
-	f.StringVar(&r.Tier, "tier", "archive", "archive or hot")
-	f.StringVar(&keep, "keep-for", "", "age, such as 36h or 30d")
-	f.StringVar(&size, "keep-bytes", "", "size of a queue, such as 10GiB")
+	f.StringVar(&r.Tenant, "tenant", "", "namespace, may have * and ?; every one where empty")
+	f.StringVar(&r.Topic, "topic", "", "topic, may have * and ?; every one where empty")
+	f.StringVar(&r.Queues, "queues", "", "queue ids and ranges, such as 0,4-7; every one where empty")
+	f.TextVar(&archive.Age, "keep-for", retention.Duration(0), "age kept in the archive, such as 36h or 90d")
+	f.TextVar(&archive.Bytes, "keep-bytes", retention.Bytes(0), "size of a queue kept in the archive, such as 10GiB")
+	f.TextVar(&hot.Age, "hot-keep-for", retention.Duration(0), "age kept in the hot log")
+	f.TextVar(&hot.Bytes, "hot-keep-bytes", retention.Bytes(0), "size of the hot log; only for a rule that covers everything")
+	f.BoolVar(&hot.DropUnarchived, "hot-drop-unarchived", false, "let the hot log drop messages that the archive does not have: loses them")
 	return cmd
-}
-
-// parseAge is a duration that may be in whole days.
-func parseAge(s string) (time.Duration, error) {
-	if s == "" {
-		return 0, nil
-	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		var n int
-		if _, err := fmt.Sscanf(days, "%d", &n); err == nil && fmt.Sprint(n) == days && n > 0 {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < time.Second {
-		return 0, fmt.Errorf("%q is no age of a second or more; write 90m, 36h or 30d", s)
-	}
-	return d, nil
 }
 
 func retentionExplain() *cobra.Command {
@@ -131,13 +123,25 @@ func retentionExplain() *cobra.Command {
 				return err
 			}
 			return show(cmd, list, func(t *table) {
-				t.row("TOPIC", "QUEUE", "RULE", "FILES", "MESSAGES", "BYTES", "NEW MIN", "NEXT", "WHY")
+				t.row("QUEUE", "RULE", "FILES", "GO NOW", "MESSAGES", "BYTES", "NEXT GOES", "WHY")
 				for _, e := range list {
-					t.row(e.Topic, fmt.Sprintf("%s/%d", e.Broker, e.Queue), dash(e.Rule), e.Files, e.Messages, size(e.Bytes), e.NewMin, e.Next, e.Why)
+					explainRow(t, e)
 				}
 			})
 		},
 	}
+}
+
+func explainRow(t *table, e retention.Explanation) {
+	var rows, bytes int64
+	for _, r := range e.Removals {
+		rows, bytes = rows+r.File.Rows, bytes+r.File.Bytes
+	}
+	why := "no rule: all is kept"
+	if e.Archive.Rule != "" {
+		why = e.Archive.Candidates[0].Why + ", keeps " + bounds(e.Archive.Age, e.Archive.Bytes)
+	}
+	t.row(e.Queue.String(), dash(e.Archive.Rule), e.Files, len(e.Removals), rows, size(bytes), e.NextAt, why)
 }
 
 func retentionGone(use, short string, call func(*admin.Client, context.Context, string) ([]admin.Removal, error)) *cobra.Command {

@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"net/http"
+
+	"varve/internal/retention"
 )
 
 func (s *server) archiveRoutes() {
@@ -10,7 +12,7 @@ func (s *server) archiveRoutes() {
 		return s.b.Retention.Rules(ctx)
 	}))
 	s.handle("PUT /api/v1/retention/rules/{name}", s.retention(func(ctx context.Context, r *http.Request) (any, error) {
-		var rule Rule
+		var rule retention.Rule
 		if err := decode(r, &rule); err != nil {
 			return nil, err
 		}

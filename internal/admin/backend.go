@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"varve/internal/retention"
 )
 
 // Backend is the process behind the API. A nil field is a part that the
@@ -65,10 +67,10 @@ type Replay interface {
 
 // Retention keeps and applies rules.
 type Retention interface {
-	Rules(ctx context.Context) ([]Rule, error)
-	SetRule(ctx context.Context, r Rule) error
+	Rules(ctx context.Context) ([]retention.Rule, error)
+	SetRule(ctx context.Context, r retention.Rule) error
 	DeleteRule(ctx context.Context, name string) error
-	Explain(ctx context.Context, topic string) ([]Explained, error)
+	Explain(ctx context.Context, topic string) ([]retention.Explanation, error)
 	Apply(ctx context.Context, topic string) ([]Removal, error)
 	Removals(ctx context.Context, topic string) ([]Removal, error)
 }

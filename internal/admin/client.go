@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"varve/internal/retention"
 )
 
 // Client calls the API of a process.
@@ -253,13 +255,13 @@ func (c *Client) StreamReplay(ctx context.Context, s ReplaySpec, w io.Writer) er
 }
 
 // Rules lists the retention rules.
-func (c *Client) Rules(ctx context.Context) ([]Rule, error) {
-	return get[[]Rule](ctx, c, "/retention/rules", nil)
+func (c *Client) Rules(ctx context.Context) ([]retention.Rule, error) {
+	return get[[]retention.Rule](ctx, c, "/retention/rules", nil)
 }
 
 // SetRule makes or replaces a rule.
-func (c *Client) SetRule(ctx context.Context, r Rule) error {
-	_, err := call[Rule](ctx, c, http.MethodPut, "/retention/rules/"+url.PathEscape(r.Name), nil, r)
+func (c *Client) SetRule(ctx context.Context, r retention.Rule) error {
+	_, err := call[retention.Rule](ctx, c, http.MethodPut, "/retention/rules/"+url.PathEscape(r.Name), nil, r)
 	return err
 }
 
@@ -277,8 +279,8 @@ func topicQuery(topic string) url.Values {
 }
 
 // Explain says what would go.
-func (c *Client) Explain(ctx context.Context, topic string) ([]Explained, error) {
-	return get[[]Explained](ctx, c, "/retention/explain", topicQuery(topic))
+func (c *Client) Explain(ctx context.Context, topic string) ([]retention.Explanation, error) {
+	return get[[]retention.Explanation](ctx, c, "/retention/explain", topicQuery(topic))
 }
 
 // Apply applies the rules at once.

@@ -215,34 +215,6 @@ type ReplayJob struct {
 	Ended   time.Time  `json:"ended,omitzero"`
 }
 
-// Rule is one retention rule. Tenant, Topic and Queue say what it covers;
-// the narrowest rule that covers a queue decides.
-type Rule struct {
-	Name   string `json:"name"`
-	Tenant string `json:"tenant,omitempty"` // "" is every tenant
-	Topic  string `json:"topic,omitempty"`  // "" is every topic; may end in *
-	Queue  *int32 `json:"queue,omitempty"`
-	Tier   string `json:"tier,omitempty"` // "archive" or "hot"
-	// KeepSeconds and KeepBytes bound what stays, 0 is no bound.
-	KeepSeconds int64 `json:"keep_seconds,omitempty"`
-	KeepBytes   int64 `json:"keep_bytes,omitempty"`
-}
-
-// Explained says what would go from one queue, and by which rule.
-type Explained struct {
-	Topic  string `json:"topic"`
-	Broker string `json:"broker"`
-	Queue  int32  `json:"queue"`
-	Rule   string `json:"rule"` // "" where no rule covers it
-	Why    string `json:"why"`
-	// Files, Messages and Bytes that would go now, and the min offset after.
-	Files    int       `json:"files"`
-	Messages int64     `json:"messages"`
-	Bytes    int64     `json:"bytes"`
-	NewMin   int64     `json:"new_min"`
-	Next     time.Time `json:"next,omitzero"` // when the next file falls due
-}
-
 // Removal is the record of one deletion.
 type Removal struct {
 	At       time.Time `json:"at"`

@@ -17,10 +17,10 @@ type rule struct {
 // internal/mq. A row's own folder is allowed to rows that end in "/...".
 // Nothing imports cmd, internal/app or internal/demo unless it is listed.
 var table = []rule{
-	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/obs", "query/worker", "hot"}},
+	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/retention", "query/worker"}},
 	{folder: "internal/app", local: []string{"..."}, big: []string{pebble}},
 	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config"}, big: []string{rocketmq}},
-	{folder: "internal/admin/...", local: []string{"broker/...", "history", "query/...", "replay/...", "connector", "hot", "internal/archive", "internal/retention", "internal/obs", "internal/expr"}},
+	{folder: "internal/admin/...", local: []string{"internal/retention"}},
 	{folder: "internal/config"},
 	{folder: "internal/obs"},
 	{folder: "internal/lint"},

@@ -1,0 +1,116 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"varve/internal/config"
+)
+
+// formatVersion is the layout of the data directory that this program writes:
+// LOCK, FORMAT, log/, meta/, archive/, cache/, tmp/.
+const formatVersion = 1
+
+// dataDir is a locked data directory.
+type dataDir struct {
+	root string
+	lock *os.File
+}
+
+// openDataDir makes the directory where it is missing, locks it, and checks
+// its format.
+func openDataDir(root string) (*dataDir, error) {
+	bad := func(format string, args ...any) error {
+		return &config.Error{Key: "data-dir", Reason: fmt.Sprintf(format, args...)}
+	}
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, bad("%v", err)
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, bad("make %s: %v", root, pathCause(err))
+	}
+	lock, err := os.OpenFile(filepath.Join(root, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, bad("%s cannot be written: %v", root, pathCause(err))
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		holder, _ := os.ReadFile(lock.Name())
+		_ = lock.Close()
+		by := ""
+		if pid := strings.TrimSpace(string(holder)); pid != "" {
+			by = " (process " + pid + ")"
+		}
+		return nil, bad("%s is in use by another Varve process%s; stop it, or choose another directory", root, by)
+	}
+	d := &dataDir{root: root, lock: lock}
+	if err := d.checkFormat(); err != nil {
+		d.close()
+		return nil, bad("%v", err)
+	}
+	if err := lock.Truncate(0); err == nil {
+		_, _ = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	return d, nil
+}
+
+func (d *dataDir) checkFormat() error {
+	name := d.path("FORMAT")
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return writeWhole(name, fmt.Sprintf("varve %d\n", formatVersion))
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	num, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "varve ")
+	v, err := strconv.Atoi(num)
+	switch {
+	case !ok || err != nil:
+		return fmt.Errorf("%s is not a Varve data directory: FORMAT says %q", d.root, strings.TrimSpace(string(text)))
+	case v > formatVersion:
+		return fmt.Errorf("%s was written by a newer Varve: its format is %d, this program knows up to %d", d.root, v, formatVersion)
+	}
+	return nil
+}
+
+// writeWhole writes a small file so that it is there whole or not at all.
+func writeWhole(name, text string) error {
+	tmp := name + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return fmt.Errorf("write %s: %w", tmp, err)
+	}
+	return os.Rename(tmp, name)
+}
+
+func (d *dataDir) path(parts ...string) string {
+	return filepath.Join(append([]string{d.root}, parts...)...)
+}
+
+// close gives the directory back.
+func (d *dataDir) close() {
+	_ = d.lock.Truncate(0)
+	_ = d.lock.Close()
+}
+
+// pathCause leaves the path out of an error that already names it.
+func pathCause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"varve/internal/config"
+)
+
+// listen takes a port; the error says which key to change.
+func listen(ctx context.Context, key, addr string) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err == nil {
+		return ln, nil
+	}
+	reason := fmt.Sprintf("cannot listen on %s: %v", addr, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		reason = fmt.Sprintf("%s is in use by another process; stop it, or set %s to another address", addr, key)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		reason = fmt.Sprintf("%s is not an address of this machine", addr)
+	case errors.Is(err, syscall.EACCES):
+		reason = fmt.Sprintf("this user may not listen on %s", addr)
+	}
+	return nil, &config.Error{Key: key, Reason: reason}
+}
+
+// ports is every listener of a process; nil where a role isn't run.
+type ports struct{ route, broker, history, http net.Listener }
+
+// listenAll takes every port or none.
+func listenAll(ctx context.Context, c *config.Config) (p *ports, err error) {
+	p = &ports{}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	for _, l := range []struct {
+		on        bool
+		key, addr string
+		into      *net.Listener
+	}{
+		{c.Has(config.RoleRoute), "route.listen", c.Route.Listen, &p.route},
+		{c.Has(config.RoleBroker), "broker.listen", c.Broker.Listen, &p.broker},
+		{c.Has(config.RoleHistory), "history.listen", c.History.Listen, &p.history},
+		{true, "http.listen", c.HTTP.Listen, &p.http},
+	} {
+		if !l.on {
+			continue
+		}
+		if *l.into, err = listen(ctx, l.key, l.addr); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *ports) all() map[string]net.Listener {
+	out := map[string]net.Listener{}
+	for name, ln := range map[string]net.Listener{"route": p.route, "broker": p.broker, "history": p.history, "http": p.http} {
+		if ln != nil {
+			out[name] = ln
+		}
+	}
+	return out
+}
+
+func (p *ports) close() {
+	for _, ln := range p.all() {
+		_ = ln.Close()
+	}
+}
+
+// advertised is the address that clients are told: the configured one, or
+// where the listener is. A listener on every address needs a configured one.
+func advertised(key, configured string, ln net.Listener) (netip.AddrPort, error) {
+	if configured == "" {
+		a, err := netip.ParseAddrPort(ln.Addr().String())
+		if err != nil {
+			return a, fmt.Errorf("address of %s: %w", key, err)
+		}
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		if a.Addr().IsUnspecified() {
+			return a, &config.Error{Key: key, Reason: "the server listens on every address: say which one clients are to use"}
+		}
+		return a, nil
+	}
+	ap, err := net.ResolveTCPAddr("tcp", configured)
+	if err != nil {
+		return netip.AddrPort{}, &config.Error{Key: key, Reason: fmt.Sprintf("%q: %v", configured, err)}
+	}
+	a := ap.AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+}

@@ -1,0 +1,59 @@
+package obs
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Names of the metrics that parts give by a function.
+const (
+	HotBytes           = "varve_hot_bytes"
+	HotSegments        = "varve_hot_segments"
+	HotPending         = "varve_hot_pending_bytes"
+	HotFreeDisk        = "varve_hot_free_disk_bytes"
+	HotFailed          = "varve_hot_failed"
+	HotAppended        = "varve_hot_appended_messages_total"
+	HotAppendedBytes   = "varve_hot_appended_bytes_total"
+	HotBatches         = "varve_hot_batches_total"
+	HotSyncs           = "varve_hot_syncs_total"
+	HotConfirmed       = "varve_hot_confirmed_position"
+	ConnectorLag       = "varve_connector_lag_bytes"
+	ConnectorCommits   = "varve_connector_commits_total"
+	ConnectorMessages  = "varve_connector_messages_total"
+	ConnectorFiles     = "varve_connector_files_total"
+	ConnectorErrors    = "varve_connector_errors_total"
+	ConnectorMemory    = "varve_connector_memory_bytes"
+	HistoryCacheHits   = "varve_history_cache_hits_total"
+	HistoryCacheMisses = "varve_history_cache_misses_total"
+	HistoryCacheBytes  = "varve_history_cache_bytes"
+	Ready              = "varve_ready"
+)
+
+// Metrics is a process's registry.
+type Metrics struct{ reg *prometheus.Registry }
+
+// NewMetrics makes a registry with the figures of the Go runtime and the
+// process.
+func NewMetrics() *Metrics {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &Metrics{reg}
+}
+
+// Gauge gives a value that goes up and down.
+func (m *Metrics) Gauge(name, help string, f func() float64) {
+	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+}
+
+// Counter gives a value that only grows.
+func (m *Metrics) Counter(name, help string, f func() float64) {
+	m.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, f))
+}
+
+// Handler serves the registry.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
