@@ -1,0 +1,90 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"net/http/pprof"
+
+	"varve/internal/admin"
+	"varve/internal/obs"
+)
+
+// openHTTP builds the HTTP port: health, metrics, API, and pprof where asked.
+func (n *Node) openHTTP() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", n.health.Live)
+	mux.HandleFunc("GET /readyz", n.health.ServeReady)
+	mux.Handle("GET /metrics", n.metrics.Handler())
+	mux.Handle("/api/", admin.Handler(n.backend(), n.log))
+	if n.cfg.HTTP.PProf {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	n.onRun("http port", n.serveHTTP(mux))
+}
+
+// backend is what the API works on; a role that isn't run stays nil.
+func (n *Node) backend() admin.Backend {
+	b := admin.Backend{Status: n.status}
+	if n.broker != nil {
+		b.Topics, b.Groups, b.Messages = topicAPI{n}, groupAPI{n}, messageAPI{n}
+	}
+	if n.connector != nil {
+		b.Archive = archiveAPI{n}
+	}
+	if n.retainer != nil {
+		b.Retention = retentionAPI{n}
+	}
+	if n.query != nil {
+		b.SQL = sqlAPI{n}
+	}
+	if n.replay != nil {
+		b.Replay = replayAPI{n}
+	}
+	return b
+}
+
+func (n *Node) status(context.Context) admin.Status {
+	s := admin.Status{
+		Version: n.version, Broker: n.cfg.Broker.Name, Cluster: n.cfg.Cluster, Roles: n.cfg.Roles, DataDir: n.dir.root,
+		Started: n.started.UTC(), Listen: map[string]string{},
+	}
+	s.Ready, s.Reason = n.health.Ready()
+	for name, ln := range n.ports.all() {
+		s.Listen[name] = ln.Addr().String()
+	}
+	if n.store != nil {
+		st := n.store.Stats()
+		s.HotBytes, s.HotStart, s.Confirmed, s.Archived = st.Bytes, st.FirstPhysical, st.Confirmed, st.ArchivedPhysical
+		if st.Failed != nil {
+			s.Ready, s.Reason = false, "the log takes no more messages: "+st.Failed.Error()
+		}
+	}
+	return s
+}
+
+// registerMetrics names every figure that the parts give.
+func (n *Node) registerMetrics() {
+	m := n.metrics
+	m.Gauge(obs.Ready, "1 if every part is ready", func() float64 {
+		if ok, _ := n.health.Ready(); ok {
+			return 1
+		}
+		return 0
+	})
+	if n.store != nil {
+		n.logMetrics()
+	}
+	if n.broker != nil {
+		n.brokerMetrics()
+	}
+	if n.connector != nil {
+		n.connectorMetrics()
+	}
+	if n.history != nil {
+		n.historyMetrics()
+	}
+}

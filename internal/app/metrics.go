@@ -1,0 +1,51 @@
+package app
+
+import (
+	"varve/broker"
+	"varve/hot"
+	"varve/internal/obs"
+)
+
+func (n *Node) logMetrics() {
+	m := n.metrics
+	stat := func(f func(hot.Stats) int64) func() float64 {
+		return func() float64 { return float64(f(n.store.Stats())) }
+	}
+	m.Gauge(obs.HotBytes, "bytes in the hot log's segments", stat(func(s hot.Stats) int64 { return s.Bytes }))
+	m.Gauge(obs.HotSegments, "segments of the hot log", stat(func(s hot.Stats) int64 { return int64(s.Segments) }))
+	m.Gauge(obs.HotPending, "bytes accepted and not yet written", stat(func(s hot.Stats) int64 { return s.PendingBytes }))
+	m.Gauge(obs.HotFreeDisk, "free bytes of the log's disk", stat(func(s hot.Stats) int64 { return s.FreeBytes }))
+	m.Gauge(obs.HotConfirmed, "end of the log that can be read", stat(func(s hot.Stats) int64 { return s.Confirmed }))
+	m.Gauge(obs.HotFailed, "1 if the log takes no more messages", stat(func(s hot.Stats) int64 {
+		if s.Failed != nil {
+			return 1
+		}
+		return 0
+	}))
+	m.Counter(obs.HotAppended, "messages appended", stat(func(s hot.Stats) int64 { return s.Appended }))
+	m.Counter(obs.HotAppendedBytes, "bytes appended", stat(func(s hot.Stats) int64 { return s.AppendedBytes }))
+	m.Counter(obs.HotBatches, "commit batches", stat(func(s hot.Stats) int64 { return s.Batches }))
+	m.Counter(obs.HotSyncs, "syncs of the log", stat(func(s hot.Stats) int64 { return s.Syncs }))
+	m.Gauge(obs.ConnectorLag, "confirmed bytes that the archive doesn't have", stat(func(s hot.Stats) int64 {
+		return max(0, s.Confirmed-s.ArchivedPhysical)
+	}))
+}
+
+func (n *Node) brokerMetrics() {
+	m := n.metrics
+	stat := func(f func(broker.Stats) int64) func() float64 {
+		return func() float64 { return float64(f(n.broker.Stats())) }
+	}
+	m.Counter(obs.BrokerSends, "messages taken from producers", stat(func(s broker.Stats) int64 { return s.Sends }))
+	m.Counter(obs.BrokerSendErrors, "sends refused", stat(func(s broker.Stats) int64 { return s.SendErrors }))
+	m.Counter(obs.BrokerSentBytes, "bytes taken from producers", stat(func(s broker.Stats) int64 { return s.SentBytes }))
+	m.Counter(obs.BrokerPulls, "pulls answered", stat(func(s broker.Stats) int64 { return s.Pulls }))
+	m.Counter(obs.BrokerPulled, "messages given to consumers", stat(func(s broker.Stats) int64 { return s.PulledMessages }))
+	m.Counter(obs.BrokerPulledBytes, "bytes given to consumers", stat(func(s broker.Stats) int64 { return s.PulledBytes }))
+	m.Counter(obs.BrokerColdReads, "pulls that the broker read from the archive", stat(func(s broker.Stats) int64 { return s.ColdReads }))
+	m.Counter(obs.BrokerColdRouted, "pulls sent to the history node", stat(func(s broker.Stats) int64 { return s.ColdRouted }))
+	m.Counter(obs.BrokerSendBacks, "messages to consume again", stat(func(s broker.Stats) int64 { return s.SendBacks }))
+	m.Counter(obs.BrokerDeadLetters, "messages given up on", stat(func(s broker.Stats) int64 { return s.DeadLetters }))
+	m.Gauge(obs.BrokerHeldPulls, "pulls that wait for a message", stat(func(s broker.Stats) int64 { return int64(s.HeldPulls) }))
+	m.Gauge(obs.BrokerTimers, "delayed messages that are not due", stat(func(s broker.Stats) int64 { return s.TimersPending }))
+}

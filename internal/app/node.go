@@ -1,0 +1,169 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"varve/broker"
+	"varve/broker/route"
+	"varve/hot"
+	"varve/internal/config"
+	"varve/internal/meta"
+	"varve/internal/mq"
+	"varve/internal/obs"
+)
+
+// stopWithin bounds the time that a part may take to end.
+const stopWithin = 10 * time.Second
+
+// Options are what a process gives its Node besides the settings.
+type Options struct {
+	Logger  *slog.Logger
+	Version string
+}
+
+// Node is a Varve process.
+type Node struct {
+	cfg     *config.Config
+	version string
+	log     *slog.Logger
+	started time.Time
+	health  *obs.Health
+	metrics *obs.Metrics
+
+	dir    *dataDir
+	ports  *ports
+	meta   *meta.Store
+	store  *hot.Store
+	broker *broker.Broker
+	routes *route.Table
+	reader mq.Reader // every tier of this process
+	finder mq.Finder
+
+	tasks   []task   // in the order of starting
+	closers []closer // in the order of opening
+}
+
+// task is one part that runs until its context ends.
+type task struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+type closer struct {
+	name  string
+	close func() error
+}
+
+// Open takes the data directory and the ports and opens every part. On an
+// error nothing stays open.
+func Open(ctx context.Context, cfg *config.Config, o Options) (n *Node, err error) {
+	n = &Node{
+		cfg: cfg, version: o.Version, log: o.Logger, started: time.Now(),
+		health: &obs.Health{}, metrics: obs.NewMetrics(),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	defer func() {
+		if err != nil {
+			n.closeAll()
+		}
+	}()
+	limitMemory(cfg)
+	if n.dir, err = openDataDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	n.onClose("data directory", func() error { n.dir.close(); return nil })
+	if n.ports, err = listenAll(ctx, cfg); err != nil {
+		return nil, err
+	}
+	n.onClose("ports", func() error { n.ports.close(); return nil })
+	for _, open := range []func(context.Context) error{
+		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openHistory, n.openQuery, n.openReplay,
+	} {
+		if err = open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	n.openHTTP()
+	n.registerMetrics()
+	return n, nil
+}
+
+func (n *Node) onClose(name string, f func() error) { n.closers = append(n.closers, closer{name, f}) }
+
+func (n *Node) onRun(name string, f func(ctx context.Context) error) {
+	n.tasks = append(n.tasks, task{name, f})
+}
+
+// Run runs every part until ctx ends or one of them fails, and closes the node.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.closeAll()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, t := range n.tasks {
+		g.Go(func() error {
+			err := t.run(ctx)
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// closeAll closes what is open, the newest first.
+func (n *Node) closeAll() {
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		c := n.closers[i]
+		if err := c.close(); err != nil {
+			n.log.Error("close", slog.String("part", c.name), slog.Any("err", err))
+		}
+	}
+	n.closers = nil
+}
+
+// Addr is where a port listens: "route", "broker", "history" or "http"; "" for
+// a role that isn't run.
+func (n *Node) Addr(port string) string {
+	if ln := n.ports.all()[port]; ln != nil {
+		return ln.Addr().String()
+	}
+	return ""
+}
+
+// Health is the process's readiness.
+func (n *Node) Health() *obs.Health { return n.health }
+
+// serveHTTP is the task of the HTTP port.
+func (n *Node) serveHTTP(h http.Handler) func(ctx context.Context) error {
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+	}
+	return func(ctx context.Context) error {
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Serve(n.ports.http) }()
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+		}
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin/4)
+		defer cancel()
+		if err := srv.Shutdown(stop); err != nil {
+			_ = srv.Close()
+		}
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}

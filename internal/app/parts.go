@@ -1,0 +1,192 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"varve/broker"
+	"varve/broker/route"
+	"varve/hot"
+	"varve/internal/archive"
+	"varve/internal/config"
+	"varve/internal/meta"
+	"varve/internal/objstore"
+	"varve/internal/objstore/fs"
+	"varve/internal/objstore/s3"
+	"varve/internal/remoting"
+)
+
+// limitMemory keeps the heap small; the usual variables of the Go runtime win.
+func limitMemory(c *config.Config) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(c.Memory.GC)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" && c.Memory.Limit > 0 {
+		debug.SetMemoryLimit(int64(c.Memory.Limit))
+	}
+}
+
+// openRoute makes the name server, and serves it where the role is run. A
+// broker in this process joins the same table.
+func (n *Node) openRoute(context.Context) error {
+	var err error
+	if n.meta, err = meta.Open(n.dir.path("meta"), nil); err != nil {
+		return dataError(err, "open the state in %s", n.dir.path("meta"))
+	}
+	n.onClose("state", n.meta.Close)
+	if !n.cfg.Has(config.RoleRoute) {
+		return nil
+	}
+	n.routes = route.New(route.Config{KV: n.meta.Table("route"), Logger: n.log})
+	n.onRun("route", n.routes.Run)
+	n.onRun("route port", n.serve(n.ports.route, n.routes.Serve, n.routes.ConnectionEnded))
+	return nil
+}
+
+// openLog opens the hot log.
+func (n *Node) openLog(context.Context) error {
+	if !n.cfg.Has(config.RoleBroker) {
+		return nil
+	}
+	host, err := advertised("broker.advertise", n.cfg.Broker.Advertise, n.ports.broker)
+	if err != nil {
+		return err
+	}
+	n.advertise = host
+	h := n.cfg.Hot
+	policy := hot.FlushAsync
+	if h.Flush == "sync" {
+		policy = hot.FlushSync
+	}
+	dir := n.dir.path("log")
+	n.store, err = hot.Open(dir, hot.Options{
+		Broker: n.cfg.Broker.Name, StoreHost: host, SegmentBytes: int64(h.Segment), Flush: policy,
+		FlushInterval: h.FlushInterval, MaxPendingBytes: int64(h.MaxPending), MinFreeBytes: int64(h.MinFree), Logger: n.log,
+	})
+	if err != nil {
+		return dataError(err, "open the log in %s", dir)
+	}
+	n.onClose("log", n.store.Close)
+	n.onRun("trim", n.trimLoop)
+	return nil
+}
+
+// dataError says which data can't be used.
+func dataError(err error, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	switch {
+	case errors.Is(err, hot.ErrFormat), errors.Is(err, meta.ErrFormat):
+		return &config.Error{Key: "data-dir", Reason: fmt.Sprintf("%s: it was written by a newer Varve (%v)", what, err)}
+	case errors.Is(err, hot.ErrLocked):
+		return &config.Error{Key: "data-dir", Reason: fmt.Sprintf("%s: another process uses it", what)}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// openBroker makes the broker and its remoting front.
+func (n *Node) openBroker(context.Context) error {
+	if n.store == nil {
+		return nil
+	}
+	c := broker.DefaultConfig()
+	b := n.cfg.Broker
+	c.Cluster, c.Broker, c.StoreHost = n.cfg.Cluster, b.Name, n.advertise
+	c.AutoCreateTopics, c.DefaultQueues, c.MaxBodyBytes = b.AutoCreateTopics, int32(b.DefaultQueues), int(b.MaxMessage)
+	if b.RouteCold && n.cfg.Has(config.RoleHistory) {
+		c.HistoryBrokerID = int64(n.cfg.History.BrokerID)
+	}
+	var err error
+	n.broker, err = broker.New(c, broker.Deps{
+		Log: n.store, Reader: n.reader, Finder: n.finder, Meta: n.meta, Logger: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("start the broker: %w", err)
+	}
+	n.onClose("broker", n.broker.Close)
+	n.onRun("broker", n.broker.Run)
+	return n.openFront()
+}
+
+// announce puts a server of this process into the routes: those of this
+// process, and the name servers that the settings name.
+func (n *Node) announce(name string, m route.Member, topics route.Topics) *route.Announcer {
+	if n.routes != nil {
+		leave := n.routes.Join(m, topics)
+		n.onClose(name+" route", func() error { leave(); return nil })
+	}
+	if len(n.cfg.Route.Addresses) == 0 {
+		return nil
+	}
+	a := route.NewAnnouncer(m, topics, n.cfg.Route.Addresses, n.log)
+	n.onRun(name+" route", a.Run)
+	return a
+}
+
+// serve is the task of a remoting port.
+func (n *Node) serve(ln listener, h remoting.Handler, onClose func(*remoting.Conn)) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return remoting.Serve(ctx, ln, h, remoting.Config{
+			MaxConns: n.cfg.Broker.Connections, OnClose: onClose, Logger: n.log,
+		})
+	}
+}
+
+// openArchive opens the bucket and checks that it is safe to commit to.
+func (n *Node) openArchive(ctx context.Context) error {
+	if !n.cfg.Has(config.RoleConnector) && !n.cfg.Has(config.RoleHistory) {
+		return nil
+	}
+	b, key, err := n.openBucket()
+	if err != nil {
+		return err
+	}
+	n.archive, err = archive.Open(ctx, b, archive.Options{Logger: n.log})
+	if err == nil {
+		return nil
+	}
+	reason := ""
+	switch {
+	case errors.Is(err, objstore.ErrNoBucket):
+		reason = "the bucket does not exist; make it, or name another"
+	case errors.Is(err, objstore.ErrDenied):
+		reason = "the store refuses these credentials or what they may do; reading, writing, listing and deleting objects are needed"
+	case errors.Is(err, objstore.ErrUnsafe):
+		reason = "the store cannot hold an archive: it must support create-only writes (If-None-Match)"
+	case errors.Is(err, archive.ErrFormat):
+		reason = "the archive was written by a newer Varve"
+	default:
+		reason = "the archive cannot be opened"
+	}
+	return &config.Error{Key: key, Reason: fmt.Sprintf("%s (%v)", reason, err)}
+}
+
+// openBucket makes the archive's bucket, and gives the key that names it.
+func (n *Node) openBucket() (objstore.Bucket, string, error) {
+	a := n.cfg.Archive
+	if a.Kind == "s3" {
+		const key = "archive.s3"
+		b, err := s3.New(s3.Config{
+			Endpoint: a.S3.Endpoint, Bucket: a.S3.Bucket, Prefix: a.S3.Prefix, Region: a.S3.Region,
+			AccessKey: a.S3.AccessKey, SecretKey: a.S3.SecretKey, Secure: a.S3.TLS,
+		})
+		if err != nil {
+			return nil, key, &config.Error{Key: key, Reason: err.Error()}
+		}
+		return b, key, nil
+	}
+	const key = "archive.dir"
+	dir := a.Dir
+	if dir == "" {
+		dir = n.dir.path("archive")
+	}
+	b, err := fs.New(dir)
+	if err != nil {
+		return nil, key, &config.Error{Key: key, Reason: err.Error()}
+	}
+	n.log.Debug("archive", slog.String("url", b.URL()))
+	return b, key, nil
+}
