@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"varve/internal/admin"
 	"varve/internal/config"
@@ -34,13 +36,24 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	}
 	root.PersistentFlags().String("server", server, "HTTP address of the server to administer ("+envServer+")")
 	root.PersistentFlags().StringP("output", "o", "table", "table or json")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(), messageCommand(),
 		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(), versionCommand(), workerCommand(),
 	)
 	strict(root)
 	return root
+}
+
+// flagError suggests the nearest flag for an unknown one.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return usageError{err}
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	return usageError{fmt.Errorf("%w; did you mean --%s?", err, config.Nearest(unknown.GetSpecifiedName(), known))}
 }
 
 // strict makes every wrong argument a usage error, and a group of commands

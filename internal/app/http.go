@@ -32,18 +32,6 @@ func (n *Node) backend() admin.Backend {
 	if n.broker != nil {
 		b.Topics, b.Groups, b.Messages = topicAPI{n}, groupAPI{n}, messageAPI{n}
 	}
-	if n.connector != nil {
-		b.Archive = archiveAPI{n}
-	}
-	if n.retainer != nil {
-		b.Retention = retentionAPI{n}
-	}
-	if n.query != nil {
-		b.SQL = sqlAPI{n}
-	}
-	if n.replay != nil {
-		b.Replay = replayAPI{n}
-	}
 	return b
 }
 
@@ -80,11 +68,5 @@ func (n *Node) registerMetrics() {
 	}
 	if n.broker != nil {
 		n.brokerMetrics()
-	}
-	if n.connector != nil {
-		n.connectorMetrics()
-	}
-	if n.history != nil {
-		n.historyMetrics()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,14 +38,15 @@ type Node struct {
 	health  *obs.Health
 	metrics *obs.Metrics
 
-	dir    *dataDir
-	ports  *ports
-	meta   *meta.Store
-	store  *hot.Store
-	broker *broker.Broker
-	routes *route.Table
-	reader mq.Reader // every tier of this process
-	finder mq.Finder
+	dir       *dataDir
+	ports     *ports
+	advertise netip.AddrPort // where clients reach the broker
+	meta      *meta.Store
+	store     *hot.Store
+	broker    *broker.Broker
+	routes    *route.Table
+	reader    mq.Reader // every tier of this process
+	finder    mq.Finder
 
 	tasks   []task   // in the order of starting
 	closers []closer // in the order of opening
@@ -63,38 +65,39 @@ type closer struct {
 
 // Open takes the data directory and the ports and opens every part. On an
 // error nothing stays open.
-func Open(ctx context.Context, cfg *config.Config, o Options) (n *Node, err error) {
-	n = &Node{
+func Open(ctx context.Context, cfg *config.Config, o Options) (*Node, error) {
+	n := &Node{
 		cfg: cfg, version: o.Version, log: o.Logger, started: time.Now(),
 		health: &obs.Health{}, metrics: obs.NewMetrics(),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
-	defer func() {
-		if err != nil {
-			n.closeAll()
-		}
-	}()
 	limitMemory(cfg)
-	if n.dir, err = openDataDir(cfg.DataDir); err != nil {
+	if err := n.open(ctx); err != nil {
+		n.closeAll()
 		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) (err error) {
+	if n.dir, err = openDataDir(n.cfg.DataDir); err != nil {
+		return err
 	}
 	n.onClose("data directory", func() error { n.dir.close(); return nil })
-	if n.ports, err = listenAll(ctx, cfg); err != nil {
-		return nil, err
+	if n.ports, err = listenAll(ctx, n.cfg); err != nil {
+		return err
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
-	for _, open := range []func(context.Context) error{
-		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openHistory, n.openQuery, n.openReplay,
-	} {
+	for _, open := range []func(context.Context) error{n.openRoute, n.openLog, n.openReader, n.openBroker} {
 		if err = open(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	n.openHTTP()
 	n.registerMetrics()
-	return n, nil
+	return nil
 }
 
 func (n *Node) onClose(name string, f func() error) { n.closers = append(n.closers, closer{name, f}) }

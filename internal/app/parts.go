@@ -4,19 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net"
 	"os"
 	"runtime/debug"
 
 	"varve/broker"
 	"varve/broker/route"
 	"varve/hot"
-	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/meta"
-	"varve/internal/objstore"
-	"varve/internal/objstore/fs"
-	"varve/internal/objstore/s3"
 	"varve/internal/remoting"
 )
 
@@ -108,7 +104,20 @@ func (n *Node) openBroker(context.Context) error {
 	}
 	n.onClose("broker", n.broker.Close)
 	n.onRun("broker", n.broker.Run)
-	return n.openFront()
+	topics := routeTopics{n.broker}
+	member := route.Member{Cluster: n.cfg.Cluster, Broker: b.Name, Addr: n.advertise.String()}
+	if a := n.announce("broker", member, topics); a != nil {
+		n.broker.OnTopicsChange(a.Kick)
+	}
+	return nil
+}
+
+// openReader makes the reader of every tier that this process has.
+func (n *Node) openReader(context.Context) error {
+	if n.store != nil {
+		n.reader, n.finder = n.store, n.store
+	}
+	return nil
 }
 
 // announce puts a server of this process into the routes: those of this
@@ -127,7 +136,7 @@ func (n *Node) announce(name string, m route.Member, topics route.Topics) *route
 }
 
 // serve is the task of a remoting port.
-func (n *Node) serve(ln listener, h remoting.Handler, onClose func(*remoting.Conn)) func(context.Context) error {
+func (n *Node) serve(ln net.Listener, h remoting.Handler, onClose func(*remoting.Conn)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		return remoting.Serve(ctx, ln, h, remoting.Config{
 			MaxConns: n.cfg.Broker.Connections, OnClose: onClose, Logger: n.log,
@@ -135,58 +144,3 @@ func (n *Node) serve(ln listener, h remoting.Handler, onClose func(*remoting.Con
 	}
 }
 
-// openArchive opens the bucket and checks that it is safe to commit to.
-func (n *Node) openArchive(ctx context.Context) error {
-	if !n.cfg.Has(config.RoleConnector) && !n.cfg.Has(config.RoleHistory) {
-		return nil
-	}
-	b, key, err := n.openBucket()
-	if err != nil {
-		return err
-	}
-	n.archive, err = archive.Open(ctx, b, archive.Options{Logger: n.log})
-	if err == nil {
-		return nil
-	}
-	reason := ""
-	switch {
-	case errors.Is(err, objstore.ErrNoBucket):
-		reason = "the bucket does not exist; make it, or name another"
-	case errors.Is(err, objstore.ErrDenied):
-		reason = "the store refuses these credentials or what they may do; reading, writing, listing and deleting objects are needed"
-	case errors.Is(err, objstore.ErrUnsafe):
-		reason = "the store cannot hold an archive: it must support create-only writes (If-None-Match)"
-	case errors.Is(err, archive.ErrFormat):
-		reason = "the archive was written by a newer Varve"
-	default:
-		reason = "the archive cannot be opened"
-	}
-	return &config.Error{Key: key, Reason: fmt.Sprintf("%s (%v)", reason, err)}
-}
-
-// openBucket makes the archive's bucket, and gives the key that names it.
-func (n *Node) openBucket() (objstore.Bucket, string, error) {
-	a := n.cfg.Archive
-	if a.Kind == "s3" {
-		const key = "archive.s3"
-		b, err := s3.New(s3.Config{
-			Endpoint: a.S3.Endpoint, Bucket: a.S3.Bucket, Prefix: a.S3.Prefix, Region: a.S3.Region,
-			AccessKey: a.S3.AccessKey, SecretKey: a.S3.SecretKey, Secure: a.S3.TLS,
-		})
-		if err != nil {
-			return nil, key, &config.Error{Key: key, Reason: err.Error()}
-		}
-		return b, key, nil
-	}
-	const key = "archive.dir"
-	dir := a.Dir
-	if dir == "" {
-		dir = n.dir.path("archive")
-	}
-	b, err := fs.New(dir)
-	if err != nil {
-		return nil, key, &config.Error{Key: key, Reason: err.Error()}
-	}
-	n.log.Debug("archive", slog.String("url", b.URL()))
-	return b, key, nil
-}

@@ -8,28 +8,10 @@ import (
 	"varve/hot"
 )
 
-// trimPolicy joins the settings with the rules that speak of the hot log: a
-// rule, where there is one, wins over the settings for its topics.
+// trimPolicy is what the settings say of the hot log.
 func (n *Node) trimPolicy() hot.TrimPolicy {
 	h := n.cfg.Hot
-	p := hot.TrimPolicy{KeepFor: h.KeepFor, KeepBytes: int64(h.KeepBytes), DropUnarchived: h.DropUnarchived}
-	if n.retainer == nil {
-		return p
-	}
-	policy := n.retainer.Policy()
-	rules := policy.HotTrim()
-	p.KeepFor = min(p.KeepFor, rules.KeepFor)
-	if rules.KeepBytes > 0 {
-		p.KeepBytes = rules.KeepBytes
-	}
-	p.DropUnarchived = p.DropUnarchived || rules.DropUnarchived
-	p.MinAge = func(topic string) time.Duration {
-		if d := policy.MatchHot(topic); d.Age > 0 {
-			return time.Duration(d.Age)
-		}
-		return h.KeepFor
-	}
-	return p
+	return hot.TrimPolicy{KeepFor: h.KeepFor, KeepBytes: int64(h.KeepBytes), DropUnarchived: h.DropUnarchived}
 }
 
 // trimLoop trims the log from time to time.

@@ -22,11 +22,11 @@ func (e *Error) Error() string {
 }
 
 func unknown(source, key string, known []string) error {
-	return &Error{Key: key, Source: source, Reason: "unknown setting", Near: nearest(key, known)}
+	return &Error{Key: key, Source: source, Reason: "unknown setting", Near: Nearest(key, known)}
 }
 
-// nearest is the known word with the fewest edits to s.
-func nearest(s string, known []string) string {
+// Nearest is the known word with the fewest edits to s.
+func Nearest(s string, known []string) string {
 	best, at := "", len(s)+1
 	for _, k := range known {
 		if d := edits(s, k); d < at {

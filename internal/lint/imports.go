@@ -17,9 +17,9 @@ type rule struct {
 // internal/mq. A row's own folder is allowed to rows that end in "/...".
 // Nothing imports cmd, internal/app or internal/demo unless it is listed.
 var table = []rule{
-	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/retention", "query/worker"}},
+	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/obs", "internal/retention", "query/worker"}},
 	{folder: "internal/app", local: []string{"..."}, big: []string{pebble}},
-	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config"}, big: []string{rocketmq}},
+	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/retention"}, big: []string{rocketmq}},
 	{folder: "internal/admin/...", local: []string{"internal/retention"}},
 	{folder: "internal/config"},
 	{folder: "internal/obs"},
