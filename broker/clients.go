@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"varve/broker/group"
 	"varve/broker/topic"
 	"varve/internal/mq"
 )
@@ -215,3 +216,7 @@ func (b *Broker) LockQueues(name, clientID string, queues []mq.Queue) []mq.Queue
 func (b *Broker) UnlockQueues(name, clientID string, queues []mq.Queue) {
 	b.locks.Unlock(name, clientID, queues)
 }
+
+// DefaultGroup is the settings that a consumer group gets when it is first
+// heard of.
+func DefaultGroup(name string) Group { return group.Default(name) }

@@ -3,7 +3,7 @@ package remoting
 import (
 	"encoding/json"
 
-	"varve/broker/group"
+	"varve/broker"
 	wire "varve/internal/remoting"
 )
 
@@ -18,7 +18,7 @@ func (f *Front) updateAndCreateGroup(_ *session, req *wire.Command) (*wire.Comma
 }
 
 func (f *Front) putGroup(raw []byte) (*wire.Command, error) {
-	g := group.Default("")
+	g := broker.DefaultGroup("")
 	if err := json.Unmarshal(raw, &g); err != nil {
 		return nil, refused(wire.SystemError, "subscription group: body is not the JSON that it should be: %v", err)
 	}
