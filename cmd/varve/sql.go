@@ -63,8 +63,8 @@ func runSQL(cmd *cobra.Command, req admin.SQLRequest, w rowWriter) error {
 		return err
 	}
 	note := fmt.Sprintf("%d rows in %.2f s", end.Rows, float64(end.Millis)/1000)
-	if end.Truncated {
-		note += "; there are more: raise --max-rows"
+	if end.Truncated != "" {
+		note += "; there are more: " + end.Truncated
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), note)
 	return nil

@@ -179,9 +179,9 @@ type Column struct {
 
 // SQLEnd closes an answer.
 type SQLEnd struct {
-	Rows      int64 `json:"rows"`
-	Millis    int64 `json:"millis"`
-	Truncated bool  `json:"truncated,omitempty"` // there were more rows than the limit
+	Rows      int64  `json:"rows"`
+	Millis    int64  `json:"millis"`
+	Truncated string `json:"truncated,omitempty"` // by which limit rows were left out
 }
 
 // ReplaySpec says what to read and where it goes.

@@ -32,6 +32,12 @@ func (n *Node) backend() admin.Backend {
 	if n.broker != nil {
 		b.Topics, b.Groups, b.Messages = topicAPI{n}, groupAPI{n}, messageAPI{n}
 	}
+	if n.connector != nil {
+		b.Archive = archiveAPI{n}
+	}
+	if n.query != nil {
+		b.SQL = sqlAPI{n}
+	}
 	return b
 }
 
@@ -68,5 +74,8 @@ func (n *Node) registerMetrics() {
 	}
 	if n.broker != nil {
 		n.brokerMetrics()
+	}
+	if n.connector != nil {
+		n.connectorMetrics()
 	}
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"varve/broker"
+	"varve/connector"
 	"varve/hot"
 	"varve/internal/obs"
 )
@@ -26,9 +27,6 @@ func (n *Node) logMetrics() {
 	m.Counter(obs.HotAppendedBytes, "bytes appended", stat(func(s hot.Stats) int64 { return s.AppendedBytes }))
 	m.Counter(obs.HotBatches, "commit batches", stat(func(s hot.Stats) int64 { return s.Batches }))
 	m.Counter(obs.HotSyncs, "syncs of the log", stat(func(s hot.Stats) int64 { return s.Syncs }))
-	m.Gauge(obs.ConnectorLag, "confirmed bytes that the archive doesn't have", stat(func(s hot.Stats) int64 {
-		return max(0, s.Confirmed-s.ArchivedPhysical)
-	}))
 }
 
 func (n *Node) brokerMetrics() {
@@ -48,4 +46,28 @@ func (n *Node) brokerMetrics() {
 	m.Counter(obs.BrokerDeadLetters, "messages given up on", stat(func(s broker.Stats) int64 { return s.DeadLetters }))
 	m.Gauge(obs.BrokerHeldPulls, "pulls that wait for a message", stat(func(s broker.Stats) int64 { return int64(s.HeldPulls) }))
 	m.Gauge(obs.BrokerTimers, "delayed messages that are not due", stat(func(s broker.Stats) int64 { return s.TimersPending }))
+}
+
+func (n *Node) connectorMetrics() {
+	m := n.metrics
+	stat := func(f func(connector.Status) int64) func() float64 {
+		return func() float64 { return float64(f(n.connector.Status())) }
+	}
+	m.Gauge(obs.ConnectorLag, "log bytes that the archive doesn't have", stat(func(s connector.Status) int64 { return s.LagBytes }))
+	m.Gauge(obs.ConnectorLagMessages, "messages that the archive doesn't have", stat(func(s connector.Status) int64 { return s.LagMessages }))
+	m.Gauge(obs.ConnectorLagSeconds, "age of the oldest message that the archive doesn't have", func() float64 {
+		return n.connector.Status().LagAge.Seconds()
+	})
+	m.Gauge(obs.ConnectorMemory, "bytes of staged records", stat(func(s connector.Status) int64 { return s.StagedBytes }))
+	m.Gauge(obs.ConnectorRetrying, "1 while the bucket refuses or fails", stat(func(s connector.Status) int64 {
+		if s.State == connector.Retrying {
+			return 1
+		}
+		return 0
+	}))
+	m.Counter(obs.ConnectorCommits, "commits", stat(func(s connector.Status) int64 { return s.Commits }))
+	m.Counter(obs.ConnectorMessages, "messages committed", stat(func(s connector.Status) int64 { return s.Rows }))
+	m.Counter(obs.ConnectorFiles, "files committed", stat(func(s connector.Status) int64 { return s.Files }))
+	m.Counter(obs.ConnectorBytes, "bytes of committed files", stat(func(s connector.Status) int64 { return s.Bytes }))
+	m.Counter(obs.ConnectorErrors, "failed attempts", stat(func(s connector.Status) int64 { return s.Failures }))
 }

@@ -13,11 +13,15 @@ import (
 
 	"varve/broker"
 	"varve/broker/route"
+	"varve/connector"
 	"varve/hot"
+	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/meta"
 	"varve/internal/mq"
+	"varve/internal/objstore"
 	"varve/internal/obs"
+	"varve/query"
 )
 
 // stopWithin bounds the time that a part may take to end.
@@ -47,6 +51,10 @@ type Node struct {
 	routes    *route.Table
 	reader    mq.Reader // every tier of this process
 	finder    mq.Finder
+	bucket    objstore.Bucket
+	archive   *archive.Archive
+	connector *connector.Connector
+	query     *query.Engine
 
 	tasks   []task   // in the order of starting
 	closers []closer // in the order of opening
@@ -90,7 +98,9 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
-	for _, open := range []func(context.Context) error{n.openRoute, n.openLog, n.openReader, n.openBroker} {
+	for _, open := range []func(context.Context) error{
+		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openQuery,
+	} {
 		if err = open(ctx); err != nil {
 			return err
 		}

@@ -9,11 +9,16 @@ import (
 	"runtime/debug"
 
 	"varve/broker"
+	"varve/broker/front/remoting"
 	"varve/broker/route"
 	"varve/hot"
+	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/meta"
-	"varve/internal/remoting"
+	"varve/internal/objstore/fs"
+	wire "varve/internal/remoting"
+	"varve/internal/tier"
+	"varve/query"
 )
 
 // limitMemory keeps the heap small; the usual variables of the Go runtime win.
@@ -109,15 +114,34 @@ func (n *Node) openBroker(context.Context) error {
 	if a := n.announce("broker", member, topics); a != nil {
 		n.broker.OnTopicsChange(a.Kick)
 	}
+	front := remoting.New(n.broker, remoting.Config{
+		Conn: wire.Config{MaxConns: b.Connections, Logger: n.log}, Logger: n.log,
+	})
+	n.onRun("broker port", func(ctx context.Context) error { return front.Serve(ctx, n.ports.broker) })
 	return nil
 }
 
 // openReader makes the reader of every tier that this process has.
 func (n *Node) openReader(context.Context) error {
-	if n.store != nil {
+	var cold tier.Source
+	if n.archive != nil {
+		cold = archive.NewReader(n.archive, n.bucket, archive.ReaderOptions{})
+	}
+	switch {
+	case n.store != nil && cold != nil:
+		t := tier.NewReader(n.store, cold, n.store.Archived)
+		n.reader, n.finder = t, t
+	case n.store != nil:
 		n.reader, n.finder = n.store, n.store
+	case cold != nil:
+		n.reader, n.finder = cold, cold
 	}
 	return nil
+}
+
+// localFiles gives the query engine data files as local paths.
+func (n *Node) localFiles() query.Files {
+	return query.PathFiles{Path: n.bucket.(*fs.Bucket).Path}
 }
 
 // announce puts a server of this process into the routes: those of this
@@ -136,11 +160,10 @@ func (n *Node) announce(name string, m route.Member, topics route.Topics) *route
 }
 
 // serve is the task of a remoting port.
-func (n *Node) serve(ln net.Listener, h remoting.Handler, onClose func(*remoting.Conn)) func(context.Context) error {
+func (n *Node) serve(ln net.Listener, h wire.Handler, onClose func(*wire.Conn)) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return remoting.Serve(ctx, ln, h, remoting.Config{
+		return wire.Serve(ctx, ln, h, wire.Config{
 			MaxConns: n.cfg.Broker.Connections, OnClose: onClose, Logger: n.log,
 		})
 	}
 }
-

@@ -6,7 +6,11 @@ import (
 	"time"
 
 	"varve/hot"
+	"varve/internal/retention"
 )
+
+// forever is an age that nothing reaches.
+const forever = retention.Forever
 
 // trimPolicy is what the settings say of the hot log.
 func (n *Node) trimPolicy() hot.TrimPolicy {
@@ -33,4 +37,3 @@ func (n *Node) trimLoop(ctx context.Context) error {
 		}
 	}
 }
-

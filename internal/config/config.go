@@ -67,9 +67,10 @@ type Hot struct {
 
 // Connector moves the log into the archive.
 type Connector struct {
-	RollBytes Bytes         `koanf:"roll-bytes" help:"raw bytes after which a data file is closed"`
-	RollAge   time.Duration `koanf:"roll-age" help:"age after which a data file is closed"`
-	Memory    Bytes         `koanf:"memory" help:"most memory for open data files"`
+	RollBytes  Bytes         `koanf:"roll-bytes" help:"raw bytes after which a data file is closed"`
+	RollAge    time.Duration `koanf:"roll-age" help:"age after which a data file of a busy queue is closed"`
+	RollAgeMax time.Duration `koanf:"roll-age-max" help:"age after which a data file of an idle queue is closed"`
+	Memory     Bytes         `koanf:"memory" help:"most memory for messages that wait for their file"`
 }
 
 // Archive says where the archive lies.
@@ -146,7 +147,7 @@ func Default() Config {
 			Flush: "async", FlushInterval: 500 * time.Millisecond, Segment: 256 << 20, MaxPending: 64 << 20,
 			MinFree: 1 << 30, KeepFor: 24 * time.Hour, TrimInterval: time.Minute,
 		},
-		Connector: Connector{RollBytes: 128 << 20, RollAge: time.Minute, Memory: 192 << 20},
+		Connector: Connector{RollBytes: 64 << 20, RollAge: 10 * time.Second, RollAgeMax: 5 * time.Minute, Memory: 96 << 20},
 		Archive:   Archive{Kind: "dir", S3: S3{Region: "us-east-1", TLS: true}},
 		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Memory: 64 << 20},
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},

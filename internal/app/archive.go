@@ -1,0 +1,208 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"varve/connector"
+	"varve/hot"
+	"varve/internal/admin"
+	"varve/internal/archive"
+	"varve/internal/config"
+	"varve/internal/mq"
+	"varve/internal/objstore"
+	"varve/internal/objstore/fs"
+)
+
+// openArchive opens the bucket and checks that it is safe to commit to.
+func (n *Node) openArchive(ctx context.Context) error {
+	if !n.cfg.Has(config.RoleConnector) && !n.cfg.Has(config.RoleHistory) {
+		return nil
+	}
+	key, err := n.openBucket()
+	if err != nil {
+		return err
+	}
+	n.archive, err = archive.Open(ctx, n.bucket, archive.Options{Logger: n.log})
+	if err == nil {
+		return nil
+	}
+	reason := ""
+	switch {
+	case errors.Is(err, objstore.ErrNoBucket):
+		reason = "the bucket does not exist; make it, or name another"
+	case errors.Is(err, objstore.ErrDenied):
+		reason = "the store refuses these credentials or what they may do; reading, writing, listing and deleting objects are needed"
+	case errors.Is(err, objstore.ErrUnsafe):
+		reason = "the store cannot hold an archive: it must support create-only writes (If-None-Match)"
+	case errors.Is(err, archive.ErrFormat):
+		reason = "the archive was written by a newer Varve"
+	default:
+		reason = "the archive cannot be opened"
+	}
+	return &config.Error{Key: key, Reason: fmt.Sprintf("%s (%v)", reason, err)}
+}
+
+// openBucket makes the archive's bucket, and gives the key that names it.
+func (n *Node) openBucket() (key string, err error) {
+	key = "archive.dir"
+	dir := n.cfg.Archive.Dir
+	if dir == "" {
+		dir = n.dir.path("archive")
+	}
+	if dir, err = filepath.Abs(dir); err == nil {
+		n.bucket, err = fs.New(dir)
+	}
+	if err != nil {
+		return key, &config.Error{Key: key, Reason: err.Error()}
+	}
+	return key, nil
+}
+
+// openConnector makes what archives the log.
+func (n *Node) openConnector(context.Context) error {
+	if !n.cfg.Has(config.RoleConnector) {
+		return nil
+	}
+	c := n.cfg.Connector
+	var err error
+	n.connector, err = connector.New(connector.Config{
+		Broker: n.cfg.Broker.Name, Dir: n.dir.path("tmp", "connector"), FileBytes: int64(c.RollBytes),
+		RollAge: c.RollAge, RollAgeMax: max(c.RollAge, c.RollAgeMax), MemoryBytes: int64(c.Memory), Logger: n.log,
+	}, n.store, n.archive)
+	if err != nil {
+		return fmt.Errorf("start the connector: %w", err)
+	}
+	n.onRun("connector", n.runConnector)
+	return nil
+}
+
+// runConnector keeps the process up where another connector took over: its
+// broker still serves, and the API says what happened.
+func (n *Node) runConnector(ctx context.Context) error {
+	err := n.connector.Run(ctx)
+	if errors.Is(err, archive.ErrFenced) || errors.Is(err, connector.ErrForeignLog) {
+		n.health.Set("connector", err.Error())
+		<-ctx.Done()
+		return nil
+	}
+	return err
+}
+
+// archiveAPI implements admin.Archive.
+type archiveAPI struct{ n *Node }
+
+func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, error) {
+	out := admin.ArchiveStatus{Location: a.n.bucket.URL(), Topics: []admin.ArchiveTopic{}}
+	names, err := a.n.archive.Topics(ctx)
+	if err != nil {
+		return out, fmt.Errorf("list the archive's topics: %w", err)
+	}
+	pending := a.pending(ctx)
+	for _, name := range names {
+		t, err := a.n.archive.Table(ctx, name)
+		if errors.Is(err, archive.ErrNoTable) {
+			continue
+		}
+		if err != nil {
+			return out, fmt.Errorf("table of %s: %w", name, err)
+		}
+		out.Topics = append(out.Topics, archiveTopic(name, t, pending[name]))
+		delete(pending, name)
+	}
+	for name, n := range pending {
+		out.Topics = append(out.Topics, admin.ArchiveTopic{Topic: name, Pending: n})
+	}
+	st := a.n.connector.Status()
+	out.Pending = st.LagMessages
+	if st.State == connector.Retrying || st.State == connector.Fenced {
+		out.Error = st.Error
+	}
+	return out, nil
+}
+
+// pending counts what is confirmed and not archived, by topic.
+func (a archiveAPI) pending(ctx context.Context) map[string]int64 {
+	out := map[string]int64{}
+	for _, q := range a.n.store.Queues() {
+		if mq.SystemTopic(q.Topic) {
+			continue
+		}
+		if r, err := a.n.store.Range(ctx, q); err == nil {
+			out[q.Topic] += r.To - min(r.To, max(r.From, a.n.store.Archived(q)))
+		}
+	}
+	return out
+}
+
+func archiveTopic(name string, t *archive.Table, pending int64) admin.ArchiveTopic {
+	out := admin.ArchiveTopic{Topic: name, Location: t.Location(), Snapshot: t.Snapshot().ID, Pending: pending}
+	for _, f := range tableFiles(t) {
+		out.Files++
+		out.Messages += f.Rows
+		out.Bytes += f.Bytes
+		out.RawBytes += f.RawBytes
+		if first := millis(f.FirstStoreMillis); out.FirstTime.IsZero() || first.Before(out.FirstTime) {
+			out.FirstTime = first
+		}
+		if last := millis(f.LastStoreMillis); last.After(out.LastTime) {
+			out.LastTime = last
+		}
+	}
+	return out
+}
+
+// tableFiles is every data file of a table, in order of queue and offset.
+func tableFiles(t *archive.Table) []archive.DataFile {
+	var out []archive.DataFile
+	x := t.Index()
+	for _, q := range x.Queues() {
+		if r, ok := x.Range(q); ok {
+			out = append(out, x.Files(q, r)...)
+		}
+	}
+	return out
+}
+
+func (a archiveAPI) ArchiveFiles(ctx context.Context, topic string) ([]admin.ArchiveFile, error) {
+	t, err := a.n.archive.Table(ctx, topic)
+	if errors.Is(err, archive.ErrNoTable) {
+		return nil, admin.NotFound("topic %q has nothing in the archive", topic)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := []admin.ArchiveFile{}
+	for _, f := range tableFiles(t) {
+		out = append(out, admin.ArchiveFile{
+			Name: f.Name, Broker: f.Queue.Broker, Queue: f.Queue.ID, From: f.Offsets.From, To: f.Offsets.To, Messages: f.Rows,
+			Bytes: f.Bytes, FirstTime: millis(f.FirstStoreMillis), LastTime: millis(f.LastStoreMillis),
+		})
+	}
+	return out, nil
+}
+
+func (a archiveAPI) Flush(ctx context.Context) error {
+	err := a.n.connector.Flush(ctx)
+	if err != nil && (errors.Is(err, connector.ErrStopped) || strings.Contains(err.Error(), "failing since")) {
+		return admin.Unavailable("%v", err)
+	}
+	return err
+}
+
+func (a archiveAPI) Trim(ctx context.Context, keep int64) (admin.Trimmed, error) {
+	if keep < 0 {
+		return admin.Trimmed{}, admin.BadRequest("keep_bytes: %d is negative", keep)
+	}
+	var p hot.TrimPolicy
+	if keep > 0 {
+		p.KeepFor, p.KeepBytes = forever, keep
+	} else if err := a.n.store.Roll(ctx); err != nil {
+		return admin.Trimmed{}, fmt.Errorf("start a new segment: %w", err)
+	}
+	freed, err := a.n.store.Trim(ctx, p)
+	return admin.Trimmed{FreedBytes: freed}, err
+}

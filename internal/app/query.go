@@ -1,0 +1,90 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"varve/internal/admin"
+	"varve/internal/config"
+	"varve/query"
+	"varve/query/wire"
+)
+
+// openQuery makes the SQL engine.
+func (n *Node) openQuery(context.Context) error {
+	if !n.cfg.Has(config.RoleHistory) {
+		return nil
+	}
+	c := n.cfg.Query
+	deps := query.Deps{Catalog: query.ArchiveCatalog(n.archive), Files: n.localFiles()}
+	if n.store != nil {
+		deps.Hot = n.store
+	}
+	var err error
+	n.query, err = query.New(query.Config{
+		TempDir: n.dir.path("tmp", "query"), MaxConcurrent: c.Concurrency, Timeout: c.Timeout, MaxTimeout: max(10*c.Timeout, c.Timeout),
+		MemoryBytes: int64(c.Memory), MaxRows: c.Rows, Logger: n.log,
+	}, deps)
+	if err != nil {
+		return fmt.Errorf("start the query engine: %w", err)
+	}
+	n.onClose("query engine", n.query.Close)
+	return nil
+}
+
+// sqlAPI implements admin.SQL.
+type sqlAPI struct{ n *Node }
+
+func (a sqlAPI) Query(ctx context.Context, r admin.SQLRequest, columns func([]admin.Column) error, row func([]any) error) (admin.SQLEnd, error) {
+	if r.TimeoutSeconds < 0 || r.MaxRows < 0 {
+		return admin.SQLEnd{}, admin.BadRequest("timeout_seconds and max_rows: neither may be negative")
+	}
+	from := time.Now()
+	rows, err := a.n.query.Query(ctx, query.Request{
+		SQL: r.SQL, Tenant: r.Tenant, Timeout: time.Duration(r.TimeoutSeconds) * time.Second, MaxRows: r.MaxRows,
+	})
+	if err != nil {
+		return admin.SQLEnd{}, queryError(err)
+	}
+	defer rows.Close()
+	cols := make([]admin.Column, 0, len(rows.Columns()))
+	for _, c := range rows.Columns() {
+		cols = append(cols, admin.Column{Name: c.Name, Type: c.Type})
+	}
+	if err := columns(cols); err != nil {
+		return admin.SQLEnd{}, err
+	}
+	end, cells := admin.SQLEnd{}, make([]any, len(cols))
+	for rows.Next() {
+		for i, v := range rows.Row() {
+			cells[i] = v
+		}
+		if err := row(cells); err != nil {
+			return end, err
+		}
+		end.Rows++
+	}
+	end.Truncated, end.Millis = rows.Truncated(), time.Since(from).Milliseconds()
+	return end, queryError(rows.Err())
+}
+
+// queryError gives an engine's error its place in the API.
+func queryError(err error) error {
+	var e *query.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Kind {
+	case wire.UnknownTable:
+		return admin.NotFound("%s", e.Message)
+	case wire.Syntax, wire.Invalid, wire.Refused:
+		return admin.BadRequest("%s", e.Message)
+	case wire.Memory, wire.TooLarge, wire.Timeout:
+		return admin.OverLimit("%s", e.Message)
+	case wire.Busy:
+		return admin.Unavailable("%s", e.Message)
+	}
+	return err
+}
