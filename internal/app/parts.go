@@ -109,7 +109,7 @@ func (n *Node) openBroker(context.Context) error {
 	}
 	n.onClose("broker", n.broker.Close)
 	n.onRun("broker", n.broker.Run)
-	topics := routeTopics{n.broker}
+	topics := remoting.Topics(n.broker)
 	member := route.Member{Cluster: n.cfg.Cluster, Broker: b.Name, Addr: n.advertise.String()}
 	if a := n.announce("broker", member, topics); a != nil {
 		n.broker.OnTopicsChange(a.Kick)

@@ -6,34 +6,9 @@ import (
 	"time"
 
 	"varve/broker"
-	"varve/broker/route"
 	"varve/internal/admin"
 	"varve/internal/mq"
 )
-
-// routeTopics shows the broker's topics to the name server.
-type routeTopics struct{ b *broker.Broker }
-
-func (r routeTopics) Topic(name string) (route.Topic, bool) {
-	t, ok := r.b.Topic(name)
-	if !ok {
-		return route.Topic{}, false
-	}
-	return routeTopic(t), true
-}
-
-func (r routeTopics) All() []route.Topic {
-	list := r.b.Topics()
-	out := make([]route.Topic, len(list))
-	for i, t := range list {
-		out[i] = routeTopic(t)
-	}
-	return out
-}
-
-func routeTopic(t *broker.Topic) route.Topic {
-	return route.Topic{Name: t.Name, ReadQueues: t.ReadQueues, WriteQueues: t.WriteQueues, Perm: t.Perm, SysFlag: t.SysFlag}
-}
 
 // brokerError gives the broker's errors their place in the API.
 func brokerError(err error) error {
