@@ -57,7 +57,6 @@ type Receipt struct {
 	PhysicalOffset  int64
 	StoreTimeMillis int64
 	StoreHost       netip.AddrPort
-	RecallHandle    string // of a message that is due later at a time of its own
 }
 
 // OffsetMsgID is the broker's own id of the message.
@@ -151,9 +150,6 @@ type ResetRequest struct {
 	// TimeMillis is the target where Offset is negative: the first message
 	// stored at or after it, and the end of the queue where it is negative.
 	TimeMillis int64
-	// Force resets groups that are further back too; without it no queue's
-	// progress is moved forward.
-	Force bool
 }
 
 // QueueStat is one queue of a topic.

@@ -3,13 +3,19 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"varve/broker/filter"
 	"varve/broker/group"
 	"varve/broker/offset"
+	"varve/broker/timer"
 	"varve/broker/topic"
 	"varve/hot"
 	"varve/internal/meta"
@@ -41,23 +47,46 @@ type Broker struct {
 	locks   *group.Locks
 	offsets *offset.Table
 	filters *filter.Cache
+	timers  *timer.Store
 
-	closed atomic.Bool
+	uniq     *uniqMaker
+	ownProps []byte // stored form of the properties that every message gets
+	sendings *sync.Pool
+	waits    *waits
+	routed   coldRoutes
+	first    firstOffsets
+	stats    counters
+
+	coldWaiting, coldReads chan struct{} // tokens
+
+	closed     atomic.Bool
+	spawning   sync.Mutex // orders spawn and Close
+	background sync.WaitGroup
+	base       context.Context // ends at Close
+	endBase    context.CancelFunc
+}
+
+// counters are what Stats gives.
+type counters struct {
+	sends, sendErrors, sentBytes       atomic.Int64
+	pulls, pulledMessages, pulledBytes atomic.Int64
+	coldReads, coldRouted              atomic.Int64
+	sendBacks, deadLetters             atomic.Int64
 }
 
 // New makes a broker from what the meta store and the log hold. It serves at
-// once; Run does what has to be done over time.
+// once; Run does what has to be done over time: without it held pulls and
+// delayed messages wait.
 func New(cfg Config, d Deps) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("broker settings: %w", err)
 	}
 	if d.Log == nil || d.Meta == nil {
 		return nil, errors.New("broker needs a log and a meta store")
 	}
 	b := &Broker{
 		cfg: cfg.withDefaults(), log: d.Log, reader: d.Reader, finder: d.Finder,
-		now: d.Now, logger: d.Logger,
-		filters: filter.NewCache(),
+		now: d.Now, logger: d.Logger, filters: filter.NewCache(),
 	}
 	if b.reader == nil {
 		b.reader = d.Log
@@ -71,11 +100,27 @@ func New(cfg Config, d Deps) (*Broker, error) {
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
-	return b, b.load(d.Meta)
+	b.base, b.endBase = context.WithCancel(context.Background())
+	b.coldWaiting = make(chan struct{}, maxColdWaiting)
+	b.coldReads = make(chan struct{}, b.cfg.MaxColdReads)
+	b.sendings = b.newSendings()
+	b.uniq = newUniqMaker(b.cfg.StoreHost, rand.Uint32())
+	b.ownProps = mq.AppendProperty(nil, mq.PropMsgRegion, b.cfg.Region)
+	b.ownProps = mq.AppendProperty(b.ownProps, mq.PropTraceOn, strconv.FormatBool(b.cfg.TraceOn))
+	b.ownProps = mq.AppendProperty(b.ownProps, mq.PropCluster, b.cfg.Cluster)
+	b.waits = newWaits(b.now, b.cfg.MaxHeldPulls, b.cfg.SweepInterval)
+	if err := b.load(d.Meta); err != nil {
+		return nil, err
+	}
+	d.Log.OnArrival(b.arrived)
+	return b, nil
 }
 
 func (b *Broker) load(m *meta.Store) (err error) {
 	if b.topics, err = topic.Load(m); err != nil {
+		return err
+	}
+	if err = b.seedTopics(); err != nil {
 		return err
 	}
 	if b.groups, err = group.Load(m); err != nil {
@@ -86,18 +131,108 @@ func (b *Broker) load(m *meta.Store) (err error) {
 	}
 	b.clients = group.NewRegistry(b.filters.Compile)
 	b.locks = group.NewLocks(b.cfg.LockLease)
-	return nil
+	levels, err := timer.ParseLevels(b.cfg.DelayLevels)
+	if err != nil {
+		return err
+	}
+	b.timers, err = timer.Open(timer.Options{Broker: b.cfg.Broker, Levels: levels, Now: b.now, Logger: b.logger}, b.log, m)
+	return err
+}
+
+// arrived is called by the log's committer.
+func (b *Broker) arrived(arrivals []hot.Arrival) {
+	b.waits.arrive(arrivals)
+	for i := range arrivals {
+		if timer.Follows(arrivals[i].Queue.Topic) {
+			b.timers.Wake()
+			return
+		}
+	}
 }
 
 // Config is the broker's settings, defaults filled in.
 func (b *Broker) Config() Config { return b.cfg }
 
-// Run saves progress, expires clients and delivers what is due until ctx ends.
-func (b *Broker) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+// clientSweep is how often silent clients and old leases are looked for.
+const clientSweep = 10 * time.Second
 
-// Close refuses further requests, answers the held pulls, and saves progress.
-// The log and the meta store must still be open.
+// Run saves progress, expires clients, attempts held pulls and delivers what
+// is due, until ctx ends.
+func (b *Broker) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for range max(2, runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			b.waits.runWork(ctx, func(p *pull) { b.attempt(p, false) })
+		})
+	}
+	wg.Go(func() { b.waits.runDeadlines(ctx) })
+	wg.Go(func() { b.runTicks(ctx) })
+	err := b.timers.Run(ctx)
+	wg.Wait()
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	return nil
+}
+
+func (b *Broker) runTicks(ctx context.Context) {
+	flush, clients := time.NewTicker(b.cfg.OffsetFlush), time.NewTicker(clientSweep)
+	defer flush.Stop()
+	defer clients.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-flush.C:
+			if err := b.offsets.Flush(); err != nil {
+				b.logger.Error("offsets not saved, will try again", "error", err)
+			}
+		case <-clients.C:
+			b.expireClients()
+		}
+	}
+}
+
+// spawn runs fn on a goroutine that Close waits for; false after Close.
+func (b *Broker) spawn(fn func(ctx context.Context)) bool {
+	b.spawning.Lock()
+	defer b.spawning.Unlock()
+	if b.closed.Load() {
+		return false
+	}
+	b.background.Go(func() { fn(b.base) })
+	return true
+}
+
+// Close refuses further requests, answers the held pulls with ErrClosed, and
+// saves progress. Run must have ended; the log and the meta store must still be
+// open.
 func (b *Broker) Close() error {
+	b.spawning.Lock()
 	b.closed.Store(true)
-	return b.offsets.Flush()
+	b.spawning.Unlock()
+	b.endBase()
+	b.background.Wait()
+	b.waits.close()
+	for p := b.waits.take(); p != nil; p = b.waits.take() {
+		p.done(PullResult{}, ErrClosed)
+	}
+	if err := b.offsets.Flush(); err != nil {
+		return fmt.Errorf("close broker: %w", err)
+	}
+	return nil
+}
+
+// Stats gives the broker's figures.
+func (b *Broker) Stats() Stats {
+	c := &b.stats
+	return Stats{
+		Sends: c.sends.Load(), SendErrors: c.sendErrors.Load(), SentBytes: c.sentBytes.Load(),
+		Pulls: c.pulls.Load(), PulledMessages: c.pulledMessages.Load(), PulledBytes: c.pulledBytes.Load(),
+		ColdReads: c.coldReads.Load(), ColdRouted: c.coldRouted.Load(),
+		SendBacks: c.sendBacks.Load(), DeadLetters: c.deadLetters.Load(),
+		HeldPulls: int(b.waits.count.Load()),
+		Topics:    b.topics.Len(), Groups: b.groups.Len(),
+		TimersPending: b.timers.Pending(),
+	}
 }

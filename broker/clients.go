@@ -165,7 +165,7 @@ func (b *Broker) FindConsumer(name, clientID string) (Client, error) {
 // SubscriptionOf gives what a group's members want of a topic, ErrNoSubscription
 // where that is not known.
 func (b *Broker) SubscriptionOf(name, topicName string) (*Subscription, error) {
-	s, _ := b.clients.Subscription(name, topicName)
+	s, _, _ := b.clients.Subscription(name, topicName)
 	if s == nil {
 		return nil, fmt.Errorf("%w: group %q, topic %q", ErrNoSubscription, name, topicName)
 	}

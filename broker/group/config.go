@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"varve/internal/meta"
 )
@@ -105,40 +106,50 @@ func (c *Config) clone() *Config {
 // Configs is the set of group settings.
 type Configs struct {
 	meta   meta.Table
-	byName sync.Map // string → *Config
+	byName atomic.Pointer[map[string]*Config] // replaced by each change, never changed
 	mu     sync.Mutex
 }
 
 // Load reads the groups of a meta store.
 func Load(s *meta.Store) (*Configs, error) {
 	c := &Configs{meta: s.Table(tableName)}
+	all := map[string]*Config{}
 	err := c.meta.Scan("", func(name string, raw []byte) error {
 		g := Default(name)
 		if err := json.Unmarshal(raw, &g); err != nil {
 			return fmt.Errorf("group %q in the meta store: %w", name, err)
 		}
-		c.byName.Store(name, g.clone())
+		all[name] = g.clone()
 		return nil
 	})
+	c.byName.Store(&all)
 	return c, err
 }
 
 // Get finds a group. The Config must not be changed.
 func (c *Configs) Get(name string) (*Config, bool) {
-	v, ok := c.byName.Load(name)
-	if !ok {
-		return nil, false
+	g, ok := (*c.byName.Load())[name]
+	return g, ok
+}
+
+// Len is the number of groups.
+func (c *Configs) Len() int { return len(*c.byName.Load()) }
+
+// Check reports why g cannot be a group, nil if it can.
+func (c *Config) Check() error {
+	if err := CheckName(c.Name); err != nil {
+		return err
 	}
-	return v.(*Config), true
+	if c.RetryQueues < 0 || c.RetryMaxTimes < -1 {
+		return fmt.Errorf("group %q: %d retry queues and %d retries, want 0 or more", c.Name, c.RetryQueues, c.RetryMaxTimes)
+	}
+	return nil
 }
 
 // Put creates or replaces a group.
 func (c *Configs) Put(g Config) error {
-	if err := CheckName(g.Name); err != nil {
+	if err := g.Check(); err != nil {
 		return err
-	}
-	if g.RetryQueues < 0 || g.RetryMaxTimes < -1 {
-		return fmt.Errorf("group %q: %d retry queues and %d retries, want 0 or more", g.Name, g.RetryQueues, g.RetryMaxTimes)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,7 +160,9 @@ func (c *Configs) put(g *Config) error {
 	if err := c.meta.Put(g.Name, g); err != nil {
 		return fmt.Errorf("save group %q: %w", g.Name, err)
 	}
-	c.byName.Store(g.Name, g.clone())
+	all := maps.Clone(*c.byName.Load())
+	all[strings.Clone(g.Name)] = g.clone()
+	c.byName.Store(&all)
 	return nil
 }
 
@@ -185,17 +198,15 @@ func (c *Configs) Delete(name string) (had bool, err error) {
 	if err := c.meta.Delete(name); err != nil {
 		return false, fmt.Errorf("delete group %q: %w", name, err)
 	}
-	c.byName.Delete(name)
+	all := maps.Clone(*c.byName.Load())
+	delete(all, name)
+	c.byName.Store(&all)
 	return true, nil
 }
 
 // All gives every group in name order. The Configs must not be changed.
 func (c *Configs) All() []*Config {
-	var out []*Config
-	c.byName.Range(func(_, v any) bool {
-		out = append(out, v.(*Config))
-		return true
-	})
+	out := slices.Collect(maps.Values(*c.byName.Load()))
 	slices.SortFunc(out, func(a, b *Config) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

@@ -301,26 +301,16 @@ func (r *Registry) ClientIDs(group string) []string {
 	return slices.Compact(ids)
 }
 
-// Subscription finds what a group wants of a topic. known is false where the
-// group has no member.
-func (r *Registry) Subscription(group, topic string) (sub *Subscription, known bool) {
+// Subscription finds what a group wants of a topic, nil where it doesn't, and
+// how it consumes. known is false where the group has no member.
+func (r *Registry) Subscription(group, topic string) (sub *Subscription, model string, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	g := r.consumers[group]
 	if g == nil {
-		return nil, false
+		return nil, "", false
 	}
-	return g.subs[topic], true
-}
-
-// MessageModel is how a group consumes, "" where it has no member.
-func (r *Registry) MessageModel(group string) string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if g := r.consumers[group]; g != nil {
-		return g.messageModel
-	}
-	return ""
+	return g.subs[topic], g.messageModel, true
 }
 
 // Find gives the connection of a consumer group's member.

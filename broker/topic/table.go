@@ -3,6 +3,7 @@ package topic
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ const tableName = "topic"
 // Table is the set of topics.
 type Table struct {
 	meta    meta.Table
-	byName  sync.Map // string → *Config
+	byName  atomic.Pointer[map[string]*Config] // replaced by each change, never changed
 	version atomic.Int64
 
 	mu       sync.Mutex // serializes changes
@@ -27,25 +28,27 @@ type Table struct {
 // Load reads the topics of a meta store.
 func Load(s *meta.Store) (*Table, error) {
 	t := &Table{meta: s.Table(tableName)}
+	all := map[string]*Config{}
 	err := t.meta.Scan("", func(name string, raw []byte) error {
 		var c Config
 		if err := json.Unmarshal(raw, &c); err != nil {
 			return fmt.Errorf("topic %q in the meta store: %w", name, err)
 		}
-		t.byName.Store(name, c.clone())
+		all[name] = c.clone()
 		return nil
 	})
+	t.byName.Store(&all)
 	return t, err
 }
 
 // Get finds a topic. The Config must not be changed.
 func (t *Table) Get(name string) (*Config, bool) {
-	v, ok := t.byName.Load(name)
-	if !ok {
-		return nil, false
-	}
-	return v.(*Config), true
+	c, ok := (*t.byName.Load())[name]
+	return c, ok
 }
+
+// Len is the number of topics.
+func (t *Table) Len() int { return len(*t.byName.Load()) }
 
 // Put creates or replaces a topic. changed is false where it was so already.
 func (t *Table) Put(c Config) (changed bool, err error) {
@@ -85,7 +88,9 @@ func (t *Table) put(c *Config) (changed bool, err error) {
 	if err := t.meta.Put(c.Name, next); err != nil {
 		return false, fmt.Errorf("save topic %q: %w", c.Name, err)
 	}
-	t.byName.Store(c.Name, next)
+	all := maps.Clone(*t.byName.Load())
+	all[next.Name] = next
+	t.byName.Store(&all)
 	t.changed()
 	return true, nil
 }
@@ -100,18 +105,16 @@ func (t *Table) Delete(name string) (had bool, err error) {
 	if err := t.meta.Delete(name); err != nil {
 		return false, fmt.Errorf("delete topic %q: %w", name, err)
 	}
-	t.byName.Delete(name)
+	all := maps.Clone(*t.byName.Load())
+	delete(all, name)
+	t.byName.Store(&all)
 	t.changed()
 	return true, nil
 }
 
 // All gives every topic in name order. The Configs must not be changed.
 func (t *Table) All() []*Config {
-	var out []*Config
-	t.byName.Range(func(_, v any) bool {
-		out = append(out, v.(*Config))
-		return true
-	})
+	out := slices.Collect(maps.Values(*t.byName.Load()))
 	slices.SortFunc(out, func(a, b *Config) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

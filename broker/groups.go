@@ -1,0 +1,95 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// PutGroup creates or replaces a consumer group's settings: ErrBadRequest
+// where they can't be.
+func (b *Broker) PutGroup(g Group) error {
+	if b.closed.Load() {
+		return ErrClosed
+	}
+	if err := g.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	if err := b.groups.Put(g); err != nil {
+		return err
+	}
+	b.logger.Info("group set", "group", g.Name, "consume", g.ConsumeEnabled, "retries", g.RetryMaxTimes)
+	return nil
+}
+
+// DeleteGroup removes a consumer group's settings, and its progress where
+// asked to. An absent group is ErrNoGroup.
+func (b *Broker) DeleteGroup(name string, cleanOffsets bool) error {
+	if b.closed.Load() {
+		return ErrClosed
+	}
+	had, err := b.groups.Delete(name)
+	if err != nil {
+		return err
+	}
+	if cleanOffsets {
+		if err := b.offsets.DeleteGroup(name); err != nil {
+			return fmt.Errorf("delete progress of group %q: %w", name, err)
+		}
+	}
+	if !had {
+		return fmt.Errorf("%w: %q", ErrNoGroup, name)
+	}
+	b.logger.Info("group deleted", "group", name, "offsets", cleanOffsets)
+	return nil
+}
+
+// Group finds a consumer group's settings; they must not be changed.
+func (b *Broker) Group(name string) (*Group, bool) { return b.groups.Get(name) }
+
+// Groups gives every consumer group's settings in name order; they must not be
+// changed.
+func (b *Broker) Groups() []*Group { return b.groups.All() }
+
+// ConsumeStats gives a group's progress, queue by queue, in one topic or, where
+// it is empty, in all it consumes.
+func (b *Broker) ConsumeStats(ctx context.Context, group, topic string) ([]ConsumeStat, error) {
+	topics := []string{topic}
+	if topic == "" {
+		topics = b.TopicsOfGroup(group)
+	} else if _, ok := b.topics.Get(topic); !ok {
+		return nil, fmt.Errorf("%w: %q", ErrNoTopic, topic)
+	}
+	var out []ConsumeStat
+	for _, name := range topics {
+		t, ok := b.topics.Get(name)
+		if !ok {
+			continue // deleted since the group last consumed it
+		}
+		for id := range t.ReadQueues {
+			s, err := b.consumeStat(ctx, group, t.Name, id)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+func (b *Broker) consumeStat(ctx context.Context, group, topic string, id int32) (ConsumeStat, error) {
+	q := b.queue(topic, id)
+	r, err := b.rangeOf(ctx, q)
+	if err != nil {
+		return ConsumeStat{}, err
+	}
+	off, _ := b.offsets.Get(group, topic, id)
+	s := ConsumeStat{Queue: q, BrokerOffset: r.To, ConsumerOffset: off, PullOffset: off}
+	if off > 0 {
+		s.LastUpdateMillis, err = b.storeTime(ctx, q, off-1)
+		if err != nil && !errors.Is(err, ErrNoMessage) {
+			return ConsumeStat{}, err
+		}
+	}
+	return s, nil
+}

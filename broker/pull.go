@@ -1,0 +1,227 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"varve/internal/mq"
+)
+
+// defaultPullMessages is what RocketMQ's clients ask for.
+const defaultPullMessages = 32
+
+// Pull reads a queue from an offset on. done is called once: before Pull
+// returns where there is an answer already, and later, from another goroutine,
+// where the pull is held or reads the archive. A pull from the hot log reads it
+// in the caller's goroutine. When ctx ends first, done gets its error.
+func (b *Broker) Pull(ctx context.Context, req *PullRequest, done func(PullResult, error)) {
+	b.stats.pulls.Add(1)
+	p := &pull{
+		ctx: ctx, req: req, done: done,
+		queue: mq.Queue{Broker: b.cfg.Broker, Topic: req.Topic, ID: req.QueueID},
+	}
+	if req.Suspend > 0 {
+		p.until = b.now().Add(req.Suspend)
+	}
+	if err := b.subscribe(p); err != nil {
+		done(PullResult{}, err)
+		return
+	}
+	b.attempt(p, true)
+}
+
+// pull is one Pull, from its arrival to its answer.
+type pull struct {
+	ctx    context.Context
+	req    *PullRequest
+	done   func(PullResult, error)
+	queue  mq.Queue
+	filter mq.Filter
+	until  time.Time // end of the hold; zero where the client doesn't wait
+
+	held held // its place in the table of held pulls
+}
+
+// subscribe finds the filter of a pull: from the request itself, or from the
+// group's heartbeats.
+func (b *Broker) subscribe(p *pull) (err error) {
+	req := p.req
+	if req.Inline {
+		if p.filter, err = b.filters.Compile(req.ExpressionType, req.Expression); err != nil {
+			return fmt.Errorf("%w: group %q, topic %q: %w", ErrBadFilter, req.Group, req.Topic, err)
+		}
+		return nil
+	}
+	s, model, known := b.clients.Subscription(req.Group, req.Topic)
+	switch {
+	case !known:
+		return fmt.Errorf("%w: no heartbeat of group %q yet", ErrNoSubscription, req.Group)
+	case s == nil:
+		return fmt.Errorf("%w: group %q doesn't subscribe to topic %q", ErrNoSubscription, req.Group, req.Topic)
+	case s.Version < req.SubVersion:
+		return fmt.Errorf("%w: group %q, topic %q: have version %d, client has %d", ErrStaleSubscription, req.Group, req.Topic, s.Version, req.SubVersion)
+	case s.BadFilter != nil:
+		return fmt.Errorf("%w: group %q, topic %q: %w", ErrBadFilter, req.Group, req.Topic, s.BadFilter)
+	}
+	if model == modelBroadcasting {
+		if g, ok := b.groups.Get(req.Group); ok && !g.Broadcast {
+			return fmt.Errorf("%w: group %q may not consume by broadcast", ErrForbidden, req.Group)
+		}
+	}
+	p.filter = s.Filter
+	return nil
+}
+
+const modelBroadcasting = "BROADCASTING"
+
+// attempt answers a pull, or holds it. first is false for one that was held
+// before: its progress is noted already.
+func (b *Broker) attempt(p *pull, first bool) {
+	r, held, err := b.tryPull(p, first)
+	if !held {
+		b.answer(p, r, err)
+	}
+}
+
+// answer ends a pull.
+func (b *Broker) answer(p *pull, r PullResult, err error) {
+	if err != nil {
+		p.done(PullResult{}, err)
+		return
+	}
+	if r.Status == PullFound {
+		b.stats.pulledMessages.Add(int64(r.Batch.Count))
+		b.stats.pulledBytes.Add(int64(len(r.Batch.Body)))
+	}
+	p.done(r, nil)
+}
+
+// tryPull is one attempt. held says that done has been or will be called
+// elsewhere.
+func (b *Broker) tryPull(p *pull, first bool) (r PullResult, held bool, err error) {
+	req := p.req
+	if err := p.ctx.Err(); err != nil {
+		return r, false, fmt.Errorf("pull from %v: %w", p.queue, err)
+	}
+	if b.closed.Load() {
+		return r, false, ErrClosed
+	}
+	g, t, err := b.checkPull(req)
+	if err != nil {
+		return r, false, err
+	}
+	r.TopicSysFlag, r.GroupSysFlag = t.SysFlag, g.SysFlag
+	hot, known, err := b.hotRange(p.ctx, p.queue)
+	if err != nil {
+		return r, false, err
+	}
+	r.Min, r.Max = b.firstOffset(p.queue, hot), hot.To
+	if to, ok := b.offsets.TakeReset(req.Group, req.Topic, req.QueueID); ok {
+		r.Status, r.Next = PullMoved, to
+		return r, false, nil
+	}
+	if first && req.CommitOffset >= 0 {
+		b.offsets.Commit(req.Group, req.Topic, req.QueueID, req.CommitOffset)
+	}
+	switch {
+	case !known && req.Offset > 0: // only the archive can know the queue
+		b.pullCold(p, r)
+		return r, true, nil
+	case req.Offset < 0 || req.Offset > hot.To:
+		r.Status, r.Next = PullMoved, min(max(req.Offset, r.Min), hot.To)
+		return r, false, nil
+	case req.Offset == hot.To:
+		return b.atEnd(p, r)
+	case req.Offset < hot.From:
+		b.pullCold(p, r)
+		return r, true, nil
+	}
+	batch, err := b.log.Read(p.ctx, p.queue, req.Offset, b.limit(p))
+	if errors.Is(err, mq.ErrTooLow) { // trimmed since
+		b.pullCold(p, r)
+		return r, true, nil
+	}
+	if err != nil {
+		return r, false, fmt.Errorf("pull from %v at %d: %w", p.queue, req.Offset, err)
+	}
+	r.fill(batch)
+	return r, false, nil
+}
+
+// fill puts what was read into the result.
+func (r *PullResult) fill(batch mq.Batch) {
+	r.Next, r.Max = batch.Next, max(r.Max, batch.Range.To)
+	if batch.Count == 0 {
+		r.Status = PullNoMatch
+		return
+	}
+	r.Status, r.Batch = PullFound, batch
+}
+
+// checkPull finds the group and the topic of a pull and holds them to their
+// settings.
+func (b *Broker) checkPull(req *PullRequest) (*Group, *Topic, error) {
+	g, err := b.groupFor(req.Group)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !g.ConsumeEnabled {
+		return nil, nil, fmt.Errorf("%w: group %q may not consume", ErrForbidden, req.Group)
+	}
+	t, ok := b.topics.Get(req.Topic)
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: %q", ErrNoTopic, req.Topic)
+	}
+	if !t.Readable() {
+		return nil, nil, fmt.Errorf("%w: topic %q may not be read", ErrForbidden, req.Topic)
+	}
+	if req.QueueID < 0 || req.QueueID >= t.ReadQueues {
+		return nil, nil, fmt.Errorf("%w: queue %d of topic %q, which has %d to read", ErrBadRequest, req.QueueID, req.Topic, t.ReadQueues)
+	}
+	return g, t, nil
+}
+
+// atEnd answers a pull at the end of its queue, or holds it.
+func (b *Broker) atEnd(p *pull, r PullResult) (PullResult, bool, error) {
+	r.Status, r.Next = PullNoNew, p.req.Offset
+	if p.until.IsZero() || !b.now().Before(p.until) {
+		return r, false, nil
+	}
+	held, err := b.waits.hold(p)
+	if err != nil || !held {
+		return r, false, err
+	}
+	// What arrived between the look at the queue's end and the hold told
+	// nobody: look again.
+	if end, _, err := b.hotRange(p.ctx, p.queue); err != nil || end.To != p.req.Offset || b.closed.Load() {
+		b.waits.wake(p)
+	}
+	return r, true, nil
+}
+
+// hotRange is the range of a queue in the log; where it has none, [0, 0) and
+// not known.
+func (b *Broker) hotRange(ctx context.Context, q mq.Queue) (r mq.Range, known bool, err error) {
+	r, err = b.log.Range(ctx, q)
+	switch {
+	case errors.Is(err, mq.ErrNoQueue):
+		return mq.Range{}, false, nil
+	case err != nil:
+		return mq.Range{}, false, fmt.Errorf("range of %v: %w", q, logError(err))
+	}
+	return r, true, nil
+}
+
+func (b *Broker) limit(p *pull) mq.Limit {
+	l := mq.Limit{Messages: p.req.MaxMessages, Bytes: p.req.MaxBytes, Filter: p.filter}
+	if l.Messages <= 0 {
+		l.Messages = defaultPullMessages
+	}
+	l.Messages = min(l.Messages, b.cfg.MaxPullMessages)
+	if l.Bytes <= 0 || l.Bytes > b.cfg.MaxPullBytes {
+		l.Bytes = b.cfg.MaxPullBytes
+	}
+	return l
+}

@@ -1,0 +1,274 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+
+	"varve/broker/topic"
+	"varve/hot"
+	"varve/internal/mq"
+)
+
+// Submit stores one message, or the messages of a batch as one unit. done is
+// called once, possibly before Submit returns and otherwise from the log's
+// committer: it must return quickly, and the receipts are valid during the call
+// only.
+func (b *Broker) Submit(req *SendRequest, done func([]Receipt, error)) {
+	s := b.sendings.Get().(*sending)
+	if err := b.prepare(s, req); err != nil {
+		b.stats.sendErrors.Add(1)
+		s.release()
+		done(nil, err)
+		return
+	}
+	s.done = done
+	b.log.Submit(s.msgs, s.placed)
+}
+
+// Send is Submit that waits. The receipts are the caller's own. When ctx ends
+// first the messages may still be stored.
+func (b *Broker) Send(ctx context.Context, req *SendRequest) ([]Receipt, error) {
+	type answer struct {
+		receipts []Receipt
+		err      error
+	}
+	ch := make(chan answer, 1)
+	b.Submit(req, func(r []Receipt, err error) { ch <- answer{slices.Clone(r), err} })
+	select {
+	case a := <-ch:
+		return a.receipts, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("send to %q: %w", req.Message.Topic, ctx.Err())
+	}
+}
+
+// sending is one Submit under way. It is pooled: a normal message costs no
+// allocation but its message id.
+type sending struct {
+	b        *Broker
+	one      mq.Message
+	msgs     []*mq.Message
+	receipts []Receipt
+	props    []byte // what the messages' Properties point into
+	done     func([]Receipt, error)
+	placed   func([]hot.Placed, error)
+	bytes    int64
+}
+
+func (b *Broker) newSendings() *sync.Pool {
+	return &sync.Pool{New: func() any {
+		s := &sending{b: b}
+		s.placed = s.answer
+		return s
+	}}
+}
+
+// maxPooledProps bounds what a pooled sending keeps for the next.
+const maxPooledProps = 64 << 10
+
+func (s *sending) release() {
+	s.one = mq.Message{}
+	clear(s.msgs)
+	clear(s.receipts)
+	s.msgs, s.receipts, s.done, s.bytes = s.msgs[:0], s.receipts[:0], nil, 0
+	if s.props = s.props[:0]; cap(s.props) > maxPooledProps {
+		s.props = nil
+	}
+	s.b.sendings.Put(s)
+}
+
+// answer turns what the log says into receipts.
+func (s *sending) answer(placed []hot.Placed, err error) {
+	if err != nil {
+		s.b.stats.sendErrors.Add(1)
+		s.done(nil, logError(err))
+		s.release()
+		return
+	}
+	for i, p := range placed {
+		r := &s.receipts[i]
+		r.QueueOffset, r.PhysicalOffset, r.StoreTimeMillis = p.QueueOffset, p.PhysicalOffset, p.StoreTimeMillis
+	}
+	s.b.stats.sends.Add(int64(len(placed)))
+	s.b.stats.sentBytes.Add(s.bytes)
+	s.done(s.receipts, nil)
+	s.release()
+}
+
+// logError gives a log's error the name that fronts know.
+func logError(err error) error {
+	for _, m := range []struct{ from, to error }{
+		{hot.ErrBusy, ErrBusy}, {hot.ErrDiskFull, ErrDiskFull}, {hot.ErrClosed, ErrClosed}, {hot.ErrTooLarge, ErrIllegalMessage},
+	} {
+		if errors.Is(err, m.from) {
+			return fmt.Errorf("%w: %w", m.to, err)
+		}
+	}
+	return err
+}
+
+// prepare checks a request and fills s with the messages to append.
+func (b *Broker) prepare(s *sending, req *SendRequest) error {
+	if b.closed.Load() {
+		return ErrClosed
+	}
+	m := &req.Message
+	t, err := b.topicForSend(req)
+	if err != nil {
+		return err
+	}
+	if len(m.Body) > b.cfg.MaxBodyBytes {
+		return fmt.Errorf("%w: body of %d bytes is over the limit of %d", ErrIllegalMessage, len(m.Body), b.cfg.MaxBodyBytes)
+	}
+	queue, err := pickQueue(t, m.QueueID)
+	if err != nil {
+		return err
+	}
+	if req.Batch {
+		return b.prepareBatch(s, req, t, queue)
+	}
+	s.one = *m
+	s.one.Topic, s.one.QueueID = t.Name, queue
+	if t.FilterType == topic.MultiTag {
+		s.one.SysFlag |= mq.SysMultiTags
+	}
+	var sp special
+	s.props, sp = carryOver(s.props, m.Properties)
+	if sp.transaction && (m.ReconsumeTimes == 0 || sp.delayLevel == 0) || m.SysFlag&mq.SysRollback == mq.SysPrepared {
+		return fmt.Errorf("%w: this broker takes no transaction messages (topic %q)", ErrForbidden, t.Name)
+	}
+	if len(t.Attributes) > 0 && t.Attributes[propCompactionPolicy] == "COMPACTION" && !sp.keys {
+		return fmt.Errorf("%w: topic %q is compacted and needs KEYS", ErrIllegalMessage, t.Name)
+	}
+	if strings.HasPrefix(t.Name, mq.RetryPrefix) {
+		dead, err := b.retriedByClient(&s.one, &sp, req.MaxReconsumeTimes)
+		if err != nil {
+			return err
+		}
+		if dead {
+			s.props = append(s.props[:0], mq.RemoveProperty(s.props, mq.PropDelay)...)
+			sp.delayLevel, sp.timer = 0, false
+		}
+	}
+	return b.stage(s, &s.one, &sp, 0)
+}
+
+// stage gives one message, whose properties are s.props from start on, the
+// broker's own properties and its delay, and adds it to the unit.
+func (b *Broker) stage(s *sending, m *mq.Message, sp *special, start int) error {
+	id := string(sp.uniqKey)
+	if id == "" {
+		id = b.uniq.next(b.now())
+		s.props = mq.AppendProperty(s.props, mq.PropUniqKey, id)
+	}
+	s.props = append(s.props, b.ownProps...)
+	m.StoreHost = b.cfg.StoreHost
+	m.Properties = s.props[start:len(s.props):len(s.props)]
+	s.receipts = append(s.receipts, Receipt{
+		MsgID: id, StoreHost: b.cfg.StoreHost,
+		Queue: mq.Queue{Broker: b.cfg.Broker, Topic: m.Topic, ID: m.QueueID},
+	})
+	if sp.delayLevel > 0 || sp.timer {
+		if err := b.delay(m, sp); err != nil {
+			return err
+		}
+	}
+	if n := len(m.Properties); n > mq.MaxPropertiesLen {
+		return fmt.Errorf("%w: properties of %d bytes are over the limit of %d", ErrIllegalMessage, n, mq.MaxPropertiesLen)
+	}
+	s.bytes += int64(len(m.Body))
+	s.msgs = append(s.msgs, m)
+	return nil
+}
+
+// delay sends a message with a delay to the timer's topics instead.
+func (b *Broker) delay(m *mq.Message, sp *special) error {
+	if sp.delayLevel > 0 {
+		b.timers.Level(m, sp.delayLevel)
+		return nil
+	}
+	now := b.now().UnixMilli()
+	due, err := sp.due(now)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrIllegalMessage, err)
+	}
+	if limit := b.cfg.MaxTimerDelay.Milliseconds(); due-now > limit {
+		return fmt.Errorf("%w: delay of %d ms is over the limit of %d", ErrIllegalMessage, due-now, limit)
+	}
+	if due > now {
+		b.timers.At(m, due)
+	}
+	return nil
+}
+
+// pickQueue resolves the queue that a client asks for.
+func pickQueue(t *Topic, id int32) (int32, error) {
+	if !t.Writable() || t.WriteQueues == 0 {
+		return 0, fmt.Errorf("%w: topic %q takes no messages", ErrForbidden, t.Name)
+	}
+	if id < 0 {
+		return rand.Int32N(t.WriteQueues), nil
+	}
+	if id >= t.Queues() {
+		return 0, fmt.Errorf("%w: queue %d of topic %q, which has %d", ErrBadRequest, id, t.Name, t.Queues())
+	}
+	return id, nil
+}
+
+// topicForSend finds the topic of a send, and creates it where that is
+// allowed.
+func (b *Broker) topicForSend(req *SendRequest) (*Topic, error) {
+	name := req.Message.Topic
+	if t, ok := b.topics.Get(name); ok && (!mq.SystemTopic(name) || topic.Sendable(name)) {
+		return t, nil
+	}
+	if !topic.Sendable(name) {
+		return nil, fmt.Errorf("%w: topic %q is the broker's own", ErrForbidden, name)
+	}
+	if err := topic.CheckName(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	t := Topic{Name: strings.Clone(name), SysFlag: topic.SysFlag(req.Unit, false)}
+	if !b.inherit(&t, req) {
+		if !strings.HasPrefix(name, mq.RetryPrefix) {
+			return nil, fmt.Errorf("%w: %q", ErrNoTopic, name)
+		}
+		t.ReadQueues, t.WriteQueues, t.Perm = 1, 1, topic.PermRead|topic.PermWrite
+		t.SysFlag = topic.SysFlag(false, req.Unit)
+	}
+	made, err := b.topics.PutIfAbsent(t)
+	if err != nil {
+		return nil, err
+	}
+	b.logger.Info("topic created by a send", "topic", made.Name, "queues", made.WriteQueues, "group", req.Group)
+	return made, nil
+}
+
+// inherit gives a new topic the settings of the default topic that the client
+// names; false where that may not be inherited from.
+func (b *Broker) inherit(t *Topic, req *SendRequest) bool {
+	from := req.DefaultTopic
+	if from == "" {
+		from = mq.AutoTopic
+	}
+	d, ok := b.topics.Get(from)
+	if !ok || d.Perm&topic.PermInherit == 0 {
+		return false
+	}
+	n := min(req.DefaultQueues, d.WriteQueues, b.cfg.DefaultQueues)
+	if req.DefaultQueues <= 0 {
+		n = min(defaultSendQueues, d.WriteQueues)
+	}
+	t.ReadQueues, t.WriteQueues = n, n
+	t.Perm = d.Perm &^ topic.PermInherit
+	t.FilterType = d.FilterType
+	return true
+}
+
+// defaultSendQueues is what RocketMQ's clients ask for.
+const defaultSendQueues = 4

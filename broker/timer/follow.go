@@ -1,0 +1,101 @@
+package timer
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+
+	"varve/internal/mq"
+)
+
+// read follows the queues to their end, done records last: what was delivered
+// before a restart has its entry read by then.
+func (s *Store) read(ctx context.Context) error {
+	end := s.log.Confirmed()
+	for _, f := range s.queues {
+		for s.freshN < maxFreshBytes {
+			more, err := s.readSome(ctx, f)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+		}
+		if s.freshN >= maxFreshBytes {
+			return nil
+		}
+	}
+	s.started, s.seen = true, end
+	return nil
+}
+
+func (s *Store) readSome(ctx context.Context, f *follow) (more bool, err error) {
+	r, err := s.log.Range(ctx, f.queue)
+	if errors.Is(err, mq.ErrNoQueue) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("timer: follow %v: %w", f.queue, err)
+	}
+	if f.next < r.From || f.next > r.To {
+		s.o.Logger.Error("timer's place in a queue is outside the log; delayed messages may be lost",
+			"queue", f.queue.String(), "place", f.next, "from", r.From, "to", r.To)
+		f.next = min(max(f.next, r.From), r.To)
+		f.saved = f.next
+	}
+	if f.next == r.To {
+		return false, nil
+	}
+	batch, err := s.log.Read(ctx, f.queue, f.next, mq.Limit{Bytes: readBytes})
+	if err != nil {
+		return false, fmt.Errorf("timer: follow %v at %d: %w", f.queue, f.next, err)
+	}
+	for rec := range mq.Records(batch.Body) {
+		f.ops = append(f.ops, s.take(f, rec))
+	}
+	f.next = batch.Next
+	return f.next < r.To, nil
+}
+
+// take turns a record into an op, and applies it to memory.
+func (s *Store) take(f *follow, rec mq.Record) op {
+	o := op{offset: rec.QueueOffset(), physical: rec.PhysicalOffset()}
+	if f.queue.Topic == doneTopic {
+		body := rec.Body()
+		for ; len(body) >= entryLen; body = body[entryLen:] {
+			e, _ := entryOf(string(body[:entryLen])) // its length is right
+			s.finish(e)
+			o.done = append(o.done, e)
+		}
+		return o
+	}
+	due, err := s.due(rec, f.queue.Topic)
+	if err != nil {
+		s.o.Logger.Error("delayed message dropped", "queue", f.queue.String(), "offset", o.offset, "error", err)
+		o.skip = true
+		return o
+	}
+	o.add = entry{due, o.physical}
+	s.fresh[o.add] = rec
+	s.freshN += int64(len(rec))
+	s.pending.Add(1)
+	heap.Push(&s.soon, o.add)
+	return o
+}
+
+// finish notes that an entry's done record was read.
+func (s *Store) finish(e entry) {
+	if !s.taken[e] {
+		s.pending.Add(-1)
+	}
+	s.taken[e] = true
+}
+
+func (s *Store) dropFresh(e entry) {
+	if rec, ok := s.fresh[e]; ok {
+		s.freshN -= int64(len(rec))
+		delete(s.fresh, e)
+	}
+}

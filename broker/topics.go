@@ -1,0 +1,113 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"varve/broker/topic"
+	"varve/internal/mq"
+)
+
+// autoTopicQueues is what RocketMQ gives the topic that others inherit from.
+const autoTopicQueues = 8
+
+// seedTopics makes the topic that auto-created ones inherit from, or takes it
+// away, so that clients see in the route whether sends may create topics.
+func (b *Broker) seedTopics() error {
+	if !b.cfg.AutoCreateTopics {
+		_, err := b.topics.Delete(mq.AutoTopic)
+		return err
+	}
+	_, err := b.topics.Put(Topic{
+		Name: mq.AutoTopic, ReadQueues: autoTopicQueues, WriteQueues: autoTopicQueues,
+		Perm: topic.PermRead | topic.PermWrite | topic.PermInherit,
+	})
+	return err
+}
+
+// PutTopic creates or replaces a topic: ErrBadRequest where it can't be.
+func (b *Broker) PutTopic(t Topic) error {
+	if b.closed.Load() {
+		return ErrClosed
+	}
+	if mq.SystemTopic(t.Name) {
+		return fmt.Errorf("%w: topic %q is the broker's own", ErrBadRequest, t.Name)
+	}
+	if err := t.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	changed, err := b.topics.Put(t)
+	if err != nil {
+		return err
+	}
+	if changed {
+		b.logger.Info("topic set", "topic", t.Name, "read", t.ReadQueues, "write", t.WriteQueues, "perm", t.Perm)
+		b.waits.wakeTopic(t.Name)
+	}
+	return nil
+}
+
+// DeleteTopic removes a topic, its messages in the log, and all progress in
+// it. Its archive stays. An absent topic is ErrNoTopic.
+func (b *Broker) DeleteTopic(_ context.Context, name string) error {
+	if b.closed.Load() {
+		return ErrClosed
+	}
+	if mq.SystemTopic(name) {
+		return fmt.Errorf("%w: topic %q is the broker's own", ErrBadRequest, name)
+	}
+	had, err := b.topics.Delete(name)
+	if err != nil {
+		return err
+	}
+	if !had {
+		return fmt.Errorf("%w: %q", ErrNoTopic, name)
+	}
+	err = errors.Join(b.log.DeleteTopic(name), b.offsets.DeleteTopic(name))
+	b.first.forget(name)
+	b.waits.wakeTopic(name)
+	if err != nil {
+		return fmt.Errorf("delete topic %q: %w", name, err)
+	}
+	b.logger.Info("topic deleted", "topic", name)
+	return nil
+}
+
+// Topic finds a topic; it must not be changed.
+func (b *Broker) Topic(name string) (*Topic, bool) { return b.topics.Get(name) }
+
+// Topics gives every topic in name order; they must not be changed.
+func (b *Broker) Topics() []*Topic { return b.topics.All() }
+
+// TopicsVersion grows with every change of a topic since the start.
+func (b *Broker) TopicsVersion() int64 { return b.topics.Version() }
+
+// OnTopicsChange calls fn after every change of a topic; fn must return
+// quickly.
+func (b *Broker) OnTopicsChange(fn func()) { b.topics.OnChange(fn) }
+
+// TopicStats gives the figures of a topic's queues.
+func (b *Broker) TopicStats(ctx context.Context, name string) ([]QueueStat, error) {
+	t, ok := b.topics.Get(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", ErrNoTopic, name)
+	}
+	out := make([]QueueStat, 0, t.Queues())
+	for id := range t.Queues() {
+		q := b.queue(t.Name, id)
+		r, err := b.rangeOf(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		s := QueueStat{Queue: q, Min: r.From, Max: r.To}
+		if !r.Empty() {
+			s.LastUpdateMillis, err = b.storeTime(ctx, q, r.To-1)
+			if err != nil && !errors.Is(err, ErrNoMessage) {
+				return nil, err
+			}
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
