@@ -17,7 +17,7 @@ var (
 	ErrIllegalMessage = errors.New("illegal message")
 	// ErrBadRequest says that a parameter is out of its range.
 	ErrBadRequest = errors.New("bad request")
-	// ErrBusy says that the broker takes no more of this for now.
+	// ErrBusy says that the broker takes no more of this at the moment.
 	ErrBusy = errors.New("busy")
 	// ErrDiskFull says that the disk has no room for more messages.
 	ErrDiskFull = errors.New("disk full")

@@ -59,7 +59,7 @@ func (a groupAPI) Group(ctx context.Context, name string) (admin.GroupDetail, er
 }
 
 func (a groupAPI) ResetGroup(ctx context.Context, name string, r admin.Reset) ([]admin.GroupOffset, error) {
-	req := broker.ResetRequest{Group: name, Topic: r.Topic, QueueID: broker.AnyQueue, Offset: -1, Force: true}
+	req := broker.ResetRequest{Group: name, Topic: r.Topic, QueueID: broker.AnyQueue, Offset: -1}
 	if r.Queue != nil {
 		req.QueueID = *r.Queue
 	}

@@ -22,7 +22,6 @@ func (f *Front) invokeBrokerToResetOffset(s *session, req *wire.Command) (*wire.
 		QueueID:    p.OptInt32("queueId", broker.AnyQueue),
 		Offset:     p.OptInt("offset", -1),
 		TimeMillis: p.Int("timestamp"),
-		Force:      p.OptBool("isForce"),
 	}
 	if err := p.Err(); err != nil {
 		return nil, err

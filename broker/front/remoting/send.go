@@ -144,8 +144,5 @@ func (c *sendCall) acknowledge(receipts []broker.Receipt) {
 	x.SetInt("queueOffset", first.QueueOffset)
 	x.Set("MSG_REGION", c.front.region)
 	x.Set("TRACE_ON", c.front.traceOn)
-	if first.RecallHandle != "" {
-		x.Set("recallHandle", first.RecallHandle)
-	}
 	c.sess.conn.Reply(c.from, &c.resp)
 }
