@@ -34,6 +34,8 @@ const (
 
 	// maxUnitBytes bounds the records of one Append.
 	maxUnitBytes = 16 << 20
+	// maxKeys is how many keys of one message are indexed.
+	maxKeys = 128
 	// batchBytes is where a commit batch stops taking more units.
 	batchBytes = 4 << 20
 	// maxSpare is the number of segment files kept for recycling.
@@ -48,8 +50,8 @@ const (
 	coalesceGap = 8 << 10
 	// coalesceSpan bounds one file read of a Read.
 	coalesceSpan = 1 << 20
-	// tailFlushDelay bounds how long a waiting Tail waits for a sync under
-	// FlushAsync.
+	// tailFlushDelay is FlushInterval's bound while there is a Tail, which
+	// gives durable records only.
 	tailFlushDelay = 100 * time.Millisecond
 	// flushIndexBytes is how much log may be scanned at Open because the
 	// index of it was in memory only.

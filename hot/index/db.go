@@ -1,0 +1,283 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Key spaces. All numbers are big-endian.
+const (
+	spaceQueue   = 'q' // uid → start, end, queue id, topic
+	spaceMark    = 'a' // uid → archived mark
+	spaceBlock   = 'b' // uid, block number → entries
+	spaceSegment = 's' // segment base, uid → first offset after the segment; uid 0 → newest store time
+	spaceDeleted = 'd' // topic → position up to which its records are forgotten
+	spaceState   = 'm' // name → number
+)
+
+// Names in spaceState.
+const (
+	stateCheckpoint = "checkpoint"
+	stateLastTime   = "last-time"
+	stateEpoch      = "epoch"
+	stateFirst      = "first"
+	stateArchived   = "archived"
+	stateNextUID    = "next-uid"
+	stateClean      = "clean"
+)
+
+// Memory of the Pebble of one store.
+const (
+	memTableBytes = 8 << 20
+	cacheBytes    = 8 << 20
+	cachedBlocks  = 256 // full queue blocks kept for readers, 12 KiB each
+	maxOpenFiles  = 256
+)
+
+// ErrBad says that an index holds what was never written to it.
+var ErrBad = errors.New("index is damaged")
+
+// Queue is a queue's state at a checkpoint.
+type Queue struct {
+	UID        uint64
+	Topic      string
+	ID         int32
+	Start, End int64
+	Archived   int64
+}
+
+// State is everything but the blocks, as the last checkpoint left it.
+type State struct {
+	Checkpoint int64 // everything below is in the index; 0 before the first one
+	LastTime   int64 // newest store time below Checkpoint
+	Epoch      uint64
+	First      int64 // base of the first segment that is kept
+	Archived   int64 // archived position
+	NextUID    uint64
+	Clean      int64 // where the log ended when it was last closed; -1 while it is open
+	Queues     []Queue
+	Deleted    map[string]int64
+	Segments   map[int64]int64 // base → newest store time, for segments below Checkpoint
+}
+
+// DB is the queue index. Its methods may be called concurrently, but updates
+// are made by one goroutine at a time.
+type DB struct {
+	p     *pebble.DB
+	cache blockCache
+}
+
+// OpenDB opens or creates the index in dir.
+func OpenDB(fs vfs.FS, dir string, l *slog.Logger) (*DB, error) {
+	c := pebble.NewCache(cacheBytes)
+	defer c.Unref()
+	o := &pebble.Options{
+		FS:                          fs,
+		Cache:                       c,
+		DisableWAL:                  true,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: 4,
+		MaxOpenFiles:                maxOpenFiles,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      pebbleLogger{l},
+	}
+	o.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
+	p, err := pebble.Open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening the queue index in %s: %w", dir, err)
+	}
+	return &DB{p: p}, nil
+}
+
+// Close closes the index; what no Flush made durable may be lost.
+func (d *DB) Close() error { return d.p.Close() }
+
+// Flush makes every update so far durable.
+func (d *DB) Flush() error {
+	if err := d.p.Flush(); err != nil {
+		return fmt.Errorf("flushing the queue index: %w", err)
+	}
+	return nil
+}
+
+// FlushSoon is Flush without waiting.
+func (d *DB) FlushSoon() error {
+	if _, err := d.p.AsyncFlush(); err != nil {
+		return fmt.Errorf("flushing the queue index: %w", err)
+	}
+	return nil
+}
+
+// Load reads the state.
+func (d *DB) Load() (State, error) {
+	st := State{Deleted: make(map[string]int64), Segments: make(map[int64]int64), NextUID: 1, Clean: -1}
+	numbers := map[string]*int64{
+		stateCheckpoint: &st.Checkpoint, stateLastTime: &st.LastTime, stateFirst: &st.First, stateArchived: &st.Archived,
+		stateClean: &st.Clean,
+	}
+	unsigned := map[string]*uint64{stateEpoch: &st.Epoch, stateNextUID: &st.NextUID}
+	err := errors.Join(
+		d.scan(spaceState, func(k, v []byte) error {
+			n, err := number(v)
+			if to := numbers[string(k)]; to != nil {
+				*to = n
+			} else if to := unsigned[string(k)]; to != nil {
+				*to = uint64(n)
+			}
+			return err
+		}),
+		d.scan(spaceDeleted, func(k, v []byte) (err error) {
+			st.Deleted[string(k)], err = number(v)
+			return err
+		}),
+		d.scan(spaceSegment, func(k, v []byte) (err error) {
+			if base, uid := int64(u64(k)), u64(k[8:]); uid == 0 {
+				st.Segments[base], err = number(v)
+			}
+			return err
+		}),
+		d.loadQueues(&st),
+	)
+	return st, err
+}
+
+func (d *DB) loadQueues(st *State) error {
+	marks := make(map[uint64]int64)
+	if err := d.scan(spaceMark, func(k, v []byte) (err error) {
+		marks[u64(k)], err = number(v)
+		return err
+	}); err != nil {
+		return err
+	}
+	return d.scan(spaceQueue, func(k, v []byte) error {
+		if len(v) < 20 {
+			return fmt.Errorf("%w: queue %x has %d bytes", ErrBad, k, len(v))
+		}
+		q := Queue{
+			UID: u64(k), Start: int64(u64(v)), End: int64(u64(v[8:])),
+			ID: int32(binary.BigEndian.Uint32(v[16:])), Topic: string(v[20:]),
+		}
+		q.Archived = marks[q.UID]
+		st.Queues = append(st.Queues, q)
+		return nil
+	})
+}
+
+// SegmentEnds gives, for each queue that has messages in a segment, the first
+// offset after it.
+func (d *DB) SegmentEnds(base int64) (map[uint64]int64, error) {
+	out := make(map[uint64]int64)
+	err := d.scanPrefix(binary.BigEndian.AppendUint64([]byte{spaceSegment}, uint64(base)), func(k, v []byte) (err error) {
+		if uid := u64(k); uid != 0 {
+			out[uid], err = number(v)
+		}
+		return err
+	})
+	return out, err
+}
+
+// Block gives a block of a queue, empty where there is none. The caller may
+// keep it but not change it.
+func (d *DB) Block(uid uint64, n int64) (Block, error) {
+	if b := d.cache.get(uid, n); b != nil {
+		return b, nil
+	}
+	v, closer, err := d.p.Get(blockKey(nil, uid, n))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading block %d of queue %d: %w", n, uid, err)
+	}
+	b := Block(append([]byte(nil), v...))
+	if err := closer.Close(); err != nil {
+		return nil, fmt.Errorf("reading block %d of queue %d: %w", n, uid, err)
+	}
+	if len(b)%entryLen != 0 || b.Len() > BlockEntries {
+		return nil, fmt.Errorf("%w: block %d of queue %d has %d bytes", ErrBad, n, uid, len(b))
+	}
+	if b.Len() == BlockEntries {
+		d.cache.put(uid, n, b)
+	}
+	return b, nil
+}
+
+func (d *DB) scan(space byte, f func(k, v []byte) error) error {
+	return d.scanPrefix([]byte{space}, f)
+}
+
+// scanPrefix calls f with each key under prefix, without the prefix.
+func (d *DB) scanPrefix(prefix []byte, f func(k, v []byte) error) error {
+	it, err := d.p.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return fmt.Errorf("reading the queue index: %w", err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, verr := it.ValueAndErr()
+		if verr == nil {
+			verr = f(it.Key()[len(prefix):], v)
+		}
+		if verr != nil {
+			return errors.Join(verr, it.Close())
+		}
+	}
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("reading the queue index: %w", err)
+	}
+	return nil
+}
+
+// after gives the first key that is above all that begin with prefix.
+func after(prefix []byte) []byte {
+	out := append([]byte(nil), prefix...)
+	for i := len(out) - 1; i >= 0; i-- {
+		if out[i]++; out[i] != 0 {
+			return out[:i+1]
+		}
+	}
+	return nil
+}
+
+func u64(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+func number(v []byte) (int64, error) {
+	if len(v) != 8 {
+		return 0, fmt.Errorf("%w: a number of %d bytes", ErrBad, len(v))
+	}
+	return int64(binary.BigEndian.Uint64(v)), nil
+}
+
+func blockKey(dst []byte, uid uint64, n int64) []byte {
+	dst = append(dst, spaceBlock)
+	dst = binary.BigEndian.AppendUint64(dst, uid)
+	return binary.BigEndian.AppendUint64(dst, uint64(n))
+}
+
+// pebbleLogger passes what Pebble says on. Fatalf is what Pebble calls when it
+// cannot go on, a manifest that can't be written above all; it may not return.
+type pebbleLogger struct{ l *slog.Logger }
+
+func (p pebbleLogger) Infof(format string, args ...any) {
+	p.l.Debug("queue index", "text", fmt.Sprintf(format, args...))
+}
+
+func (p pebbleLogger) Errorf(format string, args ...any) {
+	p.l.Error("queue index", "text", fmt.Sprintf(format, args...))
+}
+
+func (p pebbleLogger) Fatalf(format string, args ...any) {
+	p.l.Error("queue index cannot go on", "text", fmt.Sprintf(format, args...))
+	os.Exit(1)
+}

@@ -1,0 +1,181 @@
+package hot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"varve/hot/index"
+	"varve/hot/segment"
+	"varve/internal/mq"
+)
+
+// evidenceWindow is how far behind a bad batch Open looks for proof that the
+// batch had been synced.
+const evidenceWindow = 256 << 20
+
+// replay scans the log from the checkpoint to its end, which it gives, and
+// rebuilds the memory part of the indexes.
+func (s *Store) replay(st index.State, segs []*seg) (end int64, err error) {
+	if len(segs) == 0 {
+		if st.Checkpoint > 0 {
+			return 0, fmt.Errorf("%w: the index covers %d bytes of log, but there is no segment file", ErrCorrupt, st.Checkpoint)
+		}
+		return 0, nil
+	}
+	end = segs[0].base
+	epoch := uint64(0)
+	for i, g := range segs {
+		if g.end.Load() == g.base { // no good header
+			return end, s.cut(st, segs, i, g.base, epoch, segment.ErrInvalid)
+		}
+		if g.keys, err = index.OpenKeyFile(s.o.FS, s.files.path(segmentName(g.base, keySuffix)), g.base, i >= len(segs)-2); err != nil {
+			return 0, err
+		}
+		epoch = max(epoch, g.epoch)
+		var bad error
+		if end, epoch, bad, err = s.replaySegment(st, g, epoch); err != nil {
+			return 0, err
+		}
+		last := i == len(segs)-1
+		switch {
+		case bad != nil || !last && end < g.end.Load():
+			return end, s.cut(st, segs, i, end, epoch, bad)
+		case last:
+			g.end.Store(math.MaxInt64)
+		case end <= st.Checkpoint:
+			if err := s.flushKeys(segs[i:i+1], end, false); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return end, nil
+}
+
+// replaySegment scans what is not in the indexes of one segment. bad is why
+// the scan ended before the segment's end.
+func (s *Store) replaySegment(st index.State, g *seg, epoch uint64) (end int64, last uint64, bad, err error) {
+	covered := g.keys.Covered()
+	from := max(min(st.Checkpoint, g.end.Load()), g.base+segment.HeaderLen)
+	from = min(from, max(covered, g.base+segment.HeaderLen))
+	sc := segment.NewScanner(g.f, g.base, from, g.end.Load(), epoch)
+	for {
+		b, err := sc.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return sc.Pos(), sc.Epoch(), nil, nil
+		case errors.Is(err, segment.ErrInvalid):
+			return sc.Pos(), sc.Epoch(), err, nil
+		case err != nil:
+			return 0, 0, nil, fmt.Errorf("scanning %s: %w", g.path, err)
+		}
+		if err := s.replayBatch(st, g, covered, b); err != nil {
+			return 0, 0, nil, fmt.Errorf("%w: %s at position %d: %w", ErrCorrupt, g.path, b.Start, err)
+		}
+	}
+}
+
+func (s *Store) replayBatch(st index.State, g *seg, covered int64, b segment.Batch) error {
+	var scratch []byte
+	var hashes []uint64
+	for r := range mq.Records(b.Records) {
+		pos := r.PhysicalOffset()
+		var tag int32
+		tag, hashes, scratch = keysOf(hashes[:0], scratch, string(r.Topic()), r.Properties())
+		if pos >= covered {
+			es := make([]index.KeyEntry, len(hashes))
+			for i, h := range hashes {
+				es[i] = index.KeyEntry{Hash: h, Pos: pos}
+			}
+			s.keys.add(es)
+		}
+		if pos < st.Checkpoint {
+			continue
+		}
+		now := r.StoreTimeMillis()
+		s.c.lastTime = max(s.c.lastTime, now)
+		s.lastTime.Store(s.c.lastTime)
+		g.lastTime.Store(max(g.lastTime.Load(), now))
+		if err := s.replayRecord(r, tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayRecord adds one record to its queue's memory tail.
+func (s *Store) replayRecord(r mq.Record, tag int32) error {
+	pos := r.PhysicalOffset()
+	if pos < s.deleted[string(r.Topic())] {
+		return nil
+	}
+	var q *queue
+	if t := s.topics[string(r.Topic())]; t != nil {
+		q = t.find(r.QueueID())
+	}
+	if q == nil {
+		q = &queue{id: r.QueueID(), uid: s.c.nextUID}
+		s.c.nextUID++
+		s.addQueue(q, string(r.Topic()))
+	}
+	if r.QueueOffset() != q.next {
+		return fmt.Errorf("record at %d has offset %d of %s/%d, want %d", pos, r.QueueOffset(), r.Topic(), r.QueueID(), q.next)
+	}
+	q.next++
+	q.tail = append(q.tail, index.Entry{Pos: pos, Time: r.StoreTimeMillis(), Size: int32(len(r)), Tag: tag})
+	s.markDirty(q)
+	return nil
+}
+
+// cut ends the log at end, in segment i or before it where that has no good
+// header: what follows was never synced. It refuses where there is proof that
+// it was.
+func (s *Store) cut(st index.State, segs []*seg, i int, end int64, epoch uint64, why error) error {
+	g := segs[i]
+	if why == nil {
+		why = errors.New("the file ends early")
+	}
+	if end < st.Checkpoint {
+		return fmt.Errorf("%w: %s at position %d: %w; the log was synced up to %d", ErrCorrupt, g.path, end, why, st.Checkpoint)
+	}
+	if g.keys != nil && g.keys.Covered() > end {
+		return fmt.Errorf("%w: %s at position %d: %w; its keys are filed up to %d", ErrCorrupt, g.path, end, why, g.keys.Covered())
+	}
+	if end != st.Clean {
+		for _, later := range segs[i:] {
+			from := max(end, later.base+segment.HeaderLen)
+			durable, found, err := segment.FindEvidence(later.f, later.base, from, evidenceWindow, epoch)
+			if err != nil {
+				return fmt.Errorf("scanning %s: %w", later.path, err)
+			}
+			if found && durable > end {
+				return fmt.Errorf("%w: %s at position %d: %w; the log was synced up to %d", ErrCorrupt, g.path, end, why, durable)
+			}
+		}
+	}
+	if end == g.base+segment.HeaderLen {
+		g.firstTime.Store(0) // its first batch was torn
+	}
+	keep := i + 1
+	if g.keys == nil {
+		keep = i
+	}
+	s.files.segs = s.files.segs[:keep]
+	for _, later := range segs[keep:] {
+		s.o.Logger.Warn("dropping a segment behind the end of the log", "file", later.path, "end", end)
+		err := later.f.Close()
+		if later.keys != nil {
+			err = errors.Join(err, later.keys.Close())
+		}
+		err = errors.Join(err, s.files.removeIfThere(s.files.path(segmentName(later.base, keySuffix))), s.files.recycle(later.path))
+		if err != nil {
+			return fmt.Errorf("dropping %s behind the end of the log: %w", later.path, err)
+		}
+	}
+	if keep > 0 {
+		segs[keep-1].end.Store(math.MaxInt64)
+	}
+	s.o.Logger.Debug("end of the log", "position", end, "why", why)
+	return nil
+}
