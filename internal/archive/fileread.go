@@ -30,18 +30,28 @@ func (f *File) Read(ctx context.Context, at int64, lim mq.Limit) (mq.Batch, erro
 	if lim.Bytes <= 0 || lim.Bytes > maxReadBytes {
 		lim.Bytes = maxReadBytes
 	}
-	c := f.cursors.take(f, at-b.Range.From)
-	b.Body = make([]byte, 0, f.estimate(c.row, lim))
-	if err := c.read(ctx, lim, &b); err != nil {
+	if err := f.readInto(ctx, lim, &b); err != nil {
+		return mq.Batch{}, err
+	}
+	return b, nil
+}
+
+// readInto goes on with a batch at b.Next, which is in the file.
+func (f *File) readInto(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
+	c := f.cursors.take(f, b.Next-f.data.Offsets.From)
+	if b.Body == nil {
+		b.Body = make([]byte, 0, f.estimate(c.row, lim))
+	}
+	if err := c.read(ctx, lim, b); err != nil {
 		c.close()
-		return mq.Batch{}, fmt.Errorf("read archive of %s at %d: %w", f.data.Queue, b.Next, err)
+		return fmt.Errorf("read archive of %s at %d: %w", f.data.Queue, b.Next, err)
 	}
 	if c.row < f.pf.NumRows() {
 		f.cursors.give(c)
 	} else {
 		c.close()
 	}
-	return b, nil
+	return nil
 }
 
 // estimate guesses the length of a batch from the row group's own numbers.

@@ -1,0 +1,211 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"golang.org/x/sync/errgroup"
+
+	"varve/internal/mq"
+)
+
+// maxCommitFiles bounds one commit.
+const maxCommitFiles = 10_000
+
+// Append commits files. It is idempotent by Commit.ID and by (queue, offset
+// range): what was committed is not committed again. Else ErrFenced,
+// ErrOverlap or ErrGap, and nothing is changed. After any other error the
+// commit may have happened; repeating it with the same ID settles that.
+func (t *Table) Append(ctx context.Context, c Commit) (Snapshot, error) {
+	if err := t.checkCommit(ctx, c); err != nil {
+		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
+	}
+	t.commitMu.Lock()
+	defer t.commitMu.Unlock()
+	a := &appender{t: t, ctx: ctx, c: c}
+	snap, err := t.commit(ctx, a.build)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
+	}
+	return snap, nil
+}
+
+// checkCommit refuses what can't be right by itself, and checks that the
+// store has the files: a commit never names a file that isn't there.
+func (t *Table) checkCommit(ctx context.Context, c Commit) error {
+	if c.ID == "" || c.Broker == "" {
+		return errors.New("a commit needs an id and a broker group")
+	}
+	if len(c.Files) > maxCommitFiles {
+		return fmt.Errorf("%d files in one commit, the limit is %d", len(c.Files), maxCommitFiles)
+	}
+	files := sortFiles(c.Files)
+	for i, f := range files {
+		_, _, _, named := parseFileName(f.Name)
+		switch {
+		case f.Queue.Topic != t.place.topic || f.Queue.Broker != c.Broker:
+			return fmt.Errorf("file %s is of %s", f.Name, f.Queue)
+		case f.Offsets.Empty() || f.Offsets.Len() != f.Rows:
+			return fmt.Errorf("file %s has %d rows for the offsets %d to %d", f.Name, f.Rows, f.Offsets.From, f.Offsets.To)
+		case !named || len(f.Name) <= len(t.root) || f.Name[:len(t.root)+1] != t.root+"/":
+			return fmt.Errorf("file %s is not in the table's folder", f.Name)
+		case i > 0 && files[i-1].Queue == f.Queue && files[i-1].Offsets.To > f.Offsets.From:
+			return fmt.Errorf("files %s and %s: %w", files[i-1].Name, f.Name, ErrOverlap)
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(fetchConcurrency)
+	for _, f := range c.Files {
+		g.Go(func() error { return checkObject(gctx, t.bucket, f.Name, f.Bytes) })
+	}
+	return g.Wait()
+}
+
+// appender builds one Append over as many bases as it takes.
+type appender struct {
+	t        *Table
+	ctx      context.Context
+	c        Commit
+	id       int64 // of the snapshot
+	files    []DataFile
+	manifest iceberg.ManifestFile // of files
+}
+
+func (a *appender) build(st *state) (*change, error) {
+	if st.committed(a.c.ID) {
+		return nil, errApplied
+	}
+	if fence := st.snap.Epoch[a.c.Broker]; a.c.Epoch < fence {
+		return nil, fmt.Errorf("%w: epoch %d of %s, the table is at %d", ErrFenced, a.c.Epoch, a.c.Broker, fence)
+	}
+	files, err := a.t.missing(st, a.c.Files)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 && len(a.c.Files) > 0 {
+		return nil, errApplied
+	}
+	if err := a.writeFiles(st, files); err != nil {
+		return nil, err
+	}
+	d := newDraft(st, table.OpAppend, a.id, a.c.ID)
+	d.added = files
+	d.fences[a.c.Broker] = a.c.Epoch
+	for _, f := range files {
+		d.next[f.Queue] = f.Offsets.To
+	}
+	d.physical[a.c.Broker] = max(d.physical[a.c.Broker], a.c.NextPhysical)
+	d.lows[a.c.Broker] = max(d.lows[a.c.Broker], a.c.StoreTimeLow)
+
+	ch := &change{fresh: map[string][]DataFile{}}
+	manifests := slices.Clone(st.manifests)
+	if a.manifest != nil {
+		manifests = append(manifests, a.manifest)
+		ch.fresh[a.manifest.FilePath()] = files
+	}
+	if manifests, err = a.t.merge(a.ctx, st, a.id, manifests, ch.fresh); err != nil {
+		return nil, err
+	}
+	ch.meta, ch.manifests, err = a.t.snapshot(a.ctx, st, d, manifests)
+	return ch, err
+}
+
+// writeFiles writes the manifest of the files, unless an earlier attempt wrote
+// one of the same files.
+func (a *appender) writeFiles(st *state, files []DataFile) error {
+	if a.manifest != nil && len(files) == len(a.files) && st.meta.SnapshotByID(a.id) == nil {
+		return nil
+	}
+	a.id, a.files, a.manifest = newSnapshotID(st.meta), files, nil
+	if len(files) == 0 {
+		return nil
+	}
+	l := a.t.location(st.meta)
+	entries := make([]iceberg.ManifestEntry, len(files))
+	for i, f := range files {
+		d, err := icebergFile(l, f)
+		if err != nil {
+			return fmt.Errorf("describe %s: %w", f.Name, err)
+		}
+		entries[i] = iceberg.NewManifestEntry(iceberg.EntryStatusADDED, &a.id, nil, nil, d)
+	}
+	m, err := a.t.writeManifest(a.ctx, l, a.id, entries)
+	if err != nil {
+		return err
+	}
+	a.manifest = m
+	return nil
+}
+
+// missing gives the files that the table doesn't hold yet, in order, or says
+// why they can't follow what it holds.
+func (t *Table) missing(st *state, files []DataFile) ([]DataFile, error) {
+	var out []DataFile
+	next := map[mq.Queue]int64{}
+	for _, f := range sortFiles(files) {
+		want, known := next[f.Queue]
+		if !known {
+			want, known = st.snap.Next[f.Queue]
+		}
+		switch {
+		case !known || f.Offsets.From == want:
+			out = append(out, f)
+			next[f.Queue] = f.Offsets.To
+		case f.Offsets.From > want:
+			return nil, fmt.Errorf("%w: %s begins at %d, %s goes on at %d", ErrGap, f.Name, f.Offsets.From, f.Queue, want)
+		case !t.holds(f):
+			return nil, fmt.Errorf("%w: %s has %d to %d, %s goes on at %d", ErrOverlap, f.Name, f.Offsets.From, f.Offsets.To, f.Queue, want)
+		}
+	}
+	return out, nil
+}
+
+// holds reports whether a committed file has exactly the range of f.
+func (t *Table) holds(f DataFile) bool {
+	have := t.index.Files(f.Queue, mq.Range{From: f.Offsets.From, To: f.Offsets.From + 1})
+	return len(have) == 1 && have[0].Offsets == f.Offsets
+}
+
+// Fence claims the table for a writer of a broker group: every commit of a
+// lower epoch fails from then on, also one that is under way. ErrFenced where
+// a newer writer was faster.
+func (t *Table) Fence(ctx context.Context, broker string, epoch int64) error {
+	t.commitMu.Lock()
+	defer t.commitMu.Unlock()
+	if _, err := t.refresh(ctx); err != nil {
+		return fmt.Errorf("fence %s for %s: %w", t.root, broker, err)
+	}
+	_, err := t.commit(ctx, func(st *state) (*change, error) {
+		switch have, ok := st.snap.Epoch[broker]; {
+		case ok && have > epoch:
+			return nil, fmt.Errorf("%w: epoch %d, the table is at %d", ErrFenced, epoch, have)
+		case ok && have == epoch:
+			return nil, errApplied
+		}
+		fences := newDraft(st, table.OpAppend, 0, "").fences
+		fences[broker] = epoch
+		return t.withProperties(st, iceberg.Properties{propFences: fences.encode()})
+	})
+	if err != nil {
+		return fmt.Errorf("fence %s for %s: %w", t.root, broker, err)
+	}
+	return nil
+}
+
+// withProperties is a change of properties alone.
+func (t *Table) withProperties(st *state, p iceberg.Properties) (*change, error) {
+	l := t.location(st.meta)
+	b, err := table.MetadataBuilderFromBase(st.meta, l.path(t.root+"/"+versionName(st.version)))
+	if err != nil {
+		return nil, err
+	}
+	if err := b.SetProperties(p); err != nil {
+		return nil, err
+	}
+	meta, err := b.Build()
+	return &change{meta: meta, manifests: st.manifests}, err
+}

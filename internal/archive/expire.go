@@ -1,0 +1,190 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"varve/internal/objstore"
+)
+
+// keepVersions is how many metadata files stay, whatever their age, for those
+// who opened the table a moment ago.
+const keepVersions = 100
+
+// Expire drops snapshots older than a time but for the newest keep, and then
+// removes metadata objects older than that time which no snapshot needs:
+// replaced versions, manifests and lists, and what lost races left behind.
+// protect (may be nil) keeps an object by name.
+func (t *Table) Expire(ctx context.Context, keep int, olderThan time.Time, protect func(name string) bool) error {
+	t.commitMu.Lock()
+	defer t.commitMu.Unlock()
+	if _, err := t.refresh(ctx); err != nil {
+		return fmt.Errorf("expire %s: %w", t.root, err)
+	}
+	if _, err := t.commit(ctx, func(st *state) (*change, error) { return t.buildExpire(st, max(keep, 1), olderThan) }); err != nil {
+		return fmt.Errorf("expire %s: %w", t.root, err)
+	}
+	if err := t.sweep(ctx, olderThan, protect); err != nil {
+		return fmt.Errorf("expire %s: %w", t.root, err)
+	}
+	return nil
+}
+
+func (t *Table) buildExpire(st *state, keep int, olderThan time.Time) (*change, error) {
+	snaps := st.meta.Snapshots()
+	var old []int64
+	for i, id := range oldestFirst(snaps) {
+		if s := st.meta.SnapshotByID(id); i < len(snaps)-keep && s.TimestampMs < olderThan.UnixMilli() && id != st.snap.ID {
+			old = append(old, id)
+		}
+	}
+	if len(old) == 0 {
+		return nil, errApplied
+	}
+	b, err := table.MetadataBuilderFromBase(st.meta, t.location(st.meta).path(t.root+"/"+versionName(st.version)))
+	if err != nil {
+		return nil, err
+	}
+	if err := b.RemoveSnapshots(old, false); err != nil {
+		return nil, err
+	}
+	meta, err := b.Build()
+	return &change{meta: meta, manifests: st.manifests}, err
+}
+
+// references gives the metadata objects and the data files that retained
+// snapshots need.
+func (t *Table) references(ctx context.Context, st *state, withData bool) (map[string]bool, error) {
+	l := t.location(st.meta)
+	refs := map[string]bool{}
+	seen := map[string]bool{}
+	for _, s := range st.meta.Snapshots() {
+		name, err := l.name(s.ManifestList)
+		if err != nil {
+			return nil, err
+		}
+		refs[name] = true
+		manifests := st.manifests
+		if s.SnapshotID != st.snap.ID {
+			data, err := getObject(ctx, t.bucket, name, maxManifestSize)
+			if err != nil {
+				return nil, err
+			}
+			if manifests, err = parseManifestList(name, data); err != nil {
+				return nil, err
+			}
+		}
+		for _, m := range manifests {
+			if seen[m.FilePath()] {
+				continue
+			}
+			seen[m.FilePath()] = true
+			if err := t.reference(ctx, l, m, refs, withData); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return refs, nil
+}
+
+func (t *Table) reference(ctx context.Context, l location, m iceberg.ManifestFile, refs map[string]bool, withData bool) error {
+	name, err := l.name(m.FilePath())
+	if err != nil {
+		return err
+	}
+	refs[name] = true
+	if !withData {
+		return nil
+	}
+	if files, ok := t.known[m.FilePath()]; ok {
+		for _, f := range files {
+			refs[f.Name] = true
+		}
+		return nil
+	}
+	entries, err := t.readManifest(ctx, l, m)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name, err := l.name(e.DataFile().FilePath())
+		if err != nil {
+			return err
+		}
+		refs[name] = true
+	}
+	return nil
+}
+
+// sweep removes what no version needs. Versions go in ascending order, and a
+// failure ends their removal: publish relies on it.
+func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(string) bool) error {
+	st := t.current()
+	refs, err := t.references(ctx, st, false)
+	if err != nil {
+		return err
+	}
+	var versions []int64
+	var others []string
+	for o, err := range t.bucket.List(ctx, t.root+"/metadata/") {
+		if err != nil {
+			return err
+		}
+		if !o.Modified.Before(olderThan) || protect != nil && protect(o.Name) {
+			continue
+		}
+		if v, ok := parseVersion(t.root, o.Name); ok {
+			if v <= st.version-keepVersions {
+				versions = append(versions, v)
+			}
+		} else if strings.HasSuffix(o.Name, ".avro") && !refs[o.Name] {
+			others = append(others, o.Name)
+		}
+	}
+	slices.Sort(versions)
+	for _, v := range versions {
+		if err := t.bucket.Delete(ctx, t.root+"/"+versionName(v)); err != nil {
+			return err
+		}
+	}
+	for _, name := range others {
+		if err := t.bucket.Delete(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unreferenced lists data objects older than a time that no retained snapshot
+// of the table needs: deleted files and uploads that were never committed.
+// The time must lie further back than any commit takes from its first upload.
+func (t *Table) Unreferenced(ctx context.Context, olderThan time.Time) ([]objstore.Object, error) {
+	t.commitMu.Lock()
+	defer t.commitMu.Unlock()
+	fail := func(err error) ([]objstore.Object, error) {
+		return nil, fmt.Errorf("unreferenced files of %s: %w", t.root, err)
+	}
+	if _, err := t.refresh(ctx); err != nil {
+		return fail(err)
+	}
+	refs, err := t.references(ctx, t.current(), true)
+	if err != nil {
+		return fail(err)
+	}
+	var out []objstore.Object
+	for o, err := range t.bucket.List(ctx, t.root+"/data/") {
+		if err != nil {
+			return fail(err)
+		}
+		if o.Modified.Before(olderThan) && !refs[o.Name] {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,164 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+
+	"varve/internal/mq"
+)
+
+// liveFiles is the number of files that a manifest still holds.
+func liveFiles(m iceberg.ManifestFile) int { return int(m.AddedDataFiles() + m.ExistingDataFiles()) }
+
+// merge replaces small manifests by full ones, sorted by queue, once there are
+// enough of them; manifests without live files go. Each manifest of the
+// result holds few queues, so engines skip most of them for one queue, and the
+// list stays short.
+func (t *Table) merge(ctx context.Context, st *state, id int64, manifests []iceberg.ManifestFile, fresh map[string][]DataFile) ([]iceberg.ManifestFile, error) {
+	var keep, small []iceberg.ManifestFile
+	for _, m := range manifests {
+		switch n := liveFiles(m); {
+		case n == 0 && m.SnapshotID() != id:
+		case n >= t.opts.ManifestEntries || m.SnapshotID() == id:
+			// The new files stay in their own manifest: what a snapshot adds
+			// must be seen as added.
+			keep = append(keep, m)
+		default:
+			small = append(small, m)
+		}
+	}
+	if len(small) < t.opts.MergeManifests {
+		return append(keep, small...), nil
+	}
+	l := t.location(st.meta)
+	entries, err := t.entries(ctx, l, small)
+	if err != nil {
+		return nil, fmt.Errorf("merge manifests: %w", err)
+	}
+	for chunk := range slices.Chunk(entries, t.opts.ManifestEntries) {
+		m, files, err := t.rewrite(ctx, l, id, chunk, nil)
+		if err != nil {
+			return nil, fmt.Errorf("merge manifests: %w", err)
+		}
+		keep = append(keep, m)
+		fresh[m.FilePath()] = files
+	}
+	return keep, nil
+}
+
+// entry is a manifest entry and the file it is about.
+type entry struct {
+	iceberg.ManifestEntry
+	file DataFile
+}
+
+// entries reads the live entries of manifests, by queue and offset.
+func (t *Table) entries(ctx context.Context, l location, manifests []iceberg.ManifestFile) ([]entry, error) {
+	var out []entry
+	for _, m := range manifests {
+		list, err := t.readManifest(ctx, l, m)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range list {
+			f, err := fromIceberg(l, t.place.topic, e.DataFile())
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, entry{e, f})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b entry) int {
+		if a.file.Queue != b.file.Queue {
+			return compareQueues(a.file.Queue, b.file.Queue)
+		}
+		return byOffset(a.file, b.file)
+	})
+	return out, nil
+}
+
+// rewrite writes a manifest that carries entries on; those whose file is gone
+// are marked as deleted by the snapshot. It gives the files that stay.
+func (t *Table) rewrite(ctx context.Context, l location, id int64, entries []entry, gone map[string]bool) (iceberg.ManifestFile, []DataFile, error) {
+	var files []DataFile
+	out := make([]iceberg.ManifestEntry, len(entries))
+	for i, e := range entries {
+		seq, fileSeq := e.SequenceNum(), e.FileSequenceNum()
+		if gone[e.file.Name] {
+			out[i] = iceberg.NewManifestEntry(iceberg.EntryStatusDELETED, &id, &seq, fileSeq, e.DataFile())
+			continue
+		}
+		snap := e.SnapshotID()
+		out[i] = iceberg.NewManifestEntry(iceberg.EntryStatusEXISTING, &snap, &seq, fileSeq, e.DataFile())
+		files = append(files, e.file)
+	}
+	m, err := t.writeManifest(ctx, l, id, out)
+	return m, files, err
+}
+
+// Delete removes whole files from the table, by metadata only; the caller
+// removes the objects once nobody reads them (see Unreferenced). Files that
+// are gone already are no error. reason is kept in the snapshot.
+func (t *Table) Delete(ctx context.Context, files []string, reason string) (Snapshot, error) {
+	t.commitMu.Lock()
+	defer t.commitMu.Unlock()
+	commitID := uuid.NewString()
+	snap, err := t.commit(ctx, func(st *state) (*change, error) {
+		if st.committed(commitID) {
+			return nil, errApplied
+		}
+		return t.buildDelete(ctx, st, commitID, files, reason)
+	})
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("delete %d files of %s: %w", len(files), t.root, err)
+	}
+	return snap, nil
+}
+
+func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, names []string, reason string) (*change, error) {
+	gone := map[string]bool{}
+	d := newDraft(st, table.OpDelete, newSnapshotID(st.meta), commitID)
+	d.reason = reason
+	for _, name := range names {
+		if f, ok := t.index.File(name); ok && !gone[name] {
+			gone[name] = true
+			d.removed = append(d.removed, f)
+		}
+	}
+	if len(gone) == 0 {
+		return nil, errApplied
+	}
+	l := t.location(st.meta)
+	ch := &change{fresh: map[string][]DataFile{}}
+	var manifests []iceberg.ManifestFile
+	for _, m := range st.manifests {
+		if liveFiles(m) == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(t.known[m.FilePath()], func(f DataFile) bool { return gone[f.Name] }) {
+			manifests = append(manifests, m)
+			continue
+		}
+		entries, err := t.entries(ctx, l, []iceberg.ManifestFile{m})
+		if err != nil {
+			return nil, err
+		}
+		rewritten, files, err := t.rewrite(ctx, l, d.id, entries, gone)
+		if err != nil {
+			return nil, err
+		}
+		manifests = append(manifests, rewritten)
+		ch.fresh[rewritten.FilePath()] = files
+	}
+	var err error
+	ch.meta, ch.manifests, err = t.snapshot(ctx, st, d, manifests)
+	return ch, err
+}
+
+// QueueRange is the archived range of a queue.
+func (t *Table) QueueRange(q mq.Queue) (mq.Range, bool) { return t.index.Range(q) }

@@ -1,0 +1,247 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/apache/iceberg-go/table"
+
+	"varve/internal/mq"
+	"varve/internal/objstore"
+)
+
+// DataFile describes one data file: consecutive messages of one queue.
+type DataFile struct {
+	Name             string // object name in the bucket
+	Queue            mq.Queue
+	Offsets          mq.Range
+	FirstStoreMillis int64 // lowest store time
+	LastStoreMillis  int64 // highest store time
+	FirstPhysical    int64 // lowest physical offset
+	LastPhysical     int64 // highest physical offset
+	Rows             int64
+	Bytes            int64 // of the object
+	RawBytes         int64 // of the stored records; 0 where it was read from a manifest
+	Epoch            int64 // of the writer
+}
+
+// Commit is one set of files that become visible together. All are of one
+// topic and one broker group.
+type Commit struct {
+	// ID identifies the commit: a repeated one is not applied again.
+	ID string
+	// Broker is the broker group of all files.
+	Broker string
+	// Epoch is the writer's; see Table.Fence.
+	Epoch int64
+	Files []DataFile
+	// NextPhysical, where it is not 0, says that the archive then holds every
+	// message of this topic below that position of the broker's log.
+	NextPhysical int64
+	// StoreTimeLow, where it is not 0, says that the archive then holds every
+	// message of this topic and broker that was stored before that time.
+	StoreTimeLow int64
+}
+
+// Snapshot is a state of a table: the handover map for every reader. Its maps
+// are the caller's own.
+type Snapshot struct {
+	Version      int64 // of the metadata, dense from 1
+	ID           int64 // Iceberg's snapshot id, 0 where nothing was committed yet
+	CommitID     string
+	TimeMillis   int64
+	Next         map[mq.Queue]int64 // first offset that is not committed
+	Epoch        map[string]int64   // fence by broker group
+	NextPhysical map[string]int64   // by broker group, as in Commit
+	StoreTimeLow int64              // lowest of the broker groups', as in Commit
+}
+
+// Table is one topic's table (one incarnation of it). It may be used
+// concurrently.
+type Table struct {
+	bucket objstore.Bucket
+	place  tablePlace
+	root   string
+	opts   Options
+	log    *slog.Logger
+	index  *Index
+
+	// commitMu is held over a commit and a refresh.
+	commitMu sync.Mutex
+
+	mu    sync.RWMutex
+	state *state
+	// known gives the files of each manifest of the current snapshot.
+	known map[string][]DataFile
+}
+
+func newTable(b objstore.Bucket, p tablePlace, o Options) *Table {
+	return &Table{
+		bucket: b, place: p, root: p.root(), opts: o, log: o.Logger,
+		index: NewIndex(), known: map[string][]DataFile{},
+	}
+}
+
+// open loads the newest version.
+func (t *Table) open(ctx context.Context) error {
+	st, err := t.newest(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return t.adopt(ctx, st, nil)
+}
+
+// create makes the first version; that somebody else made it is no error.
+func (t *Table) create(ctx context.Context) error {
+	meta, err := newMetadata(t.place, t.bucket.URL()+"/"+t.root)
+	if err != nil {
+		return fmt.Errorf("new table %s: %w", t.root, err)
+	}
+	data, err := encodeMetadata(meta)
+	if err != nil {
+		return err
+	}
+	err = putObject(ctx, t.bucket, t.root+"/"+versionName(1), data)
+	if err != nil && !errors.Is(err, objstore.ErrExists) {
+		return fmt.Errorf("create table %s: %w", t.root, err)
+	}
+	if err == nil {
+		t.writeHint(ctx, 1)
+	}
+	return t.open(ctx)
+}
+
+// Topic is the wire name.
+func (t *Table) Topic() string { return t.place.topic }
+
+// Incarnation counts the topic's tables from 1.
+func (t *Table) Incarnation() int { return t.place.incarnation }
+
+// Root is the prefix of the table's objects, without a slash at the end.
+func (t *Table) Root() string { return t.root }
+
+// Location is Root as other engines open it.
+func (t *Table) Location() string { return t.current().meta.Location() }
+
+// MetadataName is the object that holds the newest version this process knows.
+func (t *Table) MetadataName() string { return t.root + "/" + versionName(t.current().version) }
+
+func (t *Table) current() *state {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.state
+}
+
+func (t *Table) location(meta table.Metadata) location { return location{t.root, meta.Location()} }
+
+// Snapshot is the newest state that this process knows.
+func (t *Table) Snapshot() Snapshot { return t.current().snap.clone() }
+
+// Index plans reads over Snapshot.
+func (t *Table) Index() *Index { return t.index }
+
+// Refresh reads what other processes committed.
+func (t *Table) Refresh(ctx context.Context) (changed bool, err error) {
+	t.commitMu.Lock()
+	defer t.commitMu.Unlock()
+	return t.refresh(ctx)
+}
+
+func (t *Table) refresh(ctx context.Context) (changed bool, err error) {
+	old := t.current()
+	st, err := t.newest(ctx, old)
+	if err != nil {
+		return false, fmt.Errorf("refresh table %s: %w", t.root, err)
+	}
+	if st.version == old.version {
+		return false, nil
+	}
+	if err := t.adopt(ctx, st, nil); err != nil {
+		return false, fmt.Errorf("refresh table %s: %w", t.root, err)
+	}
+	return true, nil
+}
+
+// adopt makes a state the current one: it reads the manifests that are new
+// (fresh holds those that this process wrote itself) and tells the index the
+// difference.
+func (t *Table) adopt(ctx context.Context, st *state, fresh map[string][]DataFile) error {
+	known := make(map[string][]DataFile, len(st.manifests))
+	came := map[string]DataFile{}
+	l := t.location(st.meta)
+	for _, m := range st.manifests {
+		path := m.FilePath()
+		if files, ok := t.known[path]; ok {
+			known[path] = files
+			continue
+		}
+		files, ok := fresh[path]
+		if !ok {
+			entries, err := t.readManifest(ctx, l, m)
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				f, err := fromIceberg(l, t.place.topic, e.DataFile())
+				if err != nil {
+					return err
+				}
+				files = append(files, f)
+			}
+		}
+		known[path] = files
+		for _, f := range files {
+			came[f.Name] = f
+		}
+	}
+	var gone []string
+	for path, files := range t.known {
+		if _, still := known[path]; still {
+			continue
+		}
+		for _, f := range files {
+			if _, moved := came[f.Name]; moved {
+				delete(came, f.Name)
+			} else {
+				gone = append(gone, f.Name)
+			}
+		}
+	}
+	added := make([]DataFile, 0, len(came))
+	for _, f := range came {
+		added = append(added, f)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.index.Apply(added, gone, st.snap.Next)
+	t.state, t.known = st, known
+	return nil
+}
+
+// now is the time of a new snapshot: never before the table's last one, even
+// if the clock stepped back.
+func (t *Table) now(st *state) int64 {
+	last := st.meta.LastUpdatedMillis()
+	if cur := st.meta.CurrentSnapshot(); cur != nil {
+		last = max(last, cur.TimestampMs)
+	}
+	return max(t.opts.Now().UnixMilli(), last)
+}
+
+// backoff waits a little longer after each lost race.
+func backoff(ctx context.Context, attempt int) error {
+	d := min(time.Duration(1<<min(attempt, 10))*time.Millisecond, maxBackoff)
+	d = d/2 + jitter(d/2)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
