@@ -1,0 +1,249 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+)
+
+// Node reads the archive within budgets. It implements mq.Reader and
+// mq.Finder, and may be used concurrently.
+type Node struct {
+	cfg     Config
+	archive *archive.Archive
+	reader  *archive.Reader
+	cache   *cache // nil where the bucket is a local directory
+	ranges  archive.RangeReader
+	files   *files
+	reads   chan struct{}
+	ahead   *readAhead
+
+	mu sync.Mutex
+	// missing are topics that had no table, until when that is believed.
+	missing map[string]time.Time
+	used    map[string]time.Time // topics, when they were last read
+}
+
+var (
+	_ mq.Reader = (*Node)(nil)
+	_ mq.Finder = (*Node)(nil)
+)
+
+// local is a bucket whose objects are files of this machine.
+type local interface{ Path(name string) string }
+
+// New makes a node. It serves reads at once; Run keeps it fresh.
+func New(cfg Config, a *archive.Archive) (*Node, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("empty the cache directory: %w", err)
+	}
+	n := &Node{
+		cfg: cfg, archive: a, reads: make(chan struct{}, cfg.Reads),
+		missing: map[string]time.Time{}, used: map[string]time.Time{},
+	}
+	requests := make(chan struct{}, cfg.Requests)
+	var limit *rate.Limiter
+	if cfg.BytesPerSecond > 0 {
+		limit = rate.NewLimiter(rate.Limit(cfg.BytesPerSecond), int(min(max(cfg.BytesPerSecond, blockBytes), maxRequest)))
+	}
+	var err error
+	if n.files, err = newFiles(cfg, a.Bucket(), requests, limit); err != nil {
+		return nil, err
+	}
+	if _, ok := a.Bucket().(local); ok {
+		n.ranges = &direct{bucket: a.Bucket(), requests: requests, limit: limit}
+	} else {
+		if n.cache, err = newCache(cfg, a.Bucket(), requests, limit); err != nil {
+			return nil, err
+		}
+		n.ranges = n.cache
+		n.ahead = newReadAhead(cfg, n.cache)
+	}
+	n.reader = archive.NewReader(a, n.ranges, cfg.Reader)
+	return n, nil
+}
+
+// Archive is what the node reads.
+func (n *Node) Archive() *archive.Archive { return n.archive }
+
+// Run follows other processes' commits until ctx ends.
+func (n *Node) Run(ctx context.Context) error {
+	if n.ahead != nil {
+		defer n.ahead.close()
+	}
+	if n.cfg.Poll < 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(n.cfg.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			n.refresh(ctx)
+		}
+	}
+}
+
+// refresh looks at the tables that were read lately.
+func (n *Node) refresh(ctx context.Context) {
+	now := n.cfg.Now()
+	var topics []string
+	n.mu.Lock()
+	for t, at := range n.used {
+		if now.Sub(at) > usedFor {
+			delete(n.used, t)
+			continue
+		}
+		topics = append(topics, t)
+	}
+	n.mu.Unlock()
+	for _, topic := range topics {
+		t, err := n.archive.Table(ctx, topic)
+		if err == nil {
+			_, err = t.Refresh(ctx)
+		}
+		if err != nil && !errors.Is(err, archive.ErrNoTable) && ctx.Err() == nil {
+			n.cfg.Logger.Warn("refresh a table", slog.String("topic", topic), slog.Any("err", err))
+		}
+	}
+}
+
+// Notify tells the node of a commit in this process.
+func (n *Node) Notify(topic string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.missing, topic)
+}
+
+// table gives a topic's table, mq.ErrNoQueue where there is none. That there
+// is none is believed for a while: most pulls ask.
+func (n *Node) table(ctx context.Context, topic string) (*archive.Table, error) {
+	now := n.cfg.Now()
+	n.mu.Lock()
+	until, miss := n.missing[topic]
+	if len(n.used) < maxNegative || !n.used[topic].IsZero() {
+		n.used[topic] = now
+	}
+	n.mu.Unlock()
+	if miss && now.Before(until) {
+		return nil, mq.ErrNoQueue
+	}
+	t, err := n.archive.Table(ctx, topic)
+	if !errors.Is(err, archive.ErrNoTable) {
+		return t, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.missing) >= maxNegative {
+		clear(n.missing)
+	}
+	n.missing[topic] = now.Add(max(n.cfg.Poll, time.Second))
+	return nil, mq.ErrNoQueue
+}
+
+// Range implements mq.Reader from memory.
+func (n *Node) Range(ctx context.Context, q mq.Queue) (mq.Range, error) {
+	t, err := n.table(ctx, q.Topic)
+	if err != nil {
+		return mq.Range{}, fmt.Errorf("archive of %v: %w", q, err)
+	}
+	r, ok := t.Index().Range(q)
+	if !ok {
+		return mq.Range{}, fmt.Errorf("archive of %v: %w", q, mq.ErrNoQueue)
+	}
+	return r, nil
+}
+
+// Read implements mq.Reader.
+func (n *Node) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (mq.Batch, error) {
+	t, err := n.table(ctx, q.Topic)
+	if err != nil {
+		return mq.Batch{}, fmt.Errorf("archive of %v: %w", q, err)
+	}
+	if n.ahead != nil {
+		n.ahead.before(t.Index(), q, at)
+	}
+	release, err := n.slot(ctx)
+	if err != nil {
+		return mq.Batch{}, err
+	}
+	defer release()
+	b, err := n.reader.Read(ctx, q, at, lim)
+	if err == nil && n.ahead != nil {
+		n.ahead.after(t.Index(), q, at, b.Next)
+	}
+	return b, err
+}
+
+// OffsetAt implements mq.Reader.
+func (n *Node) OffsetAt(ctx context.Context, q mq.Queue, millis int64, b mq.Bound) (int64, error) {
+	if _, err := n.table(ctx, q.Topic); err != nil {
+		return 0, fmt.Errorf("archive of %v: %w", q, err)
+	}
+	release, err := n.slot(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	return n.reader.OffsetAt(ctx, q, millis, b)
+}
+
+// FindPhysical implements mq.Finder.
+func (n *Node) FindPhysical(ctx context.Context, broker string, physicalOffset int64) (mq.Record, error) {
+	release, err := n.slot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return n.reader.FindPhysical(ctx, broker, physicalOffset)
+}
+
+// FindKey implements mq.Finder.
+func (n *Node) FindKey(ctx context.Context, k mq.KeyQuery) (mq.Batch, error) {
+	switch _, err := n.table(ctx, k.Topic); {
+	case errors.Is(err, mq.ErrNoQueue):
+		return mq.Batch{}, nil
+	case err != nil:
+		return mq.Batch{}, err
+	}
+	release, err := n.slot(ctx)
+	if err != nil {
+		return mq.Batch{}, err
+	}
+	defer release()
+	return n.reader.FindKey(ctx, k)
+}
+
+// slot waits for a place among the reads that decode.
+func (n *Node) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case n.reads <- struct{}{}:
+		return func() { <-n.reads }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a cold read's turn: %w", ctx.Err())
+	}
+}
+
+// Stats gives the cache's figures; they are zero where the bucket is local.
+func (n *Node) Stats() CacheStats {
+	if n.cache == nil {
+		return CacheStats{}
+	}
+	return n.cache.figures()
+}
