@@ -12,10 +12,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// moreOutputs is the annotation of a command that has other forms of output
+// than table and json.
+const moreOutputs = "outputs"
+
 // outputKind is the --output flag, checked.
-func outputKind(cmd *cobra.Command, more ...string) (string, error) {
+func outputKind(cmd *cobra.Command) (string, error) {
 	kind, _ := cmd.Flags().GetString("output")
-	known := append([]string{"table", "json"}, more...)
+	known := append([]string{"table", "json"}, strings.Fields(cmd.Annotations[moreOutputs])...)
 	for _, k := range known {
 		if k == kind {
 			return kind, nil

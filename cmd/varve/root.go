@@ -28,6 +28,10 @@ queue to the same clients, answers SQL over all of it, and replays any stretch.
 Start with "varve server", or see everything happen once with "varve demo".`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := outputKind(cmd)
+			return err
+		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	server := os.Getenv(envServer)

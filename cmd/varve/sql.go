@@ -24,7 +24,7 @@ every offset counts once. A topic is a table; quote names that aren't words.
   varve sql "select * from \"my-topic\" where list_contains(keys, 'order-17')" -o json
 
 QUERY may be "-": standard input. -o is table, json (a line a row) or csv.`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), Annotations: map[string]string{moreOutputs: "csv"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.SQL = args[0]
 			if req.SQL == "-" {
@@ -34,7 +34,7 @@ QUERY may be "-": standard input. -o is table, json (a line a row) or csv.`,
 				}
 				req.SQL = string(b)
 			}
-			kind, err := outputKind(cmd, "csv")
+			kind, err := outputKind(cmd)
 			if err != nil {
 				return err
 			}

@@ -114,7 +114,7 @@ func LoadOver(defaults Config, path string, environ []string, flags *pflag.FlagS
 	if path != "" {
 		layer := koanf.New(".")
 		if err := layer.Load(file.Provider(path), yaml.Parser()); err != nil {
-			return nil, fmt.Errorf("configuration file %s: %w", path, err)
+			return nil, &Error{Key: "configuration file " + path, Reason: reason(err)}
 		}
 		if err := add(layer, func(string) string { return "file " + path }); err != nil {
 			return nil, err
