@@ -54,7 +54,7 @@ var table = []rule{
 
 	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore"}},
 	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},
-	{folder: "query/...", local: []string{"history", "internal/archive", "internal/expr"}, big: []string{duckdb, arrow, parquet}},
+	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr"}, big: []string{duckdb, arrow, parquet}},
 	{folder: "replay", local: []string{"history", "internal/expr", "internal/meta"}},
 }
 
