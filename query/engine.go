@@ -53,8 +53,13 @@ type Engine struct {
 // ErrClosed says that the engine was closed.
 var ErrClosed = errors.New("query engine is closed")
 
-// dirPrefix begins the name of each query's directory.
-const dirPrefix = "query-"
+// A query's directory, and what is in it: the files it reads, and those that
+// it may write.
+const (
+	dirPrefix = "query-"
+	filesDir  = "files"
+	spillDir  = "spill"
+)
 
 // New makes an engine and clears its TempDir of what a crash left behind.
 func New(cfg Config, deps Deps) (*Engine, error) {
@@ -219,6 +224,11 @@ func (q *run) enter() error {
 			q.e.cfg.Logger.Warn("query directory not removed", "dir", dir, "error", err)
 		}
 	})
+	for _, sub := range []string{filesDir, spillDir} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			return fmt.Errorf("making the query's directory: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -245,5 +255,5 @@ func (q *run) hidePaths(msg string) string {
 	if q.dir == "" {
 		return msg
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(msg, q.dir+"/", ""), q.dir, "")
+	return strings.NewReplacer(q.dir+"/"+filesDir+"/", "", q.dir+"/", "", q.dir, "").Replace(msg)
 }

@@ -140,7 +140,7 @@ func (q *run) link(topic string, files []archive.DataFile) ([]string, error) {
 // newFile names a new file in the query's directory.
 func (q *run) newFile(kind string) string {
 	q.files++
-	return filepath.Join(q.dir, fmt.Sprintf("%s-%06d.parquet", kind, q.files))
+	return filepath.Join(q.dir, filesDir, fmt.Sprintf("%s-%06d.parquet", kind, q.files))
 }
 
 func storageError(doing string, err error) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -71,7 +72,7 @@ func (q *run) startWorker() error {
 		<-watched
 	})
 	seconds := int64(q.req.Timeout/time.Second) + 2
-	return p.send(wire.Hello{SQL: q.req.SQL, Tenant: q.req.Tenant, Dir: q.dir, Limits: wire.Limits{
+	return p.send(wire.Hello{SQL: q.req.SQL, Tenant: q.req.Tenant, Dir: filepath.Join(q.dir, spillDir), Limits: wire.Limits{
 		MemoryBytes: q.req.MemoryBytes, HardBytes: hard, SpillBytes: c.SpillBytes,
 		CPUSeconds: seconds * int64(c.Threads+2), Threads: c.Threads, MaxRows: q.req.MaxRows, MaxBytes: c.MaxResultBytes,
 	}})

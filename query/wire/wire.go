@@ -6,7 +6,7 @@ import "encoding/json"
 type Hello struct {
 	SQL    string `json:"sql"`
 	Tenant string `json:"tenant"` // schema of names without one
-	Dir    string `json:"dir"`    // the query's own directory, for spilling
+	Dir    string `json:"dir"`    // where to spill: DuckDB reads and writes there
 	Limits Limits `json:"limits"`
 }
 

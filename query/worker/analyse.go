@@ -30,7 +30,7 @@ type obj = map[string]any
 
 // statements parses SQL without running any of it.
 func (s *session) statements(ctx context.Context, q string) ([]any, error) {
-	text, _, err := s.text(ctx, "SELECT json_serialize_sql(?)::VARCHAR", q)
+	text, _, err := s.text(ctx, "SELECT json_serialize_sql("+literal(q)+")::VARCHAR")
 	if err != nil {
 		return nil, fmt.Errorf("parsing the query: %w", err)
 	}
@@ -85,6 +85,9 @@ func (s *session) onlySelect(ctx context.Context, q string) error {
 func (s *session) analyse(ctx context.Context) (*analysis, error) {
 	if strings.Trim(s.hello.SQL, " \t\r\n;") == "" {
 		return nil, &wire.Error{Kind: wire.Syntax, Message: "the query is empty", Position: 1}
+	}
+	if i := strings.IndexByte(s.hello.SQL, 0); i >= 0 {
+		return nil, &wire.Error{Kind: wire.Syntax, Message: "the query contains a zero byte", Position: i + 1}
 	}
 	if err := s.onlySelect(ctx, s.hello.SQL); err != nil {
 		return nil, err

@@ -325,7 +325,7 @@ func (c *constants) eval(ctx context.Context, e obj, before, after string) (stri
 	if err != nil {
 		return "", false
 	}
-	sql, ok, err := c.s.text(ctx, "SELECT json_deserialize_sql(?::JSON)::VARCHAR", string(tree))
+	sql, ok, err := c.s.text(ctx, "SELECT json_deserialize_sql("+literal(string(tree))+")::VARCHAR")
 	if err != nil || !ok || !strings.HasPrefix(sql, "SELECT ") {
 		return "", false
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -62,9 +63,9 @@ func (s *session) exec(ctx context.Context, statements ...string) error {
 }
 
 // text runs a query that gives one string; ok is false where it is NULL.
-func (s *session) text(ctx context.Context, q string, args ...any) (v string, ok bool, err error) {
+func (s *session) text(ctx context.Context, q string) (v string, ok bool, err error) {
 	var n sql.NullString
-	err = s.conn.QueryRowContext(ctx, q, args...).Scan(&n)
+	err = s.conn.QueryRowContext(ctx, q).Scan(&n)
 	return n.String, n.Valid, err
 }
 
@@ -116,12 +117,12 @@ func (s *session) query(ctx context.Context, w *output) error {
 	return s.conn.Raw(func(c any) error {
 		stmt, err := prepare(ctx, c, bounded)
 		if err != nil {
-			return err
+			return unwrapped(err)
 		}
 		defer stmt.Close()
 		rows, err := stmt.QueryContext(ctx, nil)
 		if err != nil {
-			return err
+			return unwrapped(err)
 		}
 		defer rows.Close()
 		w.reply(wire.Reply{Columns: cols})
@@ -199,7 +200,7 @@ func (s *session) bounded(ctx context.Context, cols []wire.Column) (string, erro
 	}
 	rows, err := s.conn.QueryContext(ctx, probe)
 	if err != nil {
-		return "", err
+		return "", unwrapped(err)
 	}
 	defer rows.Close()
 	types, err := rows.ColumnTypes()
@@ -216,6 +217,23 @@ func (s *session) bounded(ctx context.Context, cols []wire.Column) (string, erro
 	}
 	q := "SELECT " + strings.Join(list, ", ") + " FROM " + inner + " LIMIT " + strconv.FormatInt(s.hello.Limits.MaxRows+1, 10)
 	return q, s.onlySelect(ctx, q)
+}
+
+var errorLine = regexp.MustCompile(`\nLINE (\d+): `)
+
+// unwrapped makes an error's line count from the query as it was given, which
+// stands on the second line of the one that ran.
+func unwrapped(err error) error {
+	msg := err.Error()
+	m := errorLine.FindStringSubmatchIndex(msg)
+	if m == nil {
+		return err
+	}
+	n, numErr := strconv.Atoi(msg[m[2]:m[3]])
+	if numErr != nil || n < 2 {
+		return err
+	}
+	return errors.New(msg[:m[2]] + fmt.Sprintf("%-*d", m[3]-m[2], n-1) + msg[m[3]:])
 }
 
 // copyRows encodes the rows until a limit is reached.
