@@ -50,7 +50,6 @@ final class ConsumeScenarios {
         one.listen(a);
         a.start();
         Env.until("the first consumer has four queues", 60, () -> queuesOf(a, env.topic) == 4);
-        one.exactly("warm", 0, 30);
         DefaultMQPushConsumer b = env.push(env.group);
         b.subscribe(env.topic, "*");
         two.listen(b);

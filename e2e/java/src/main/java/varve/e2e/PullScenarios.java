@@ -135,16 +135,20 @@ final class PullScenarios {
         DefaultMQPullConsumer c = env.pull(env.group);
         Env.equal("no offset yet", true, c.fetchConsumeOffset(q, true) <= 0);
         c.updateConsumeOffset(q, 12);
-        c.getOffsetStore().persistAll(Collections.singleton(q));
         DefaultMQPullConsumer other = env.pull(env.group);
-        Env.until("stored offset", 30, () -> other.fetchConsumeOffset(q, true) == 12);
+        // The real broker drops a commit of a group that it hasn't had a heartbeat of yet, and 4.9 beats late.
+        Env.until("stored offset", 40, () -> {
+            c.getOffsetStore().persistAll(Collections.singleton(q));
+            return other.fetchConsumeOffset(q, true) == 12;
+        });
         // A lower one is taken too: the last writer wins.
         other.getOffsetStore().updateConsumeOffsetToBroker(q, 7, false);
-        Env.until("lower offset", 30, () -> c.fetchConsumeOffset(q, true) == 7);
-        // The second client's first beat tells the first; both then see the same members.
-        Set<String> members = new HashSet<>(c.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
-            .findConsumerIdList(env.topic, env.group));
-        Env.equal("members of the group", 2, members.size());
+        Env.until("lower offset", 30, () -> other.fetchConsumeOffset(q, true) == 7);
+        Env.until("both clients are members of the group", 40, () -> {
+            Set<String> members = new HashSet<>(c.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
+                .findConsumerIdList(env.topic, env.group));
+            return members.size() == 2;
+        });
     }
 
     private static void byTime(Env env) throws Exception {

@@ -10,6 +10,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -110,9 +111,15 @@ final class SendScenarios {
         return p;
     }
 
-    /** Waits for the queue's end: the real broker builds its index after the ack. */
+    /** Waits for the queue's end: the real broker builds its index after the ack, and the route takes a moment too. */
     static void end(DefaultMQProducer p, MessageQueue q, long want) throws Exception {
-        Env.until("end of queue " + q.getQueueId() + " at " + want, 10, () -> p.maxOffset(q) == want);
+        Env.until("end of queue " + q.getQueueId() + " at " + want, 30, () -> {
+            try {
+                return p.maxOffset(q) == want;
+            } catch (MQClientException e) {
+                return false;
+            }
+        });
     }
 
     private static void oneway(Env env) throws Exception {
