@@ -20,7 +20,7 @@ func sqlCommand() *cobra.Command {
 every offset counts once. A topic is a table; quote names that aren't words.
 
   varve sql "select tag, count(*) from orders group by 1"
-  varve sql "select cast(body as varchar) from orders where store_time > now() - interval 1 hour limit 5"
+  varve sql "select decode(body) from orders where store_time > now() - interval 1 hour limit 5"
   varve sql "select * from \"my-topic\" where list_contains(keys, 'order-17')" -o json
 
 QUERY may be "-": standard input. -o is table, json (a line a row) or csv.`,

@@ -78,4 +78,7 @@ func (n *Node) registerMetrics() {
 	if n.connector != nil {
 		n.connectorMetrics()
 	}
+	if n.history != nil {
+		n.historyMetrics()
+	}
 }

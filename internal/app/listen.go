@@ -33,13 +33,8 @@ func listen(ctx context.Context, key, addr string) (net.Listener, error) {
 type ports struct{ route, broker, history, http net.Listener }
 
 // listenAll takes every port or none.
-func listenAll(ctx context.Context, c *config.Config) (p *ports, err error) {
-	p = &ports{}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
+func listenAll(ctx context.Context, c *config.Config) (*ports, error) {
+	p := &ports{}
 	for _, l := range []struct {
 		on        bool
 		key, addr string
@@ -53,9 +48,12 @@ func listenAll(ctx context.Context, c *config.Config) (p *ports, err error) {
 		if !l.on {
 			continue
 		}
-		if *l.into, err = listen(ctx, l.key, l.addr); err != nil {
+		ln, err := listen(ctx, l.key, l.addr)
+		if err != nil {
+			p.close()
 			return nil, err
 		}
+		*l.into = ln
 	}
 	return p, nil
 }

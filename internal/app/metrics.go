@@ -3,6 +3,7 @@ package app
 import (
 	"varve/broker"
 	"varve/connector"
+	"varve/history"
 	"varve/hot"
 	"varve/internal/obs"
 )
@@ -70,4 +71,18 @@ func (n *Node) connectorMetrics() {
 	m.Counter(obs.ConnectorFiles, "files committed", stat(func(s connector.Status) int64 { return s.Files }))
 	m.Counter(obs.ConnectorBytes, "bytes of committed files", stat(func(s connector.Status) int64 { return s.Bytes }))
 	m.Counter(obs.ConnectorErrors, "failed attempts", stat(func(s connector.Status) int64 { return s.Failures }))
+}
+
+func (n *Node) historyMetrics() {
+	m := n.metrics
+	stat := func(f func(history.CacheStats) int64) func() float64 {
+		return func() float64 { return float64(f(n.history.Stats())) }
+	}
+	m.Counter(obs.HistoryMemoryHits, "reads answered from memory", stat(func(s history.CacheStats) int64 { return s.MemoryHits }))
+	m.Counter(obs.HistoryDiskHits, "reads answered from the disk cache", stat(func(s history.CacheStats) int64 { return s.DiskHits }))
+	m.Counter(obs.HistoryMisses, "reads that went to the bucket", stat(func(s history.CacheStats) int64 { return s.Misses }))
+	m.Counter(obs.HistoryRequests, "requests to the bucket", stat(func(s history.CacheStats) int64 { return s.Requests }))
+	m.Counter(obs.HistoryFetched, "bytes from the bucket", stat(func(s history.CacheStats) int64 { return s.FetchedBytes }))
+	m.Gauge(obs.HistoryMemory, "cached bytes in memory", stat(func(s history.CacheStats) int64 { return s.MemoryBytes }))
+	m.Gauge(obs.HistoryDisk, "cached bytes on disk", stat(func(s history.CacheStats) int64 { return s.DiskBytes }))
 }

@@ -14,6 +14,7 @@ import (
 	"varve/broker"
 	"varve/broker/route"
 	"varve/connector"
+	"varve/history"
 	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/config"
@@ -53,6 +54,7 @@ type Node struct {
 	finder    mq.Finder
 	bucket    objstore.Bucket
 	archive   *archive.Archive
+	history   *history.Node
 	connector *connector.Connector
 	query     *query.Engine
 

@@ -11,14 +11,13 @@ import (
 	"varve/broker"
 	"varve/broker/front/remoting"
 	"varve/broker/route"
+	"varve/history"
 	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/meta"
-	"varve/internal/objstore/fs"
 	wire "varve/internal/remoting"
 	"varve/internal/tier"
-	"varve/query"
 )
 
 // limitMemory keeps the heap small; the usual variables of the Go runtime win.
@@ -121,11 +120,23 @@ func (n *Node) openBroker(context.Context) error {
 	return nil
 }
 
-// openReader makes the reader of every tier that this process has.
+// openReader makes the reader of every tier that this process has. A broker
+// without the history role reads the archive all the same: its consumers'
+// old offsets are there.
 func (n *Node) openReader(context.Context) error {
 	var cold tier.Source
 	if n.archive != nil {
-		cold = archive.NewReader(n.archive, n.bucket, archive.ReaderOptions{})
+		h := n.cfg.History
+		var err error
+		n.history, err = history.New(history.Config{
+			Dir: n.dir.path("cache"), MemoryBytes: int64(h.Memory), DiskBytes: int64(h.Cache), FileBytes: int64(h.Files), Logger: n.log,
+			Reader: archive.ReaderOptions{CursorBytes: int64(h.Memory)},
+		}, n.archive)
+		if err != nil {
+			return fmt.Errorf("start the history node: %w", err)
+		}
+		n.onRun("history", n.history.Run)
+		cold = n.history
 	}
 	switch {
 	case n.store != nil && cold != nil:
@@ -139,9 +150,26 @@ func (n *Node) openReader(context.Context) error {
 	return nil
 }
 
-// localFiles gives the query engine data files as local paths.
-func (n *Node) localFiles() query.Files {
-	return query.PathFiles{Path: n.bucket.(*fs.Bucket).Path}
+// queryFiles gives the query engine data files as local paths, held until
+// they are released.
+type queryFiles struct{ h *history.Node }
+
+func (f queryFiles) Local(ctx context.Context, files []archive.DataFile) (paths []string, release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, r := range held {
+			r()
+		}
+	}
+	for _, df := range files {
+		path, r, err := f.h.LocalFile(ctx, df)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		paths, held = append(paths, path), append(held, r)
+	}
+	return paths, release, nil
 }
 
 // announce puts a server of this process into the routes: those of this

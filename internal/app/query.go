@@ -18,7 +18,7 @@ func (n *Node) openQuery(context.Context) error {
 		return nil
 	}
 	c := n.cfg.Query
-	deps := query.Deps{Catalog: query.ArchiveCatalog(n.archive), Files: n.localFiles()}
+	deps := query.Deps{Catalog: query.ArchiveCatalog(n.archive), Files: queryFiles{n.history}}
 	if n.store != nil {
 		deps.Hot = n.store
 	}

@@ -95,7 +95,8 @@ type S3 struct {
 type History struct {
 	Listen   string `koanf:"listen" help:"address of the cold remoting port"`
 	BrokerID int    `koanf:"broker-id" help:"id under which it stands in the broker group's route"`
-	Cache    Bytes  `koanf:"cache" help:"disk for cached pieces of the archive"`
+	Cache    Bytes  `koanf:"cache" help:"disk for cached pieces of a remote archive"`
+	Files    Bytes  `koanf:"files" help:"disk for whole files of a remote archive, which SQL needs"`
 	Memory   Bytes  `koanf:"memory" help:"memory for cached pieces of the archive"`
 }
 
@@ -149,7 +150,7 @@ func Default() Config {
 		},
 		Connector: Connector{RollBytes: 64 << 20, RollAge: 10 * time.Second, RollAgeMax: 5 * time.Minute, Memory: 96 << 20},
 		Archive:   Archive{Kind: "dir", S3: S3{Region: "us-east-1", TLS: true}},
-		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Memory: 64 << 20},
+		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Files: 4 << 30, Memory: 64 << 20},
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},
 		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute},
 		HTTP:      HTTP{Listen: "127.0.0.1:8082"},

@@ -82,7 +82,7 @@ func (r *run) countByTag(ctx context.Context) (string, error) {
 
 // sumByRegion reads the JSON bodies of the middle third, by time.
 func (r *run) sumByRegion(ctx context.Context) (string, error) {
-	q := fmt.Sprintf("select count(*), sum(cast(round(cast(json_extract(cast(body as varchar), '$.amount') as double) * 100) as bigint)) from orders"+
+	q := fmt.Sprintf("select count(*), sum(cast(round(cast(json_extract(decode(body), '$.amount') as double) * 100) as bigint)) from orders"+
 		" where store_time >= '%s' and store_time < '%s'", stamp(r.marks[1]), stamp(r.marks[2]))
 	from := time.Now()
 	got, err := r.rows(ctx, q)
@@ -104,7 +104,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000+
 // findOne finds one message by key.
 func (r *run) findOne(ctx context.Context) (string, error) {
 	n := r.o.Messages / 3
-	q := fmt.Sprintf("select queue_id, queue_offset, cast(body as varchar) from orders where list_contains(keys, '%s')", keyOf(n))
+	q := fmt.Sprintf("select queue_id, queue_offset, decode(body) from orders where list_contains(keys, '%s')", keyOf(n))
 	from := time.Now()
 	got, err := r.rows(ctx, q)
 	if err != nil {

@@ -42,9 +42,13 @@ const (
 	ConnectorFiles       = "varve_connector_files_total"
 	ConnectorErrors      = "varve_connector_errors_total"
 	ConnectorMemory      = "varve_connector_memory_bytes"
-	HistoryCacheHits     = "varve_history_cache_hits_total"
-	HistoryCacheMisses   = "varve_history_cache_misses_total"
-	HistoryCacheBytes    = "varve_history_cache_bytes"
+	HistoryMemoryHits    = "varve_history_memory_hits_total"
+	HistoryDiskHits      = "varve_history_disk_hits_total"
+	HistoryMisses        = "varve_history_misses_total"
+	HistoryRequests      = "varve_history_requests_total"
+	HistoryFetched       = "varve_history_fetched_bytes_total"
+	HistoryMemory        = "varve_history_memory_bytes"
+	HistoryDisk          = "varve_history_disk_bytes"
 	Ready                = "varve_ready"
 )
 
