@@ -1,0 +1,505 @@
+package remoting_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	rocketmq "github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/admin"
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+
+	"varve/broker"
+)
+
+// TestGoClient runs rocketmq-client-go v2.1.2 against a broker. The client
+// waits up to 20 s for its turns, so the scenarios run side by side on one
+// broker, each with topics, groups and client instances of its own.
+func TestGoClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute of the client's own waits")
+	}
+	rlog.SetLogLevel("fatal")
+	n := startNode(t, nodeOptions{
+		conf:     func(c *broker.Config) { c.DelayLevels = "1s 1s 1s 1s 1s" },
+		announce: recorder(t),
+	})
+	t.Run("scenarios", func(t *testing.T) {
+		for name, f := range map[string]func(*testing.T, *node){
+			"SendAndPull":   sendAndPull,
+			"TagFilter":     tagFilter,
+			"Broadcast":     broadcast,
+			"Rebalance":     rebalance,
+			"RetryToDLQ":    retryToDLQ,
+			"Orderly":       orderly,
+			"Admin":         adminTopics,
+			"ResumeAtPlace": resumeAtPlace,
+			"LargeBodies":   largeBodies,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f(t, n)
+			})
+		}
+	})
+}
+
+func newProducer(t *testing.T, n *node, name string) rocketmq.Producer {
+	t.Helper()
+	p, err := rocketmq.NewProducer(
+		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{n.route})),
+		producer.WithGroupName("P-"+name), producer.WithInstanceName("p-"+name), producer.WithRetry(0),
+		producer.WithDefaultTopicQueueNums(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Shutdown() })
+	return p
+}
+
+// createTopic makes a topic that consumers can find before the first send.
+func createTopic(t *testing.T, n *node, topic string) {
+	t.Helper()
+	if err := n.broker.PutTopic(broker.Topic{Name: topic, ReadQueues: 4, WriteQueues: 4, Perm: 6}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// got gathers what a consumer receives: how often it saw each body.
+type got struct {
+	mu    sync.Mutex
+	times map[string]int
+	by    map[string]int // messages by consumer
+}
+
+func newGot() *got { return &got{times: map[string]int{}, by: map[string]int{}} }
+
+func (g *got) add(who string, msgs []*primitive.MessageExt) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range msgs {
+		g.times[string(m.Body)]++
+		g.by[who]++
+	}
+}
+
+func (g *got) count() (different, all int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, n := range g.times {
+		all += n
+	}
+	return len(g.times), all
+}
+
+func (g *got) from(who string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.by[who]
+}
+
+// push starts a push consumer that adds what it receives to g.
+func push(t *testing.T, n *node, group, instance, topic string, sel consumer.MessageSelector, g *got, opts ...consumer.Option) rocketmq.PushConsumer {
+	t.Helper()
+	return pushFunc(t, n, group, instance, topic, sel, func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		g.add(instance, msgs)
+		return consumer.ConsumeSuccess, nil
+	}, opts...)
+}
+
+func pushFunc(t *testing.T, n *node, group, instance, topic string, sel consumer.MessageSelector,
+	f func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error), opts ...consumer.Option,
+) rocketmq.PushConsumer {
+	t.Helper()
+	opts = append([]consumer.Option{
+		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{n.route})),
+		consumer.WithGroupName(group), consumer.WithInstance(instance),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+	}, opts...)
+	c, err := rocketmq.NewPushConsumer(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Subscribe(topic, sel, f); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Shutdown() })
+	return c
+}
+
+func send(t *testing.T, p rocketmq.Producer, topic, tag, prefix string, from, to int) []*primitive.SendResult {
+	t.Helper()
+	var out []*primitive.SendResult
+	for i := from; i < to; i++ {
+		m := primitive.NewMessage(topic, fmt.Appendf(nil, "%s%d", prefix, i)).WithTag(tag).WithKeys([]string{fmt.Sprintf("key%d", i)})
+		r, err := p.SendSync(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Status != primitive.SendOK || r.MsgID == "" || r.OffsetMsgID == "" {
+			t.Fatalf("send result %+v", r)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// sendAndPull sends in all four ways and pulls everything back, queue by queue.
+func sendAndPull(t *testing.T, n *node) {
+	const topic = "pulled"
+	p := newProducer(t, n, topic)
+	want := map[string]int{}
+	results := send(t, p, topic, "a", "sync", 0, 20)
+	for i := range 20 {
+		want[fmt.Sprintf("sync%d", i)] = 1
+	}
+	var async sync.WaitGroup
+	for i := range 20 {
+		async.Add(1)
+		want[fmt.Sprintf("async%d", i)] = 1
+		err := p.SendAsync(t.Context(), func(_ context.Context, r *primitive.SendResult, err error) {
+			defer async.Done()
+			if err != nil || r.Status != primitive.SendOK {
+				t.Errorf("async send: %v, %v", r, err)
+			}
+		}, primitive.NewMessage(topic, fmt.Appendf(nil, "async%d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	async.Wait()
+	for i := range 20 {
+		want[fmt.Sprintf("oneway%d", i)] = 1
+		if err := p.SendOneWay(t.Context(), primitive.NewMessage(topic, fmt.Appendf(nil, "oneway%d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var batch []*primitive.Message
+	for i := range 20 {
+		want[fmt.Sprintf("batch%d", i)] = 1
+		batch = append(batch, primitive.NewMessage(topic, fmt.Appendf(nil, "batch%d", i)).WithTag("b"))
+	}
+	r, err := p.SendSync(t.Context(), batch...)
+	if err != nil || r.Status != primitive.SendOK {
+		t.Fatalf("batch: %v, %v", r, err)
+	}
+	if ids := strings.Split(r.OffsetMsgID, ","); len(ids) != len(batch) {
+		t.Errorf("batch of %d messages gave %d ids", len(batch), len(ids))
+	}
+	if results[0].RegionID != n.broker.Config().Region {
+		t.Errorf("region %q", results[0].RegionID)
+	}
+
+	c, err := rocketmq.NewPullConsumer(
+		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{n.route})),
+		consumer.WithGroupName("G-"+topic), consumer.WithInstance("c-"+topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Shutdown() })
+	g := newGot()
+	until(t, 20*time.Second, "one-way sends stored", func() bool {
+		*g = *newGot()
+		for id := range 4 {
+			pullQueue(t, c, n, topic, id, g)
+		}
+		different, _ := g.count()
+		return different >= len(want)
+	})
+	different, all := g.count()
+	if different != len(want) || all != len(want) {
+		t.Errorf("pulled %d messages, %d different, want %d", all, different, len(want))
+	}
+}
+
+func pullQueue(t *testing.T, c rocketmq.PullConsumer, n *node, topic string, id int, g *got) {
+	t.Helper()
+	mq := &primitive.MessageQueue{Topic: topic, BrokerName: n.broker.Config().Broker, QueueId: id}
+	for at := int64(0); ; {
+		r, err := c.PullFrom(t.Context(), mq, at, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range r.GetMessageExts() {
+			if m.QueueOffset != at+int64(i) {
+				t.Errorf("queue %d: offset %d, want %d", id, m.QueueOffset, at+int64(i))
+			}
+		}
+		g.add("pull", r.GetMessageExts())
+		if r.Status != primitive.PullFound {
+			return
+		}
+		at = r.NextBeginOffset
+	}
+}
+
+// tagFilter consumes two of three tags.
+func tagFilter(t *testing.T, n *node) {
+	const topic = "tagged"
+	createTopic(t, n, topic)
+	g := newGot()
+	push(t, n, "G-tagged", "c-tagged", topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "red || blue"}, g)
+	p := newProducer(t, n, topic)
+	for _, tag := range []string{"red", "green", "blue"} {
+		send(t, p, topic, tag, tag, 0, 10)
+	}
+	until(t, 30*time.Second, "messages of both tags", func() bool { d, _ := g.count(); return d >= 20 })
+	if d, all := g.count(); d != 20 || all != 20 {
+		t.Errorf("%d messages, %d different, want 20", all, d)
+	}
+	for body := range g.times {
+		if strings.HasPrefix(body, "green") {
+			t.Errorf("got %q", body)
+		}
+	}
+}
+
+// broadcast has two members that both get everything.
+func broadcast(t *testing.T, n *node) {
+	const topic = "broadcast"
+	createTopic(t, n, topic)
+	all := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+	var gots [2]*got
+	for i := range gots {
+		gots[i] = newGot()
+		push(t, n, "G-broadcast", fmt.Sprintf("c-broadcast%d", i), topic, all, gots[i], consumer.WithConsumerModel(consumer.BroadCasting))
+	}
+	p := newProducer(t, n, topic)
+	send(t, p, topic, "a", "m", 0, 40)
+	for i, g := range gots {
+		until(t, 30*time.Second, "everything broadcast", func() bool { d, _ := g.count(); return d >= 40 })
+		if _, n := g.count(); n != 40 {
+			t.Errorf("member %d got %d messages, want 40", i, n)
+		}
+	}
+}
+
+// rebalance starts a second member while the first consumes: the broker's
+// notice (code 40) has them share the queues at once, and again when one goes.
+func rebalance(t *testing.T, n *node) {
+	const topic = "shared"
+	createTopic(t, n, topic)
+	all := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+	g := newGot()
+	p := newProducer(t, n, topic)
+	push(t, n, "G-shared", "c-first", topic, all, g)
+	send(t, p, topic, "a", "one", 0, 20)
+	until(t, 30*time.Second, "the first member consumes alone", func() bool { d, _ := g.count(); return d >= 20 })
+	start := time.Now()
+	second := push(t, n, "G-shared", "c-second", topic, all, g)
+	sent := 0
+	until(t, 40*time.Second, "the second member has its share", func() bool {
+		send(t, p, topic, "a", "two", sent, sent+8)
+		sent += 8
+		return g.from("c-second") > 0 && g.from("c-first") > 20
+	})
+	t.Logf("shared after %s", time.Since(start).Round(time.Millisecond))
+	until(t, 30*time.Second, "both together get everything", func() bool { d, _ := g.count(); return d >= 20+sent })
+	if err := second.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	send(t, p, topic, "a", "three", 0, 20)
+	until(t, 40*time.Second, "the first member takes over", func() bool { d, _ := g.count(); return d >= 40+sent })
+}
+
+// retryToDLQ fails a message until it is a dead letter.
+func retryToDLQ(t *testing.T, n *node) {
+	const topic, group = "failing", "G-failing"
+	createTopic(t, n, topic)
+	var mu sync.Mutex
+	var times []int32
+	pushFunc(t, n, group, "c-failing", topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"},
+		func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range msgs {
+				times = append(times, m.ReconsumeTimes)
+			}
+			return consumer.ConsumeRetryLater, nil
+		}, consumer.WithMaxReconsumeTimes(2))
+	p := newProducer(t, n, topic)
+	send(t, p, topic, "a", "bad", 0, 1)
+	var end int64
+	until(t, 60*time.Second, "a dead letter", func() bool {
+		r, err := n.broker.QueueRange(t.Context(), "%DLQ%"+group, 0)
+		end = r.To
+		return err == nil && end > 0
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if fmt.Sprint(times) != "[0 1 2]" || end != 1 {
+		t.Errorf("delivered with reconsume times %v and %d dead letters, want [0 1 2] and 1", times, end)
+	}
+}
+
+// orderly consumes each queue in order, under the broker's locks.
+func orderly(t *testing.T, n *node) {
+	const topic = "ordered"
+	createTopic(t, n, topic)
+	p, err := rocketmq.NewProducer(
+		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{n.route})),
+		producer.WithGroupName("P-ordered"), producer.WithInstanceName("p-ordered"),
+		producer.WithQueueSelector(producer.NewHashQueueSelector()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Shutdown() })
+	for i := range 60 {
+		m := primitive.NewMessage(topic, fmt.Appendf(nil, "%d", i)).WithShardingKey(fmt.Sprint("shard", i%3))
+		if _, err := p.SendSync(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	last := map[string]int{}
+	total := 0
+	pushFunc(t, n, "G-ordered", "c-ordered", topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"},
+		func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range msgs {
+				var i int
+				fmt.Sscan(string(m.Body), &i)
+				key := m.GetShardingKey()
+				if l, has := last[key]; has && l >= i {
+					t.Errorf("%s: %d after %d", key, i, l)
+				}
+				last[key] = i
+				total++
+			}
+			return consumer.ConsumeSuccess, nil
+		}, consumer.WithConsumerOrder(true))
+	until(t, 60*time.Second, "everything in order", func() bool { mu.Lock(); defer mu.Unlock(); return total >= 60 })
+}
+
+// adminTopics creates, lists and deletes a topic as the client's admin does.
+func adminTopics(t *testing.T, n *node) {
+	a, err := admin.NewAdmin(admin.WithResolver(primitive.NewPassthroughResolver([]string{n.route})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	ctx := t.Context()
+	if err := a.CreateTopic(ctx, admin.WithTopicCreate("made"), admin.WithBrokerAddrCreate(n.addr),
+		admin.WithReadQueueNums(3), admin.WithWriteQueueNums(3)); err != nil {
+		t.Fatal(err)
+	}
+	if made, has := n.broker.Topic("made"); !has || made.ReadQueues != 3 {
+		t.Errorf("topic %+v", made)
+	}
+	list, err := a.FetchAllTopicList(ctx)
+	if err != nil || !strings.Contains(strings.Join(list.TopicList, ","), "made") {
+		t.Errorf("topics %v, %v", list, err)
+	}
+	queues, err := a.FetchPublishMessageQueues(ctx, "made")
+	if err != nil || len(queues) != 3 {
+		t.Errorf("queues %v, %v", queues, err)
+	}
+	groups, err := a.GetAllSubscriptionGroup(ctx, n.addr, 3*time.Second)
+	if err != nil || groups == nil {
+		t.Errorf("groups %v, %v", groups, err)
+	}
+	if err := a.DeleteTopic(ctx, admin.WithTopicDelete("made"), admin.WithBrokerAddrDelete(n.addr)); err != nil {
+		t.Fatal(err)
+	}
+	if _, has := n.broker.Topic("made"); has {
+		t.Error("the topic is still there")
+	}
+}
+
+// resumeAtPlace stops a consumer and starts it again: it goes on where it was.
+func resumeAtPlace(t *testing.T, n *node) {
+	const topic = "resumed"
+	createTopic(t, n, topic)
+	all := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+	p := newProducer(t, n, topic)
+	send(t, p, topic, "a", "one", 0, 20)
+	g := newGot()
+	c := push(t, n, "G-resumed", "c-resumed", topic, all, g)
+	until(t, 30*time.Second, "the first half", func() bool { d, _ := g.count(); return d >= 20 })
+	if err := c.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, 30*time.Second, "progress noted", func() bool {
+		stats, err := n.broker.ConsumeStats(t.Context(), "G-resumed", topic)
+		var sum int64
+		for _, s := range stats {
+			sum += s.ConsumerOffset
+		}
+		return err == nil && sum == 20
+	})
+	send(t, p, topic, "a", "two", 0, 20)
+	again := newGot()
+	push(t, n, "G-resumed", "c-resumed-again", topic, all, again)
+	until(t, 30*time.Second, "the second half", func() bool { d, _ := again.count(); return d >= 20 })
+	if d, all := again.count(); d != 20 || all != 20 {
+		t.Errorf("after the restart %d messages, %d different, want 20", all, d)
+	}
+}
+
+// largeBodies sends what the client compresses, and an empty-tag message of
+// almost 4 MiB that it can't.
+func largeBodies(t *testing.T, n *node) {
+	const topic = "large"
+	createTopic(t, n, topic)
+	p := newProducer(t, n, topic)
+	bodies := map[string]string{"text": strings.Repeat("varve ", 20_000), "random": incompressible(3_900_000)}
+	for key, body := range bodies {
+		m := primitive.NewMessage(topic, []byte(body))
+		m.WithProperty("which", key)
+		if _, err := p.SendSync(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	same := map[string]bool{}
+	pushFunc(t, n, "G-large", "c-large", topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"},
+		func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range msgs {
+				key := m.GetProperty("which")
+				same[key] = string(m.Body) == bodies[key]
+			}
+			return consumer.ConsumeSuccess, nil
+		})
+	until(t, 30*time.Second, "both bodies", func() bool { mu.Lock(); defer mu.Unlock(); return len(same) == 2 })
+	for key, ok := range same {
+		if !ok {
+			t.Errorf("body %q came back changed", key)
+		}
+	}
+}
+
+func incompressible(n int) string {
+	b := make([]byte, n)
+	x := uint64(88172645463325252)
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		b[i] = byte(x)
+	}
+	return string(b)
+}

@@ -1,0 +1,126 @@
+package remoting_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"varve/broker"
+	front "varve/broker/front/remoting"
+	"varve/broker/route"
+	"varve/hot"
+	"varve/internal/meta"
+	wire "varve/internal/remoting"
+)
+
+// node is a broker with its front and a name server on free ports.
+type node struct {
+	broker *broker.Broker
+	log    *hot.Store
+	route  string // address of the name server
+	addr   string // address of the front
+}
+
+// nodeOptions change what startNode makes.
+type nodeOptions struct {
+	conf     func(*broker.Config)
+	dir      string                                         // a new one if empty
+	announce func(t testing.TB, addr netip.AddrPort) string // address in the route; the front's own if nil
+}
+
+// startNode runs a node until the test ends.
+func startNode(t testing.TB, o nodeOptions) *node {
+	t.Helper()
+	ln, nsln := listen(t), listen(t)
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	conf := broker.DefaultConfig()
+	conf.StoreHost = addr
+	if o.conf != nil {
+		o.conf(&conf)
+	}
+	if o.dir == "" {
+		o.dir = t.TempDir()
+	}
+	log, err := hot.Open(o.dir+"/log", hot.Options{Broker: conf.Broker, StoreHost: addr, MinFreeBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := meta.Open(o.dir+"/meta", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := broker.New(conf, broker.Deps{Log: log, Meta: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := front.New(b, front.Config{})
+	routes := route.New(route.Config{KV: state.Table("kv")})
+	announced := addr.String()
+	if o.announce != nil {
+		announced = o.announce(t, addr)
+	}
+	routes.Join(route.Member{Cluster: conf.Cluster, Broker: conf.Broker, Addr: announced}, front.Topics(b))
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	run := func(what string, f func(context.Context) error) {
+		running.Go(func() {
+			if err := f(ctx); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	run("broker", b.Run)
+	run("front", func(ctx context.Context) error { return f.Serve(ctx, ln) })
+	run("route", func(ctx context.Context) error {
+		return wire.Serve(ctx, nsln, routes.Serve, wire.Config{OnClose: routes.ConnectionEnded})
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		for what, f := range map[string]func() error{"broker": b.Close} {
+			if err := f(); err != nil {
+				t.Errorf("close %s: %v", what, err)
+			}
+		}
+		if err := log.Close(); err != nil {
+			t.Errorf("close log: %v", err)
+		}
+		if err := state.Close(); err != nil {
+			t.Errorf("close meta: %v", err)
+		}
+	})
+	return &node{broker: b, log: log, route: nsln.Addr().String(), addr: addr.String()}
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// client is a connection to the node's front.
+func (n *node) client(t testing.TB, s wire.Serializer) *wire.Client {
+	t.Helper()
+	c := wire.NewClient(n.addr, wire.ClientConfig{Serializer: s})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// until polls a condition that another process or goroutine brings about.
+func until(t testing.TB, wait time.Duration, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(wait)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s", what, wait)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
