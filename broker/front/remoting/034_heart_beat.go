@@ -19,12 +19,23 @@ type producerEntry struct {
 }
 
 type consumerEntry struct {
-	GroupName     string                `json:"groupName"`
-	ConsumeType   string                `json:"consumeType"`
-	MessageModel  string                `json:"messageModel"`
-	ConsumeFrom   string                `json:"consumeFromWhere"`
-	Subscriptions []broker.Subscription `json:"subscriptionDataSet"`
-	UnitMode      bool                  `json:"unitMode"`
+	GroupName     string         `json:"groupName"`
+	ConsumeType   string         `json:"consumeType"`
+	MessageModel  string         `json:"messageModel"`
+	ConsumeFrom   string         `json:"consumeFromWhere"`
+	Subscriptions []subscription `json:"subscriptionDataSet"`
+	UnitMode      bool           `json:"unitMode"`
+}
+
+func (c *consumerEntry) beat() broker.ConsumerBeat {
+	b := broker.ConsumerBeat{
+		Group: c.GroupName, ConsumeType: c.ConsumeType, MessageModel: c.MessageModel,
+		ConsumeFrom: c.ConsumeFrom, Unit: c.UnitMode,
+	}
+	for i := range c.Subscriptions {
+		b.Subscriptions = append(b.Subscriptions, c.Subscriptions[i].core())
+	}
+	return b
 }
 
 // Limits of one heartbeat.
@@ -68,11 +79,8 @@ func (f *Front) heartbeat(s *session, req *wire.Command) (*wire.Command, error) 
 	for _, p := range body.Producers {
 		hb.Producers = append(hb.Producers, p.GroupName)
 	}
-	for _, c := range body.Consumers {
-		hb.Consumers = append(hb.Consumers, broker.ConsumerBeat{
-			Group: c.GroupName, ConsumeType: c.ConsumeType, MessageModel: c.MessageModel,
-			ConsumeFrom: c.ConsumeFrom, Subscriptions: c.Subscriptions, Unit: c.UnitMode,
-		})
+	for i := range body.Consumers {
+		hb.Consumers = append(hb.Consumers, body.Consumers[i].beat())
 	}
 	resend, err := f.broker.Heartbeat(s, &hb)
 	if err != nil {

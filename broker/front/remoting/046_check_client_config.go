@@ -1,9 +1,6 @@
 package remoting
 
-import (
-	"varve/broker"
-	wire "varve/internal/remoting"
-)
+import wire "varve/internal/remoting"
 
 // 46 CHECK_CLIENT_CONFIG: would this subscription's expression do?
 //
@@ -12,7 +9,7 @@ import (
 // Behaviours: 23 with the reason where the expression doesn't parse.
 func (f *Front) checkClientConfig(_ *session, req *wire.Command) (*wire.Command, error) {
 	var body struct {
-		Subscription *broker.Subscription `json:"subscriptionData"`
+		Subscription *subscription `json:"subscriptionData"`
 	}
 	if err := fromJSON(req, &body); err != nil {
 		return nil, err
