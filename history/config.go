@@ -25,6 +25,8 @@ const (
 	tailBytes = 128 << 10
 	// usedFor is how long after its last read a table is still polled.
 	usedFor = 10 * time.Minute
+	// refreshEvery is how often a retainer looks for other processes' commits.
+	refreshEvery = 10 * time.Minute
 	// maxNegative bounds the topics remembered to have no table.
 	maxNegative = 1 << 16
 )

@@ -1,0 +1,348 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+	"varve/internal/retention"
+)
+
+// RetainConfig sets up a Retainer. Zero fields take the defaults.
+type RetainConfig struct {
+	// Policy gives the policy of now.
+	Policy func() retention.Policy
+	// Every is how often the policy is applied; 1 min, negative for only when
+	// Apply is called.
+	Every time.Duration
+	// Grace is how long objects stay after their files left the table, for
+	// readers that planned before; 15 min, negative for none.
+	Grace time.Duration
+	// Orphans is the age at which uploads that were never committed are
+	// removed, and how often is looked for them; 24 h.
+	Orphans time.Duration
+	// OnDelete hears of every deletion that was committed; may be nil.
+	OnDelete func(Deletion)
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Retainer applies a retention policy to the tables of an archive.
+type Retainer struct {
+	cfg     RetainConfig
+	archive *archive.Archive
+	pinned  func(name string) bool
+
+	mu      sync.Mutex // one pass at a time
+	orphans time.Time  // when uploads without a commit were looked for last
+	tables  map[string]*tableState
+}
+
+// tableState is what a Retainer remembers of a table, by its root, so that a
+// pass over a table with nothing to do costs no request.
+type tableState struct {
+	refreshed time.Time
+	// sweepAt is when the first objects may be removed, known once the records
+	// were read; zero for none.
+	sweepAt time.Time
+	read    bool
+}
+
+// NewRetainer makes a retainer for a node's archive.
+func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
+	def(&cfg.Every, time.Minute)
+	def(&cfg.Grace, 15*time.Minute)
+	def(&cfg.Orphans, 24*time.Hour)
+	cfg.Grace = max(cfg.Grace, 0)
+	if cfg.Policy == nil {
+		cfg.Policy = func() retention.Policy { return retention.Policy{} }
+	}
+	if cfg.OnDelete == nil {
+		cfg.OnDelete = func(Deletion) {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Retainer{cfg: cfg, archive: n.archive, pinned: n.Pinned, orphans: cfg.Now(), tables: map[string]*tableState{}}
+}
+
+// Run applies the policy until ctx ends.
+func (r *Retainer) Run(ctx context.Context) error {
+	if r.cfg.Every < 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(r.cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if _, err := r.Apply(ctx); err != nil && ctx.Err() == nil {
+				r.cfg.Logger.Warn("retention", slog.Any("err", err))
+			}
+		}
+	}
+}
+
+// Report is what one pass did.
+type Report struct {
+	Deletions []Deletion `json:"deletions"`
+	Objects   int        `json:"objects"` // removed from the bucket
+}
+
+// Apply makes one pass: takes the files that the policy lets go out of the
+// tables, and removes the objects whose grace is over. It goes on with the
+// other tables where one fails.
+func (r *Retainer) Apply(ctx context.Context) (Report, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var rep Report
+	policy, now := r.cfg.Policy(), r.cfg.Now()
+	orphans := now.Sub(r.orphans) >= r.cfg.Orphans
+	errs := r.eachTable(ctx, func(t *archive.Table) error {
+		st := r.tables[t.Root()]
+		if st == nil {
+			st = &tableState{}
+			r.tables[t.Root()] = st
+		}
+		d, err := r.cut(ctx, t, st, policy, now)
+		if d != nil {
+			rep.Deletions = append(rep.Deletions, *d)
+		}
+		if err != nil {
+			return err
+		}
+		n, err := r.sweep(ctx, t, st, now, orphans)
+		rep.Objects += n
+		return err
+	})
+	if orphans && errs == nil {
+		r.orphans = now
+	}
+	return rep, errs
+}
+
+func (r *Retainer) eachTable(ctx context.Context, f func(*archive.Table) error) error {
+	topics, err := r.archive.Topics(ctx)
+	if err != nil {
+		return fmt.Errorf("list the archive's topics: %w", err)
+	}
+	var errs []error
+	for _, topic := range topics {
+		t, err := r.archive.Table(ctx, topic)
+		if errors.Is(err, archive.ErrNoTable) {
+			continue
+		}
+		if err == nil {
+			err = f(t)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("retention of topic %s: %w", topic, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Explain is a dry run: what is decided about each archived queue of a topic
+// (of all where it is ""), and what would go now.
+func (r *Retainer) Explain(ctx context.Context, topic string) ([]retention.Explanation, error) {
+	return r.ExplainPolicy(ctx, topic, r.cfg.Policy())
+}
+
+// ExplainPolicy is Explain for a policy that is not in force.
+func (r *Retainer) ExplainPolicy(ctx context.Context, topic string, p retention.Policy) ([]retention.Explanation, error) {
+	out := []retention.Explanation{}
+	now := r.cfg.Now()
+	explain := func(t *archive.Table) error {
+		for _, q := range t.Index().Queues() {
+			out = append(out, p.Explain(q, filesOf(t, q), now))
+		}
+		return nil
+	}
+	if topic == "" {
+		return out, r.eachTable(ctx, explain)
+	}
+	t, err := r.archive.Table(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	return out, explain(t)
+}
+
+// filesOf gives a queue's files in the policy's terms.
+func filesOf(t *archive.Table, q mq.Queue) []retention.File {
+	x := t.Index()
+	r, ok := x.Range(q)
+	if !ok || r.Empty() {
+		return nil
+	}
+	files := x.Files(q, r)
+	out := make([]retention.File, len(files))
+	for i, f := range files {
+		out[i] = retention.File{
+			Name: f.Name, Offsets: f.Offsets, FirstStoreMillis: f.FirstStoreMillis,
+			LastStoreMillis: f.LastStoreMillis, Rows: f.Rows, Bytes: f.Bytes,
+		}
+	}
+	return out
+}
+
+// plan collects what the policy lets go of a table, as far as it is known.
+func (r *Retainer) plan(t *archive.Table, p retention.Policy, now time.Time) *Deletion {
+	d := newDeletion(t, now, now.Add(r.cfg.Grace))
+	for _, q := range t.Index().Queues() {
+		for _, rm := range p.Cut(q, filesOf(t, q), now) {
+			d.add(q, rm)
+		}
+	}
+	return d
+}
+
+// cut takes what the policy lets go out of a table. The record is stored
+// first, so that nothing can go without one.
+func (r *Retainer) cut(ctx context.Context, t *archive.Table, st *tableState, p retention.Policy, now time.Time) (*Deletion, error) {
+	d := r.plan(t, p, now)
+	if len(d.Files) > 0 || now.Sub(st.refreshed) >= refreshEvery {
+		if _, err := t.Refresh(ctx); err != nil {
+			return nil, err
+		}
+		st.refreshed = now
+		d = r.plan(t, p, now)
+	}
+	if len(d.Files) == 0 {
+		return nil, nil
+	}
+	st.wait(d.RemoveAfter)
+	bucket := r.archive.Bucket()
+	if err := d.put(ctx, bucket); err != nil {
+		return nil, fmt.Errorf("store the record of a deletion: %w", err)
+	}
+	names := make([]string, len(d.Files))
+	for i, f := range d.Files {
+		names[i] = f.Name
+	}
+	if _, err := t.Delete(ctx, names, d.reason()); err != nil {
+		return nil, fmt.Errorf("delete %d files: %w", len(names), err)
+	}
+	r.cfg.Logger.Info("retention deleted files", slog.String("topic", d.Topic), slog.Int("files", len(d.Files)),
+		slog.Int64("rows", d.Rows), slog.Int64("bytes", d.Bytes), slog.String("reason", d.reason()))
+	r.cfg.OnDelete(*d)
+	return d, nil
+}
+
+// wait has the table swept at a time.
+func (st *tableState) wait(until time.Time) {
+	if st.sweepAt.IsZero() || until.Before(st.sweepAt) {
+		st.sweepAt = until
+	}
+}
+
+// sweep removes the objects of deletions whose grace is over and, where asked,
+// uploads that were never committed.
+func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, now time.Time, orphans bool) (removed int, err error) {
+	if due := !st.sweepAt.IsZero() && !now.Before(st.sweepAt); st.read && !due && !orphans {
+		return 0, nil
+	}
+	records, err := deletions(ctx, r.archive.Bucket(), t.Root())
+	if err != nil {
+		return 0, err
+	}
+	pending, expired := map[string]bool{}, false
+	st.read, st.sweepAt = true, time.Time{}
+	for i := range records {
+		d := &records[i]
+		if !d.ObjectsRemoved.IsZero() {
+			continue
+		}
+		for _, f := range d.Files {
+			pending[f.Name] = true
+		}
+		if now.Before(d.RemoveAfter) {
+			st.wait(d.RemoveAfter)
+			continue
+		}
+		if !expired { // snapshots from before the deletion still name the files
+			if err := t.Expire(ctx, 1, now.Add(-r.cfg.Grace), r.pinned); err != nil {
+				return removed, fmt.Errorf("expire snapshots: %w", err)
+			}
+			expired = true
+		}
+		n, err := r.remove(ctx, t, d, now)
+		removed += n
+		if d.ObjectsRemoved.IsZero() {
+			st.wait(now)
+		}
+		if err != nil {
+			return removed, err
+		}
+	}
+	if !orphans {
+		return removed, nil
+	}
+	n, err := r.removeOrphans(ctx, t, now, pending)
+	return removed + n, err
+}
+
+// remove deletes the objects of one deletion and says so in its record. Files
+// that the table still has were never deleted: the commit did not happen.
+func (r *Retainer) remove(ctx context.Context, t *archive.Table, d *Deletion, now time.Time) (removed int, err error) {
+	held, kept := 0, 0
+	for _, f := range d.Files {
+		switch {
+		case inTable(t, f):
+			kept++
+			continue
+		case r.pinned(f.Name):
+			held++
+			continue
+		}
+		if err := r.archive.Bucket().Delete(ctx, f.Name); err != nil {
+			return removed, fmt.Errorf("remove an object: %w", err)
+		}
+		removed++
+	}
+	if held > 0 {
+		return removed, nil // the next pass looks again
+	}
+	d.ObjectsRemoved, d.Abandoned = now.UTC(), kept == len(d.Files)
+	return removed, d.update(ctx, r.archive.Bucket())
+}
+
+func inTable(t *archive.Table, f DeletedFile) bool {
+	for _, x := range t.Index().Files(f.Queue, f.Offsets) {
+		if x.Name == f.Name {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Retainer) removeOrphans(ctx context.Context, t *archive.Table, now time.Time, pending map[string]bool) (removed int, err error) {
+	objects, err := t.Unreferenced(ctx, now.Add(-r.cfg.Orphans))
+	if err != nil {
+		return 0, fmt.Errorf("look for uploads without a commit: %w", err)
+	}
+	for _, o := range objects {
+		if pending[o.Name] || r.pinned(o.Name) {
+			continue
+		}
+		if err := r.archive.Bucket().Delete(ctx, o.Name); err != nil {
+			return removed, fmt.Errorf("remove an upload without a commit: %w", err)
+		}
+		removed++
+	}
+	return removed, nil
+}
