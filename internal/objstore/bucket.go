@@ -52,7 +52,8 @@ type Object struct {
 // part of it) and durable when it returns; after an error it may or may not
 // have happened, and the caller settles that by looking. Every method stops
 // soon after its context ends. Names may not be absolute, empty, or contain
-// ".." or empty parts.
+// ".." or empty parts (CheckName), and no object's name may be a folder of
+// another's ("a" and "a/b").
 type Bucket interface {
 	// URL is where other programs find the bucket's root, such as
 	// "file:///var/lib/varve/archive" or "s3://bucket/prefix", without a

@@ -213,12 +213,12 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, size int64, 
 }
 
 // writeTemp writes and syncs size bytes of r to a new temporary file.
-func (b *Bucket) writeTemp(ctx context.Context, r io.Reader, size int64) (name string, err error) {
+func (b *Bucket) writeTemp(ctx context.Context, r io.Reader, size int64) (_ string, err error) {
 	var id [12]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return "", err
 	}
-	name = filepath.Join(b.root, tmpDir, hex.EncodeToString(id[:]))
+	name := filepath.Join(b.root, tmpDir, hex.EncodeToString(id[:]))
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if errors.Is(err, iofs.ErrNotExist) {
 		if _, serr := os.Stat(b.root); serr == nil && os.Mkdir(filepath.Join(b.root, tmpDir), dirMode) == nil {

@@ -1,0 +1,322 @@
+// Package s3 is an objstore.Bucket on S3 and stores that speak its protocol,
+// over minio-go.
+//
+// Objects are put with one request (no multipart upload), because every store
+// that knows If-None-Match applies it there, and not all do to a multipart
+// upload's last request.
+//
+// Invariants:
+//   - A put is sent once: had the client library repeated it, the second
+//     attempt could find the first one's object and report ErrExists for it.
+//   - Every request has a deadline.
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"varve/internal/objstore"
+)
+
+const (
+	defaultTimeout = 30 * time.Second
+	// Transfers get this much longer: a second for each of these bytes.
+	slowestRate   = 1 << 20
+	readAttempts  = 4
+	writeAttempts = 1
+	maxPutSize    = 5 << 30 // S3's limit of one request
+)
+
+// Config says where a bucket is and how to reach it.
+type Config struct {
+	Endpoint     string // host or host:port, without a scheme
+	Insecure     bool   // plain HTTP
+	Region       string // default us-east-1; named, it saves a request
+	Bucket       string
+	Prefix       string // of all object names, without slashes at its ends
+	AccessKey    string
+	SecretKey    string
+	SessionToken string
+	PathStyle    bool          // bucket in the path, not in the host name
+	Timeout      time.Duration // of one request, transfer not counted; default 30 s
+	Transport    http.RoundTripper
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Endpoint == "" || strings.Contains(c.Endpoint, "://"):
+		return fmt.Errorf("endpoint %q: want host or host:port", c.Endpoint)
+	case len(c.Bucket) < 3:
+		return fmt.Errorf("bucket %q: a bucket's name has 3 characters at least", c.Bucket)
+	case c.AccessKey == "" || c.SecretKey == "":
+		return errors.New("access key and secret key are needed")
+	case c.Prefix != "":
+		return objstore.CheckName(c.Prefix)
+	}
+	return nil
+}
+
+// Bucket keeps objects in one bucket, under one prefix.
+type Bucket struct {
+	read    minio.Core // repeats requests that failed
+	write   minio.Core // does not
+	bucket  string
+	prefix  string // with a slash at the end, or empty
+	timeout time.Duration
+}
+
+var _ objstore.Bucket = (*Bucket)(nil)
+
+// New makes a client of a bucket. It sends nothing; objstore.Probe does.
+func New(c Config) (*Bucket, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("s3 bucket: %w", err)
+	}
+	b := &Bucket{bucket: c.Bucket, timeout: c.Timeout}
+	if b.timeout <= 0 {
+		b.timeout = defaultTimeout
+	}
+	if c.Prefix != "" {
+		b.prefix = c.Prefix + "/"
+	}
+	o := minio.Options{
+		Creds:     credentials.NewStaticV4(c.AccessKey, c.SecretKey, c.SessionToken),
+		Secure:    !c.Insecure,
+		Region:    c.Region,
+		Transport: c.Transport,
+	}
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	if c.PathStyle {
+		o.BucketLookup = minio.BucketLookupPath
+	}
+	for _, x := range []struct {
+		core     *minio.Core
+		attempts int
+	}{{&b.read, readAttempts}, {&b.write, writeAttempts}} {
+		opts := o
+		opts.MaxRetries = x.attempts
+		core, err := minio.NewCore(c.Endpoint, &opts)
+		if err != nil {
+			return nil, fmt.Errorf("s3 bucket %s: %w", c.Bucket, err)
+		}
+		*x.core = *core
+	}
+	return b, nil
+}
+
+// URL implements objstore.Bucket.
+func (b *Bucket) URL() string {
+	return strings.TrimSuffix("s3://"+b.bucket+"/"+b.prefix, "/")
+}
+
+// begin checks a name and bounds a request that transfers some bytes.
+func (b *Bucket) begin(ctx context.Context, op, name string, bytes int64) (context.Context, context.CancelFunc, error) {
+	if err := objstore.CheckName(name); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	d := b.timeout + time.Duration(bytes/slowestRate)*time.Second
+	ctx, cancel := context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer within %s", d))
+	return ctx, cancel, nil
+}
+
+// classify wraps an error of the store with what was done to what, and with
+// the sentinel that fits.
+func (b *Bucket) classify(ctx context.Context, op, name string, err error) error {
+	var sentinel error
+	var resp minio.ErrorResponse
+	if errors.As(err, &resp) {
+		sentinel = sentinelOf(resp)
+	}
+	switch {
+	case sentinel != nil:
+		return fmt.Errorf("%s %s: %w: %s (%s)", op, name, sentinel, err, resp.Code)
+	case ctx.Err() != nil && context.Cause(ctx) != nil:
+		return fmt.Errorf("%s %s: %w: %w", op, name, context.Cause(ctx), ctx.Err())
+	}
+	return fmt.Errorf("%s %s: %w", op, name, err)
+}
+
+func sentinelOf(resp minio.ErrorResponse) error {
+	switch resp.Code {
+	case "NoSuchKey":
+		return objstore.ErrNotFound
+	case "NoSuchBucket":
+		return objstore.ErrNoBucket
+	case "PreconditionFailed", "ConditionalRequestConflict":
+		return objstore.ErrExists
+	case "AccessDenied", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch",
+		"ExpiredToken", "InvalidToken", "AccountProblem", "InvalidSecurity", "MethodNotAllowed":
+		return objstore.ErrDenied
+	case "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientCapacity":
+		return objstore.ErrFull
+	case "InvalidRange":
+		return io.ErrUnexpectedEOF
+	}
+	switch resp.StatusCode {
+	case http.StatusPreconditionFailed:
+		return objstore.ErrExists
+	case http.StatusForbidden, http.StatusUnauthorized:
+		return objstore.ErrDenied
+	case http.StatusInsufficientStorage:
+		return objstore.ErrFull
+	case http.StatusRequestedRangeNotSatisfiable:
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// Get implements objstore.Bucket. The whole transfer has the deadline of an
+// object of 64 MiB; larger ones are for ReadAt.
+func (b *Bucket) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	ctx, cancel, err := b.begin(ctx, "get", name, 64<<20)
+	if err != nil {
+		return nil, err
+	}
+	r, _, _, err := b.read.GetObject(ctx, b.bucket, b.prefix+name, minio.GetObjectOptions{})
+	if err != nil {
+		defer cancel()
+		return nil, b.classify(ctx, "get", name, err)
+	}
+	return &body{ReadCloser: r, cancel: cancel}, nil
+}
+
+// body ends its request's deadline when it is closed.
+type body struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (r *body) Close() error {
+	defer r.cancel()
+	return r.ReadCloser.Close()
+}
+
+// ReadAt implements objstore.Bucket: one ranged GET.
+func (b *Bucket) ReadAt(ctx context.Context, name string, p []byte, off int64) error {
+	ctx, cancel, err := b.begin(ctx, "read", name, int64(len(p)))
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if len(p) == 0 || off < 0 {
+		o, err := b.Head(ctx, name)
+		if err == nil && (off < 0 || off > o.Size) {
+			err = fmt.Errorf("read %s: %d bytes at %d of %d: %w", name, len(p), off, o.Size, io.ErrUnexpectedEOF)
+		}
+		return err
+	}
+	var o minio.GetObjectOptions
+	if err := o.SetRange(off, off+int64(len(p))-1); err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	r, _, _, err := b.read.GetObject(ctx, b.bucket, b.prefix+name, o)
+	if err != nil {
+		return b.classify(ctx, "read", name, err)
+	}
+	defer r.Close()
+	n, err := io.ReadFull(r, p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return b.classify(ctx, "read", name, fmt.Errorf("%d bytes of %d at %d: %w", n, len(p), off, err))
+	}
+	return nil
+}
+
+// Put implements objstore.Bucket.
+func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, size int64, c objstore.Cond) error {
+	if size > maxPutSize {
+		return fmt.Errorf("put %s: %d bytes are over the limit of %d", name, size, int64(maxPutSize))
+	}
+	ctx, cancel, err := b.begin(ctx, "put", name, size)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	o := minio.PutObjectOptions{DisableMultipart: true, ContentType: "application/octet-stream"}
+	if c == objstore.IfAbsent {
+		o.SetMatchETagExcept("*")
+	}
+	info, err := b.write.Client.PutObject(ctx, b.bucket, b.prefix+name, io.LimitReader(r, size), size, o)
+	if err != nil {
+		return b.classify(ctx, "put", name, err)
+	}
+	if info.Size != size {
+		return fmt.Errorf("put %s: the store took %d bytes of %d: %w", name, info.Size, size, io.ErrUnexpectedEOF)
+	}
+	return nil
+}
+
+// Head implements objstore.Bucket.
+func (b *Bucket) Head(ctx context.Context, name string) (objstore.Object, error) {
+	ctx, cancel, err := b.begin(ctx, "head", name, 0)
+	if err != nil {
+		return objstore.Object{}, err
+	}
+	defer cancel()
+	info, err := b.read.Client.StatObject(ctx, b.bucket, b.prefix+name, minio.StatObjectOptions{})
+	if err != nil {
+		return objstore.Object{}, b.classify(ctx, "head", name, err)
+	}
+	return b.describe(info, name), nil
+}
+
+func (b *Bucket) describe(info minio.ObjectInfo, name string) objstore.Object {
+	return objstore.Object{Name: name, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}
+}
+
+// Delete implements objstore.Bucket.
+func (b *Bucket) Delete(ctx context.Context, name string) error {
+	ctx, cancel, err := b.begin(ctx, "delete", name, 0)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	err = b.read.Client.RemoveObject(ctx, b.bucket, b.prefix+name, minio.RemoveObjectOptions{})
+	if err == nil {
+		return nil
+	}
+	if err = b.classify(ctx, "delete", name, err); errors.Is(err, objstore.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// List implements objstore.Bucket, a thousand objects a request. It has no
+// deadline of its own: how long it takes is how many objects there are.
+func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[objstore.Object, error] {
+	return func(yield func(objstore.Object, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		owner := false
+		o := minio.ListObjectsOptions{Prefix: b.prefix + prefix, Recursive: true, FetchOwner: &owner}
+		for info := range b.read.ListObjectsIter(ctx, b.bucket, o) {
+			if info.Err != nil {
+				yield(objstore.Object{}, b.classify(ctx, "list", prefix, info.Err))
+				return
+			}
+			name, ok := strings.CutPrefix(info.Key, b.prefix)
+			if !ok || strings.HasSuffix(name, "/") {
+				continue // a folder that some tool made
+			}
+			if !yield(b.describe(info, name), nil) {
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			yield(objstore.Object{}, fmt.Errorf("list %s: %w", prefix, err))
+		}
+	}
+}
