@@ -30,7 +30,7 @@ import (
 //	answer of=NAME                        what a held pull got, and when
 //	beat group=G client=C topic=T expr=E  disconnect client=C
 //	commit|query group=G topic=T …        reset group=G topic=T …
-//	range|search|earliest topic=T …       back group=G phys-of=T/queue/offset
+//	range|search|earliest topic=T …       back group=G topic=T [archived]
 //	archive                               moves all but the last segment away
 //	sleep for=1s · restart · stats · all topic=T · lock group=G client=C topic=T
 func TestStories(t *testing.T) {
@@ -279,18 +279,18 @@ func (s *story) reset(a arguments) (string, error) {
 	return strings.Join(out, ""), err
 }
 
-// back sends the last message of a queue back.
+// back sends the last message of a queue back, or its first archived one.
 func (s *story) back(a arguments) error {
 	topic := a.word("topic")
-	recs := slices.Clone(s.cold.queues[s.queue(topic, 0)])
+	recs := s.cold.queues[s.queue(topic, 0)]
 	phys := a.number("physical", -1)
+	if a.HasArg("archived") {
+		phys = recs[0].PhysicalOffset()
+	}
 	if phys < 0 {
 		msgs := s.all(topic, int32(a.number("queue", 0)))
-		switch {
-		case len(msgs) > 0:
+		if len(msgs) > 0 {
 			phys = msgs[len(msgs)-1].PhysicalOffset
-		case len(recs) > 0:
-			phys = recs[len(recs)-1].PhysicalOffset()
 		}
 	}
 	return s.SendBack(context.Background(), &SendBackRequest{
@@ -345,7 +345,7 @@ func (s *story) archive() error {
 	}
 	time.Sleep(10 * time.Second) // checkpoints and the timer's own saving
 	synctest.Wait()
-	if err := s.log.SetArchived(marks, s.log.Confirmed()); err != nil {
+	if err := s.log.SetArchived(marks, s.log.Stats().DurablePhysical); err != nil {
 		return err
 	}
 	_, err := s.log.Trim(ctx, hot.TrimPolicy{})

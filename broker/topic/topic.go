@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"varve/internal/mq"
 )
@@ -131,5 +132,8 @@ func Sendable(name string) bool {
 		"TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT":
 		return false
 	}
-	return true
+	return !strings.HasPrefix(name, ownPrefix)
 }
+
+// ownPrefix begins the names of topics that are a broker's own.
+const ownPrefix = "rmq_sys_"
