@@ -11,13 +11,10 @@ import (
 	"varve/broker"
 	"varve/broker/front/remoting"
 	"varve/broker/route"
-	"varve/history"
 	"varve/hot"
-	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/meta"
 	wire "varve/internal/remoting"
-	"varve/internal/tier"
 )
 
 // limitMemory keeps the heap small; the usual variables of the Go runtime win.
@@ -96,7 +93,7 @@ func (n *Node) openBroker(context.Context) error {
 	b := n.cfg.Broker
 	c.Cluster, c.Broker, c.StoreHost = n.cfg.Cluster, b.Name, n.advertise
 	c.AutoCreateTopics, c.DefaultQueues, c.MaxBodyBytes = b.AutoCreateTopics, int32(b.DefaultQueues), int(b.MaxMessage)
-	if b.RouteCold && n.cfg.Has(config.RoleHistory) {
+	if b.RouteCold && (n.cfg.Has(config.RoleHistory) || len(n.cfg.Route.Addresses) > 0) {
 		c.HistoryBrokerID = int64(n.cfg.History.BrokerID)
 	}
 	var err error
@@ -118,58 +115,6 @@ func (n *Node) openBroker(context.Context) error {
 	})
 	n.onRun("broker port", func(ctx context.Context) error { return front.Serve(ctx, n.ports.broker) })
 	return nil
-}
-
-// openReader makes the reader of every tier that this process has. A broker
-// without the history role reads the archive all the same: its consumers'
-// old offsets are there.
-func (n *Node) openReader(context.Context) error {
-	var cold tier.Source
-	if n.archive != nil {
-		h := n.cfg.History
-		var err error
-		n.history, err = history.New(history.Config{
-			Dir: n.dir.path("cache"), MemoryBytes: int64(h.Memory), DiskBytes: int64(h.Cache), FileBytes: int64(h.Files), Logger: n.log,
-			Reader: archive.ReaderOptions{CursorBytes: int64(h.Memory)},
-		}, n.archive)
-		if err != nil {
-			return fmt.Errorf("start the history node: %w", err)
-		}
-		n.onRun("history", n.history.Run)
-		cold = n.history
-	}
-	switch {
-	case n.store != nil && cold != nil:
-		t := tier.NewReader(n.store, cold, n.store.Archived)
-		n.reader, n.finder = t, t
-	case n.store != nil:
-		n.reader, n.finder = n.store, n.store
-	case cold != nil:
-		n.reader, n.finder = cold, cold
-	}
-	return nil
-}
-
-// queryFiles gives the query engine data files as local paths, held until
-// they are released.
-type queryFiles struct{ h *history.Node }
-
-func (f queryFiles) Local(ctx context.Context, files []archive.DataFile) (paths []string, release func(), err error) {
-	var held []func()
-	release = func() {
-		for _, r := range held {
-			r()
-		}
-	}
-	for _, df := range files {
-		path, r, err := f.h.LocalFile(ctx, df)
-		if err != nil {
-			release()
-			return nil, nil, err
-		}
-		paths, held = append(paths, path), append(held, r)
-	}
-	return paths, release, nil
 }
 
 // announce puts a server of this process into the routes: those of this

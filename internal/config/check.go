@@ -36,9 +36,12 @@ func (l *Loaded) check(sources map[string]string) error {
 			return bad(key, "%v", err)
 		}
 	}
-	if c.Broker.Advertise != "" {
-		if err := address(c.Broker.Advertise); err != nil {
-			return bad("broker.advertise", "%v", err)
+	for key, addr := range map[string]string{"broker.advertise": c.Broker.Advertise, "history.advertise": c.History.Advertise} {
+		if addr == "" {
+			continue
+		}
+		if err := address(addr); err != nil {
+			return bad(key, "%v", err)
 		}
 	}
 	for _, w := range []struct{ key, val, allowed string }{

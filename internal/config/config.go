@@ -93,11 +93,12 @@ type S3 struct {
 
 // History serves the archive.
 type History struct {
-	Listen   string `koanf:"listen" help:"address of the cold remoting port"`
-	BrokerID int    `koanf:"broker-id" help:"id under which it stands in the broker group's route"`
-	Cache    Bytes  `koanf:"cache" help:"disk for cached pieces of a remote archive"`
-	Files    Bytes  `koanf:"files" help:"disk for whole files of a remote archive, which SQL needs"`
-	Memory   Bytes  `koanf:"memory" help:"memory for cached pieces of the archive"`
+	Listen    string `koanf:"listen" help:"address of the cold remoting port"`
+	Advertise string `koanf:"advertise" help:"host:port that clients are told; the listen address where empty"`
+	BrokerID  int    `koanf:"broker-id" help:"id under which it stands in the broker group's route"`
+	Cache     Bytes  `koanf:"cache" help:"disk for cached pieces of a remote archive"`
+	Files     Bytes  `koanf:"files" help:"disk for whole files of a remote archive, which SQL needs"`
+	Memory    Bytes  `koanf:"memory" help:"memory for cached pieces of the archive"`
 }
 
 // Query is SQL.

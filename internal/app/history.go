@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"varve/broker/filter"
+	"varve/broker/route"
+	"varve/history"
+	"varve/internal/archive"
+	"varve/internal/config"
+	wire "varve/internal/remoting"
+	"varve/internal/tier"
+)
+
+// openReader makes the reader of every tier that this process has. A broker
+// without the history role reads the archive all the same: its consumers'
+// old offsets are there.
+func (n *Node) openReader(context.Context) error {
+	var cold tier.Source
+	if n.archive != nil {
+		h := n.cfg.History
+		var err error
+		n.history, err = history.New(history.Config{
+			Dir: n.dir.path("cache"), MemoryBytes: int64(h.Memory), DiskBytes: int64(h.Cache), FileBytes: int64(h.Files), Logger: n.log,
+			Reader: archive.ReaderOptions{CursorBytes: int64(h.Memory)},
+		}, n.archive)
+		if err != nil {
+			return fmt.Errorf("start the history node: %w", err)
+		}
+		n.onRun("history", n.history.Run)
+		cold = n.history
+	}
+	switch {
+	case n.store != nil && cold != nil:
+		t := tier.NewReader(n.store, cold, n.store.Archived)
+		n.reader, n.finder = t, t
+	case n.store != nil:
+		n.reader, n.finder = n.store, n.store
+	case cold != nil:
+		n.reader, n.finder = cold, cold
+	}
+	return nil
+}
+
+// queryFiles gives the query engine data files as local paths, held until
+// they are released.
+type queryFiles struct{ h *history.Node }
+
+func (f queryFiles) Local(ctx context.Context, files []archive.DataFile) (paths []string, release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, r := range held {
+			r()
+		}
+	}
+	for _, df := range files {
+		path, r, err := f.h.LocalFile(ctx, df)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		paths, held = append(paths, path), append(held, r)
+	}
+	return paths, release, nil
+}
+
+// openHistory serves the archive to clients, as a follower in the route of the
+// broker group.
+func (n *Node) openHistory(context.Context) error {
+	if !n.cfg.Has(config.RoleHistory) {
+		return nil
+	}
+	h := n.cfg.History
+	addr, err := advertised("history.advertise", h.Advertise, n.ports.history)
+	if err != nil {
+		return err
+	}
+	cfg := history.ServerConfig{
+		Broker: n.cfg.Broker.Name, BrokerID: int64(h.BrokerID), Leader: n.leader, Compile: filter.Compile,
+		Conn: wire.Config{MaxConns: n.cfg.Broker.Connections, Logger: n.log}, Logger: n.log,
+	}
+	if n.store != nil {
+		cfg.Hot = n.store.Range
+	}
+	srv, err := history.NewServer(cfg, n.history)
+	if err != nil {
+		return fmt.Errorf("start the history node: %w", err)
+	}
+	n.onRun("history port", func(ctx context.Context) error { return srv.Serve(ctx, n.ports.history) })
+	n.announce("history", route.Member{
+		Cluster: n.cfg.Cluster, Broker: n.cfg.Broker.Name, ID: int64(h.BrokerID), Addr: addr.String(),
+	}, nil)
+	return nil
+}
+
+// leader is where a broker group's id 0 is, "" where this process doesn't know.
+func (n *Node) leader(broker string) string {
+	if n.broker != nil && broker == n.cfg.Broker.Name {
+		return n.advertise.String()
+	}
+	if n.routes == nil {
+		return ""
+	}
+	for _, b := range n.routes.Brokers() {
+		if b.Broker != broker {
+			continue
+		}
+		for _, a := range b.Addrs {
+			if a.ID == 0 {
+				return a.Addr
+			}
+		}
+	}
+	return ""
+}
