@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -30,8 +29,19 @@ func retentionCommand() *cobra.Command {
 			}
 			return show(cmd, map[string]string{"deleted": args[0]}, func(t *table) { t.row("deleted " + args[0]) })
 		},
-	}, retentionExplain(), retentionGone("apply", "Apply the rules at once and show what went", (*admin.Client).Apply),
-		retentionGone("log", "Show what retention has removed, by which rule", (*admin.Client).Removals))
+	}, retentionExplain(), &cobra.Command{
+		Use: "apply", Short: "Apply the rules at once and show what went", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			gone, err := client(cmd).Apply(cmd.Context())
+			return showRemovals(cmd, gone, err)
+		},
+	}, &cobra.Command{
+		Use: "log [TOPIC]", Short: "Show what retention has removed, by which rule", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gone, err := client(cmd).Removals(cmd.Context(), strings.Join(args, ""))
+			return showRemovals(cmd, gone, err)
+		},
+	})
 	return cmd
 }
 
@@ -144,20 +154,14 @@ func explainRow(t *table, e retention.Explanation) {
 	t.row(e.Queue.String(), dash(e.Archive.Rule), e.Files, len(e.Removals), rows, size(bytes), e.NextAt, why)
 }
 
-func retentionGone(use, short string, call func(*admin.Client, context.Context, string) ([]admin.Removal, error)) *cobra.Command {
-	return &cobra.Command{
-		Use: use + " [TOPIC]", Short: short, Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := call(client(cmd), cmd.Context(), strings.Join(args, ""))
-			if err != nil {
-				return err
-			}
-			return show(cmd, list, func(t *table) {
-				t.row("AT", "TOPIC", "QUEUE", "RULE", "OFFSETS", "FILES", "MESSAGES", "BYTES")
-				for _, r := range list {
-					t.row(r.At, r.Topic, fmt.Sprintf("%s/%d", r.Broker, r.Queue), r.Rule, fmt.Sprintf("%d-%d", r.From, r.To), r.Files, r.Messages, size(r.Bytes))
-				}
-			})
-		},
+func showRemovals(cmd *cobra.Command, list []admin.Removal, err error) error {
+	if err != nil {
+		return err
 	}
+	return show(cmd, list, func(t *table) {
+		t.row("AT", "TOPIC", "QUEUE", "RULE", "CAUSE", "OFFSETS", "FILES", "MESSAGES", "BYTES")
+		for _, r := range list {
+			t.row(r.At, r.Topic, fmt.Sprintf("%s/%d", r.Broker, r.Queue), r.Rule, r.Cause, fmt.Sprintf("%d-%d", r.From, r.To), r.Files, r.Messages, size(r.Bytes))
+		}
+	})
 }

@@ -25,8 +25,8 @@ func (s *server) archiveRoutes() {
 	s.handle("GET /api/v1/retention/explain", s.retention(func(ctx context.Context, r *http.Request) (any, error) {
 		return s.b.Retention.Explain(ctx, r.URL.Query().Get("topic"))
 	}))
-	s.handleWithin(flushDeadline, "POST /api/v1/retention/apply", s.retention(func(ctx context.Context, r *http.Request) (any, error) {
-		return s.b.Retention.Apply(ctx, r.URL.Query().Get("topic"))
+	s.handleWithin(flushDeadline, "POST /api/v1/retention/apply", s.retention(func(ctx context.Context, _ *http.Request) (any, error) {
+		return s.b.Retention.Apply(ctx)
 	}))
 	s.handle("GET /api/v1/retention/removals", s.retention(func(ctx context.Context, r *http.Request) (any, error) {
 		return s.b.Retention.Removals(ctx, r.URL.Query().Get("topic"))

@@ -71,7 +71,7 @@ type Retention interface {
 	SetRule(ctx context.Context, r retention.Rule) error
 	DeleteRule(ctx context.Context, name string) error
 	Explain(ctx context.Context, topic string) ([]retention.Explanation, error)
-	Apply(ctx context.Context, topic string) ([]Removal, error)
+	Apply(ctx context.Context) ([]Removal, error)
 	Removals(ctx context.Context, topic string) ([]Removal, error)
 }
 

@@ -284,8 +284,8 @@ func (c *Client) Explain(ctx context.Context, topic string) ([]retention.Explana
 }
 
 // Apply applies the rules at once.
-func (c *Client) Apply(ctx context.Context, topic string) ([]Removal, error) {
-	return call[[]Removal](ctx, c, http.MethodPost, "/retention/apply", topicQuery(topic), nil)
+func (c *Client) Apply(ctx context.Context) ([]Removal, error) {
+	return call[[]Removal](ctx, c, http.MethodPost, "/retention/apply", nil, nil)
 }
 
 // Removals lists what went.

@@ -222,6 +222,7 @@ type Removal struct {
 	Broker   string    `json:"broker"`
 	Queue    int32     `json:"queue"`
 	Rule     string    `json:"rule"`
+	Cause    string    `json:"cause"` // age or bytes
 	From     int64     `json:"from"`
 	To       int64     `json:"to"`
 	Files    int       `json:"files"`

@@ -15,6 +15,7 @@ import (
 	"varve/internal/mq"
 	"varve/internal/objstore"
 	"varve/internal/objstore/fs"
+	"varve/internal/objstore/s3"
 )
 
 // openArchive opens the bucket and checks that it is safe to commit to.
@@ -48,6 +49,9 @@ func (n *Node) openArchive(ctx context.Context) error {
 
 // openBucket makes the archive's bucket, and gives the key that names it.
 func (n *Node) openBucket() (key string, err error) {
+	if n.cfg.Archive.Kind == "s3" {
+		return n.openS3()
+	}
 	key = "archive.dir"
 	dir := n.cfg.Archive.Dir
 	if dir == "" {
@@ -60,6 +64,24 @@ func (n *Node) openBucket() (key string, err error) {
 		return key, &config.Error{Key: key, Reason: err.Error()}
 	}
 	return key, nil
+}
+
+func (n *Node) openS3() (key string, err error) {
+	c := n.cfg.Archive.S3
+	endpoint, insecure := c.Endpoint, !c.TLS
+	for scheme, plain := range map[string]bool{"http://": true, "https://": false} {
+		if rest, ok := strings.CutPrefix(endpoint, scheme); ok {
+			endpoint, insecure = strings.TrimSuffix(rest, "/"), plain
+		}
+	}
+	n.bucket, err = s3.New(s3.Config{
+		Endpoint: endpoint, Insecure: insecure, Region: c.Region, Bucket: c.Bucket, Prefix: strings.Trim(c.Prefix, "/"),
+		AccessKey: c.AccessKey, SecretKey: c.SecretKey, PathStyle: c.PathStyle,
+	})
+	if err != nil {
+		return "archive.s3", &config.Error{Key: "archive.s3", Reason: err.Error()}
+	}
+	return "archive.s3", nil
 }
 
 // openConnector makes what archives the log.

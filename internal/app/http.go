@@ -35,6 +35,9 @@ func (n *Node) backend() admin.Backend {
 	if n.connector != nil {
 		b.Archive = archiveAPI{n}
 	}
+	if n.retainer != nil {
+		b.Retention = retentionAPI{n}
+	}
 	if n.query != nil {
 		b.SQL = sqlAPI{n}
 	}

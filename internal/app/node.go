@@ -56,6 +56,8 @@ type Node struct {
 	archive   *archive.Archive
 	history   *history.Node
 	connector *connector.Connector
+	rules     *rules
+	retainer  *history.Retainer
 	query     *query.Engine
 
 	tasks   []task   // in the order of starting
@@ -101,7 +103,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openHistory, n.openQuery,
+		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openHistory, n.openRetention, n.openQuery,
 	} {
 		if err = open(ctx); err != nil {
 			return err

@@ -5,18 +5,11 @@ import (
 	"log/slog"
 	"time"
 
-	"varve/hot"
 	"varve/internal/retention"
 )
 
 // forever is an age that nothing reaches.
 const forever = retention.Forever
-
-// trimPolicy is what the settings say of the hot log.
-func (n *Node) trimPolicy() hot.TrimPolicy {
-	h := n.cfg.Hot
-	return hot.TrimPolicy{KeepFor: h.KeepFor, KeepBytes: int64(h.KeepBytes), DropUnarchived: h.DropUnarchived}
-}
 
 // trimLoop trims the log from time to time.
 func (n *Node) trimLoop(ctx context.Context) error {

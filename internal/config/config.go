@@ -88,7 +88,8 @@ type S3 struct {
 	Region    string `koanf:"region" help:"region of the bucket"`
 	AccessKey string `koanf:"access-key" help:"access key"`
 	SecretKey string `koanf:"secret-key" help:"secret key; better in VARVE_ARCHIVE_S3_SECRET_KEY than in a file"`
-	TLS       bool   `koanf:"tls" help:"use https"`
+	TLS       bool   `koanf:"tls" help:"use https; a URL as endpoint decides by itself"`
+	PathStyle bool   `koanf:"path-style" help:"always put the bucket in the path; by itself it is put in the host name for the large clouds only"`
 }
 
 // History serves the archive.

@@ -193,7 +193,7 @@ func (r *run) retention(ctx context.Context) (string, error) {
 			planned += gone.File.Rows
 		}
 	}
-	gone, err := r.api.Apply(ctx, topic)
+	gone, err := r.api.Apply(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,197 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"varve/history"
+	"varve/hot"
+	"varve/internal/admin"
+	"varve/internal/archive"
+	"varve/internal/config"
+	"varve/internal/meta"
+	"varve/internal/mq"
+	"varve/internal/retention"
+)
+
+// rules is the retention policy in force, kept in the state store.
+type rules struct {
+	table meta.Table
+
+	mu     sync.Mutex
+	policy retention.Policy
+}
+
+// policyKey is the policy's key in its table; it is one value, so that a
+// change is whole or not at all.
+const policyKey = "policy"
+
+func loadRules(m *meta.Store) (*rules, error) {
+	r := &rules{table: m.Table("retention")}
+	if _, err := r.table.Get(policyKey, &r.policy); err != nil {
+		return nil, fmt.Errorf("read the retention rules: %w", err)
+	}
+	return r, nil
+}
+
+// Policy is the policy of now; its Rules are never changed in place.
+func (r *rules) Policy() retention.Policy {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy
+}
+
+// change replaces the rules by what f makes of a copy of them.
+func (r *rules) change(f func([]retention.Rule) ([]retention.Rule, error)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list, err := f(slices.Clone(r.policy.Rules))
+	if err != nil {
+		return err
+	}
+	p := retention.Policy{Rules: list}
+	if err := p.Validate(); err != nil {
+		return admin.BadRequest("%v", err)
+	}
+	if err := r.table.Put(policyKey, p); err != nil {
+		return fmt.Errorf("store the retention rules: %w", err)
+	}
+	r.policy = p
+	return nil
+}
+
+// openRetention makes what applies the rules to the archive.
+func (n *Node) openRetention(context.Context) error {
+	var err error
+	if n.rules, err = loadRules(n.meta); err != nil {
+		return err
+	}
+	if !n.cfg.Has(config.RoleHistory) {
+		return nil
+	}
+	n.retainer = history.NewRetainer(history.RetainConfig{
+		Policy: n.rules.Policy, Every: n.cfg.Retention.Interval, Grace: n.cfg.Retention.Grace, Logger: n.log,
+	}, n.history)
+	n.onRun("retention", n.retainer.Run)
+	return nil
+}
+
+// trimPolicy joins the settings with the rules that speak of the hot log: for
+// the topics that a rule covers, the rule wins over the settings.
+func (n *Node) trimPolicy() hot.TrimPolicy {
+	h := n.cfg.Hot
+	policy := n.rules.Policy()
+	r := policy.HotTrim()
+	p := hot.TrimPolicy{KeepFor: min(h.KeepFor, r.KeepFor), KeepBytes: int64(h.KeepBytes), DropUnarchived: h.DropUnarchived || r.DropUnarchived}
+	if r.KeepBytes > 0 {
+		p.KeepBytes = r.KeepBytes
+	}
+	p.MinAge = func(topic string) time.Duration {
+		if d := policy.MatchHot(topic); d.Age > 0 {
+			return time.Duration(d.Age)
+		}
+		return h.KeepFor
+	}
+	return p
+}
+
+// retentionAPI implements admin.Retention.
+type retentionAPI struct{ n *Node }
+
+func (a retentionAPI) Rules(context.Context) ([]retention.Rule, error) {
+	return append([]retention.Rule{}, a.n.rules.Policy().Rules...), nil
+}
+
+func (a retentionAPI) SetRule(_ context.Context, rule retention.Rule) error {
+	return a.n.rules.change(func(list []retention.Rule) ([]retention.Rule, error) {
+		for i := range list {
+			if list[i].Name == rule.Name {
+				list[i] = rule
+				return list, nil
+			}
+		}
+		return append(list, rule), nil
+	})
+}
+
+func (a retentionAPI) DeleteRule(_ context.Context, name string) error {
+	return a.n.rules.change(func(list []retention.Rule) ([]retention.Rule, error) {
+		for i := range list {
+			if list[i].Name == name {
+				return slices.Delete(list, i, i+1), nil
+			}
+		}
+		return nil, admin.NotFound("no rule %q", name)
+	})
+}
+
+func (a retentionAPI) Explain(ctx context.Context, topic string) ([]retention.Explanation, error) {
+	list, err := a.n.retainer.Explain(ctx, topic)
+	return list, tableError(err, topic)
+}
+
+func (a retentionAPI) Apply(ctx context.Context) ([]admin.Removal, error) {
+	rep, err := a.n.retainer.Apply(ctx)
+	return removals(rep.Deletions), err
+}
+
+func (a retentionAPI) Removals(ctx context.Context, topic string) ([]admin.Removal, error) {
+	if topic != "" {
+		list, err := a.n.retainer.Deletions(ctx, topic)
+		return removals(list), tableError(err, topic)
+	}
+	topics, err := a.n.archive.Topics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the archive's topics: %w", err)
+	}
+	out := []admin.Removal{}
+	for _, t := range topics {
+		list, err := a.n.retainer.Deletions(ctx, t)
+		if err != nil && !errors.Is(err, archive.ErrNoTable) {
+			return nil, err
+		}
+		out = append(out, removals(list)...)
+	}
+	return out, nil
+}
+
+func tableError(err error, topic string) error {
+	if errors.Is(err, archive.ErrNoTable) {
+		return admin.NotFound("topic %q has nothing in the archive", topic)
+	}
+	return err
+}
+
+// removals sums up deletions by queue and rule.
+func removals(list []history.Deletion) []admin.Removal {
+	type key struct {
+		q    mq.Queue
+		rule string
+	}
+	out := []admin.Removal{}
+	for _, d := range list {
+		if d.Abandoned {
+			continue
+		}
+		at := map[key]int{}
+		for _, f := range d.Files {
+			k := key{f.Queue, f.Rule}
+			i, ok := at[k]
+			if !ok {
+				i = len(out)
+				at[k] = i
+				out = append(out, admin.Removal{
+					At: d.At, Topic: d.Topic, Broker: f.Queue.Broker, Queue: f.Queue.ID, Rule: f.Rule,
+					Cause: string(f.Cause), From: f.Offsets.From,
+				})
+			}
+			r := &out[i]
+			r.To, r.Files, r.Messages, r.Bytes = f.Offsets.To, r.Files+1, r.Messages+f.Rows, r.Bytes+f.Bytes
+		}
+	}
+	return out
+}
