@@ -5,17 +5,21 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"strings"
 )
 
 // OffsetMsgID is the broker's message id: the store host and the physical
 // offset in upper-case hex, 32 digits for IPv4 and 56 for IPv6. Clients take
 // both parts out of it again.
 func OffsetMsgID(storeHost netip.AddrPort, physicalOffset int64) string {
-	b := make([]byte, 0, 28)
-	b = appendHost(b, storeHost)
+	const digits = "0123456789ABCDEF"
+	var raw [28]byte
+	b := appendHost(raw[:0], storeHost)
 	b = binary.BigEndian.AppendUint64(b, uint64(physicalOffset))
-	return strings.ToUpper(hex.EncodeToString(b))
+	var text [56]byte
+	for i, c := range b {
+		text[2*i], text[2*i+1] = digits[c>>4], digits[c&15]
+	}
+	return string(text[:2*len(b)])
 }
 
 // ParseOffsetMsgID is the reverse of OffsetMsgID.

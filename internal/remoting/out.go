@@ -124,28 +124,38 @@ func (o *outbox) close() {
 	o.mu.Unlock()
 }
 
+// flushWork is a flusher's own memory.
+type flushWork struct {
+	pieces [maxVectors]piece
+	vec    [maxVectors][]byte
+	bufs   net.Buffers
+}
+
+var flushWorks = sync.Pool{New: func() any { return new(flushWork) }}
+
 // flush writes until nothing waits. One flusher runs at a time.
 func (c *Conn) flush() {
-	var store [maxVectors]piece
-	var vec [maxVectors][]byte
+	w := flushWorks.Get().(*flushWork)
+	defer flushWorks.Put(w)
 	for {
-		batch := c.out.take(store[:0])
+		batch := c.out.take(w.pieces[:0])
 		if len(batch) == 0 {
 			return
 		}
 		n := 0
-		bufs := net.Buffers(vec[:0])
+		w.bufs = w.vec[:0]
 		for _, p := range batch {
-			bufs = append(bufs, p.b)
+			w.bufs = append(w.bufs, p.b)
 			n += len(p.b)
 		}
 		_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout))
 		var err error
-		if len(bufs) == 1 {
-			_, err = c.nc.Write(bufs[0])
+		if len(w.bufs) == 1 {
+			_, err = c.nc.Write(w.bufs[0])
 		} else {
-			_, err = bufs.WriteTo(c.nc)
+			_, err = w.bufs.WriteTo(c.nc)
 		}
+		clear(w.vec[:])
 		recycle(batch)
 		if err != nil {
 			c.fail(err)
