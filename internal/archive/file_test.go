@@ -169,7 +169,7 @@ func oddProperties(t *rapid.T) []byte {
 
 func drawRecord(t *rapid.T, q mq.Queue, off int64) mq.Record {
 	host := rapid.SampledFrom([]string{"1.2.3.4:5", "[2001:db8::1]:65535", "0.0.0.0:0", "[::]:1", "255.255.255.255:10911"})
-	odd := rapid.OneOf(rapid.Int64(), rapid.SampledFrom([]int64{0, -1, math.MaxInt64, math.MinInt64, maxMillis, -maxMillis, maxMillis + 1}))
+	odd := rapid.OneOf(rapid.Int64(), rapid.SampledFrom([]int64{0, -1, math.MaxInt64, math.MinInt64, maxMillis, minMillis, maxMillis + 1}))
 	m := &mq.Message{
 		Topic: q.Topic, QueueID: q.ID, QueueOffset: off,
 		PhysicalOffset: odd.Draw(t, "physical"), Flag: rapid.Int32().Draw(t, "flag"),

@@ -1,12 +1,10 @@
 package archive
 
 import (
-	"math"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
-	"github.com/parquet-go/parquet-go/encoding"
 )
 
 // Field ids of the row schema, fixed for ever. Ids 100 to 199 are the inner
@@ -84,8 +82,13 @@ const (
 	formWhole = 2
 )
 
-// maxMillis is the largest time that fits the microseconds of a column.
-const maxMillis = math.MaxInt64 / 1000
+// Times that a column holds: the years 1 to 9999, which every engine knows. A
+// producer may claim any other time; the column then has the nearest one, and
+// stored_form the true one.
+const (
+	minMillis = -62_135_596_800_000
+	maxMillis = 253_402_300_799_999
+)
 
 // codec is the compression of every page: zstd, level 1. parquet-go's LZ4
 // can't be read back by parquet-go, so it must never be set here.
@@ -152,13 +155,8 @@ func newRoot() parquet.Node {
 	return r
 }
 
-// encodings that the schema uses, for the reader's check of a foreign file.
-var knownEncodings = []encoding.Encoding{
-	&parquet.Plain, &parquet.RLEDictionary, &parquet.DeltaBinaryPacked, &parquet.DeltaLengthByteArray,
-}
-
 func micros(millis int64) int64 {
-	return min(max(millis, -maxMillis), maxMillis) * 1000
+	return min(max(millis, minMillis), maxMillis) * 1000
 }
 
 func millis(micros int64) int64 { return micros / 1000 }

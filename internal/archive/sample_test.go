@@ -1,0 +1,45 @@
+package archive
+
+import (
+	"flag"
+	"testing"
+
+	"varve/internal/mq"
+	"varve/internal/mq/mqtest"
+	"varve/internal/objstore/fs"
+)
+
+var sample = flag.String("sample", "", "write an archive to this folder, for e2e/readers/check_archive.py")
+
+// TestSample writes an archive for other engines to read.
+func TestSample(t *testing.T) {
+	if *sample == "" {
+		t.Skip("no -sample folder")
+	}
+	b, err := fs.New(*sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	storeMessages(t, b, mqtest.Messages(), mqtest.Broker, 100, FileOptions{RowGroupRows: 40})
+	storeMessages(t, b, goldenMessages(), "varve-a", 4, FileOptions{})
+	a := openArchive(t, b, Options{MergeManifests: 3})
+	for _, topic := range []string{"%RETRY%INST%group", "bulk"} {
+		tbl := createTable(t, a, topic)
+		for id := range int32(3) {
+			q := mq.Queue{Broker: "varve-a", Topic: topic, ID: id}
+			for i := range int64(6) {
+				f := upload(t, tbl, q, mq.Range{From: 1000 + i*500, To: 1500 + i*500}, 1)
+				mustAppend(t, tbl, Commit{ID: f.Name, Broker: "varve-a", Epoch: 1, Files: []DataFile{f}})
+			}
+		}
+		var old []string
+		for _, f := range tbl.Index().All() {
+			if f.Offsets.To <= 2000 {
+				old = append(old, f.Name)
+			}
+		}
+		if _, err := tbl.Delete(t.Context(), old, "sample"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
