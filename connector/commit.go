@@ -78,23 +78,14 @@ func (s *session) prepare(t *topic) *commit {
 func (s *session) append(ctx context.Context, c *commit) error {
 	what := fmt.Sprintf("commit %d files of topic %s", len(c.segments), c.topic.name)
 	return s.c.persist(ctx, what, func() error {
-		for _, g := range c.segments {
-			if s.c.cfg.Now().Sub(g.checked) < verifyAgain {
-				continue
-			}
-			if err := stored(ctx, s.c.archive.Bucket(), g.file.Name, g.file.Bytes); err != nil {
-				if errors.Is(err, ErrNotStored) {
-					return fmt.Errorf("%w: %w", err, errAgain)
-				}
-				return err
-			}
-			g.checked = s.c.cfg.Now()
-		}
 		table, err := s.openTable(ctx, c.topic)
 		if err != nil {
 			return err
 		}
 		snap, err := table.Append(ctx, c.request)
+		if errors.Is(err, archive.ErrDamaged) { // an upload is not there any more: it is made again
+			return fmt.Errorf("%w: %w", err, errAgain)
+		}
 		if err != nil {
 			return err
 		}

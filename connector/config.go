@@ -36,8 +36,6 @@ const (
 	maxWaiting = 4096
 	// memoryBuffer is the largest segment whose file is built in memory.
 	memoryBuffer = 2 << 20
-	// verifyAgain is the age of an upload's check that a commit renews.
-	verifyAgain = 30 * time.Second
 	// uploadQueue is how many files for each upload may wait on disk.
 	uploadQueue = 2
 	// rereadBytes is what a job takes of the hot log at a time.

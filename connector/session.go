@@ -281,7 +281,7 @@ func (s *session) uploadedOne(e event) error {
 	case e.err != nil:
 		return e.err
 	}
-	e.uploaded.file, e.uploaded.checked = &e.file, s.c.cfg.Now()
+	e.uploaded.file = &e.file
 	if t.ready == 0 {
 		t.readySince = s.c.cfg.Now()
 	}

@@ -71,7 +71,6 @@ type segment struct {
 	blocks        [][]byte
 	shed          bool // not staged: the job reads the hot log
 	file          *archive.DataFile
-	checked       time.Time // when the file was last seen in the bucket
 }
 
 func (s *session) topicOf(name []byte) *topic {
