@@ -23,6 +23,8 @@ type Connector struct {
 	archive *archive.Archive
 	flush   chan *flushRequest
 	done    chan struct{} // closed when Run has ended
+	// flushes wait; they outlive sessions and belong to Run's goroutine.
+	flushes []*flushRequest
 
 	mu     sync.Mutex
 	status Status

@@ -179,3 +179,6 @@ func (r *running) mustFlush(t *testing.T) {
 		t.Fatalf("flush: %v; status %+v", err, r.Status())
 	}
 }
+
+// drop lets everything go, archived or not.
+var drop = hot.TrimPolicy{DropUnarchived: true, KeepBytes: 1}

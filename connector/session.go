@@ -33,7 +33,6 @@ type session struct {
 	readyTo    map[*topic]struct{}
 	committing int
 	commitSeq  int64
-	flushes    []*flushRequest
 	told       int64 // low-water mark that the log has heard of, and when
 	toldAt     time.Time
 
@@ -122,7 +121,7 @@ func (s *session) own(ctx context.Context) error {
 		case e := <-s.events:
 			err = s.handle(e)
 		case req := <-s.c.flush:
-			s.flushes = append(s.flushes, req)
+			s.c.flushes = append(s.c.flushes, req)
 			s.rollFlushed()
 		case <-ticker.C:
 			s.rollByAge()
@@ -229,8 +228,8 @@ func (s *session) anyDue(t *topic, now time.Time, open int) bool {
 // rollFlushed freezes what flush requests wait for, and ends those that have
 // all they asked for.
 func (s *session) rollFlushed() {
-	left := s.flushes[:0]
-	for _, f := range s.flushes {
+	left := s.c.flushes[:0]
+	for _, f := range s.c.flushes {
 		for id, to := range f.targets {
 			t := s.topics[id.Topic]
 			if t == nil {
@@ -251,8 +250,8 @@ func (s *session) rollFlushed() {
 		}
 		left = append(left, f)
 	}
-	clear(s.flushes[len(left):])
-	s.flushes = left
+	clear(s.c.flushes[len(left):])
+	s.c.flushes = left
 }
 
 func (s *session) handle(e event) error {
@@ -300,7 +299,7 @@ func (s *session) let(t *topic, why error) {
 // forgetDeleted takes queues that are not in the log any more out of the flush
 // requests.
 func (s *session) forgetDeleted() {
-	for _, f := range s.flushes {
+	for _, f := range s.c.flushes {
 		for id := range f.targets {
 			if _, err := s.c.log.Range(context.Background(), id); errors.Is(err, mq.ErrNoQueue) {
 				delete(f.targets, id)
