@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -77,13 +76,8 @@ func replayStart() *cobra.Command {
 			return usageError{fmt.Errorf("--into: a replay job needs a target topic; `varve replay stream` writes to standard output")}
 		}
 		j, err := client(cmd).StartReplay(cmd.Context(), s)
-		for err == nil && wait && j.State == "running" {
-			select {
-			case <-cmd.Context().Done():
-				return cmd.Context().Err()
-			case <-time.After(200 * time.Millisecond):
-			}
-			j, err = client(cmd).ReplayJob(cmd.Context(), j.ID)
+		if err == nil && wait {
+			j, err = client(cmd).AwaitReplay(cmd.Context(), j.ID)
 		}
 		if err == nil && wait && j.State != "done" {
 			err = fmt.Errorf("replay %s is %s: %s", j.ID, j.State, dash(j.Error))

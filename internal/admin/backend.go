@@ -59,6 +59,8 @@ type Replay interface {
 	StartReplay(ctx context.Context, s ReplaySpec) (ReplayJob, error)
 	Replays(ctx context.Context) ([]ReplayJob, error)
 	ReplayJob(ctx context.Context, id string) (ReplayJob, error)
+	// AwaitReplay is ReplayJob that waits some seconds for the job to end.
+	AwaitReplay(ctx context.Context, id string) (ReplayJob, error)
 	// ReplayAction is "pause", "resume" or "cancel".
 	ReplayAction(ctx context.Context, id, action string) (ReplayJob, error)
 	// StreamReplay writes the messages as NDJSON.

@@ -236,6 +236,16 @@ func (c *Client) ReplayJob(ctx context.Context, id string) (ReplayJob, error) {
 	return get[ReplayJob](ctx, c, "/replays/"+url.PathEscape(id), nil)
 }
 
+// AwaitReplay returns when a job is no longer active.
+func (c *Client) AwaitReplay(ctx context.Context, id string) (ReplayJob, error) {
+	for {
+		j, err := get[ReplayJob](ctx, c, "/replays/"+url.PathEscape(id), url.Values{"wait": {"true"}})
+		if err != nil || !j.Active() {
+			return j, err
+		}
+	}
+}
+
 // ReplayAction pauses, resumes or cancels a job.
 func (c *Client) ReplayAction(ctx context.Context, id, action string) (ReplayJob, error) {
 	return call[ReplayJob](ctx, c, http.MethodPost, "/replays/"+url.PathEscape(id)+"/"+action, nil, nil)

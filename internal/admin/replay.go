@@ -21,6 +21,9 @@ func (s *server) replayRoutes() {
 		return s.b.Replay.StartReplay(ctx, spec)
 	}))
 	s.handle("GET /api/v1/replays/{id}", s.replays(func(ctx context.Context, r *http.Request) (any, error) {
+		if r.URL.Query().Get("wait") == "true" {
+			return s.b.Replay.AwaitReplay(ctx, r.PathValue("id"))
+		}
 		return s.b.Replay.ReplayJob(ctx, r.PathValue("id"))
 	}))
 	s.handle("POST /api/v1/replays/{id}/{action}", s.replays(func(ctx context.Context, r *http.Request) (any, error) {

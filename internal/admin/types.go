@@ -205,15 +205,19 @@ type ReplaySpec struct {
 // ReplayJob is one replay.
 type ReplayJob struct {
 	ID      string     `json:"id"`
-	State   string     `json:"state"` // running, paused, done, failed, cancelled
+	State   string     `json:"state"` // waiting, running, paused, done, failed, cancelled
 	Error   string     `json:"error,omitempty"`
 	Spec    ReplaySpec `json:"spec"`
 	Scanned int64      `json:"scanned"`
 	Sent    int64      `json:"sent"`
-	Total   int64      `json:"total"` // offsets to look at
+	Missing int64      `json:"missing,omitempty"` // offsets that retention removed before they were read
+	Total   int64      `json:"total"`             // offsets to look at
 	Started time.Time  `json:"started"`
 	Ended   time.Time  `json:"ended,omitzero"`
 }
+
+// Active reports whether the job will go on by itself.
+func (j ReplayJob) Active() bool { return j.State == "waiting" || j.State == "running" }
 
 // Removal is the record of one deletion.
 type Removal struct {

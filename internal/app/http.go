@@ -41,6 +41,9 @@ func (n *Node) backend() admin.Backend {
 	if n.query != nil {
 		b.SQL = sqlAPI{n}
 	}
+	if n.replay != nil {
+		b.Replay = replayAPI{n}
+	}
 	return b
 }
 

@@ -23,6 +23,7 @@ import (
 	"varve/internal/objstore"
 	"varve/internal/obs"
 	"varve/query"
+	"varve/replay"
 )
 
 // stopWithin bounds the time that a part may take to end.
@@ -59,6 +60,7 @@ type Node struct {
 	rules     *rules
 	retainer  *history.Retainer
 	query     *query.Engine
+	replay    *replay.Service
 
 	tasks   []task   // in the order of starting
 	closers []closer // in the order of opening
@@ -103,7 +105,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openHistory, n.openRetention, n.openQuery,
+		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err

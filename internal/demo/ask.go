@@ -126,17 +126,8 @@ func (r *run) replay(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for job.State == "running" {
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-tick.C:
-		}
-		if job, err = r.api.ReplayJob(ctx, job.ID); err != nil {
-			return "", err
-		}
+	if job, err = r.api.AwaitReplay(ctx, job.ID); err != nil {
+		return "", err
 	}
 	if job.State != "done" {
 		return "", fmt.Errorf("job %s is %s: %s", job.ID, job.State, job.Error)
