@@ -2,7 +2,6 @@ package replay
 
 import (
 	"bytes"
-	"errors"
 	"io"
 
 	"github.com/klauspost/compress/zlib"
@@ -24,41 +23,39 @@ const (
 	compressionZstd = 2
 )
 
-// inflate gives the plain body and what it was compressed with. Where that
-// fails the body is given as it is, and the message keeps its flag.
-func (f *inflater) inflate(m *mq.Message) (body []byte, encoding string) {
+// inflate makes m's body the plain one and clears the flags that say it is
+// compressed. Where that fails m stays as it is.
+func (f *inflater) inflate(m *mq.Message) {
 	if m.SysFlag&mq.SysCompressed == 0 {
-		return m.Body, ""
+		return
 	}
-	var r io.Reader
-	var err error
-	switch (m.SysFlag & mq.SysCompressionMask) >> 8 {
-	case compressionLZ4:
-		encoding, r = "lz4", lz4.NewReader(bytes.NewReader(m.Body))
-	case compressionZstd:
-		encoding = "zstd"
-		if f.zstd == nil {
-			f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(2*mq.MaxBodyLen))
-		}
-		if err == nil {
-			r, err = f.zstd, f.zstd.Reset(bytes.NewReader(m.Body))
-		}
-	default:
-		encoding = "zlib"
-		r, err = zlib.NewReader(bytes.NewReader(m.Body))
-	}
-	if err == nil {
-		body, err = io.ReadAll(io.LimitReader(r, mq.MaxBodyLen+1))
-	}
-	if err == nil && len(body) > mq.MaxBodyLen {
-		err = errors.New("longer than a body may be")
-	}
+	r, err := f.open((m.SysFlag&mq.SysCompressionMask)>>8, m.Body)
 	if err != nil {
-		return m.Body, ""
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r, mq.MaxBodyLen+1))
+	if err != nil || len(body) > mq.MaxBodyLen {
+		return
 	}
 	m.Body = body
 	m.SysFlag &^= mq.SysCompressed | mq.SysCompressionMask
-	return body, encoding
+}
+
+func (f *inflater) open(kind int32, body []byte) (io.Reader, error) {
+	switch kind {
+	case compressionLZ4:
+		return lz4.NewReader(bytes.NewReader(body)), nil
+	case compressionZstd:
+		if f.zstd == nil {
+			var err error
+			f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(2*mq.MaxBodyLen))
+			if err != nil {
+				return nil, err
+			}
+		}
+		return f.zstd, f.zstd.Reset(bytes.NewReader(body))
+	}
+	return zlib.NewReader(bytes.NewReader(body))
 }
 
 func (f *inflater) close() {

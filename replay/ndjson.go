@@ -20,7 +20,7 @@ func appendNDJSON(b []byte, broker string, r mq.Record, in *inflater) ([]byte, e
 	if err != nil {
 		return b, err
 	}
-	body, encoding := in.inflate(&m)
+	in.inflate(&m)
 	b = append(b, `{"topic":`...)
 	b = appendString(b, m.Topic)
 	b = append(b, `,"broker":`...)
@@ -69,11 +69,7 @@ func appendNDJSON(b []byte, broker string, r mq.Record, in *inflater) ([]byte, e
 	b = appendString(b, m.StoreHost.String())
 	b = appendInt(b, "physical_offset", m.PhysicalOffset)
 	b = appendInt(b, "prepared_transaction_offset", m.PreparedTransactionOffset)
-	if encoding != "" {
-		b = append(b, `,"body_encoding":`...)
-		b = appendString(b, encoding)
-	}
-	return append(appendBody(b, body), '}', '\n'), nil
+	return append(appendBody(b, m.Body), '}', '\n'), nil
 }
 
 // appendBody adds the body as text where it is text, in base64 otherwise.

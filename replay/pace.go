@@ -22,6 +22,12 @@ func newPacer(s *Spec) *pacer {
 // slicesPerSecond is how many parts of a second a paced replay is cut into.
 const slicesPerSecond = 20
 
+// slack is how far a pacer makes up for time that was lost to other things.
+const slack = time.Second / slicesPerSecond
+
+// limited reports whether there is anything to wait for.
+func (p *pacer) limited() bool { return p.messages > 0 || p.bytes > 0 }
+
 // batch bounds a batch so that it is at most a slice.
 func (p *pacer) batch(messages, bytes int) (int, int) {
 	if p.messages > 0 {
@@ -48,8 +54,8 @@ func (p *pacer) wait(ctx context.Context, messages, bytes int) error {
 	p.mu.Lock()
 	now := time.Now()
 	at := p.free
-	if at.Before(now) {
-		at = now
+	if at.Before(now.Add(-slack)) {
+		at = now.Add(-slack)
 	}
 	p.free = at.Add(d)
 	p.mu.Unlock()

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bufio"
 	"container/heap"
 	"context"
 	"fmt"
@@ -27,7 +28,8 @@ func (s *Service) Stream(ctx context.Context, spec Spec, w io.Writer) (Progress,
 	if err != nil {
 		return Progress{}, err
 	}
-	st := &stream{s: s, keep: keep, pace: newPacer(&spec), w: w}
+	st := &stream{s: s, keep: keep, pace: newPacer(&spec)}
+	st.w = bufio.NewWriterSize(w, streamBuffer)
 	st.readBytes = max(minStreamRead, s.cfg.StreamBytes/max(1, len(spans)))
 	defer st.in.close()
 	for _, sp := range spans {
@@ -42,15 +44,21 @@ func (s *Service) Stream(ctx context.Context, spec Spec, w io.Writer) (Progress,
 	}
 	heap.Init(&st.heap)
 	err = st.merge(ctx)
+	if flushErr := st.w.Flush(); err == nil && flushErr != nil {
+		err = fmt.Errorf("writing the stream: %w", flushErr)
+	}
 	return st.p, err
 }
+
+// streamBuffer is how much of a stream that is not paced is written at once.
+const streamBuffer = 64 << 10
 
 // stream is one running Stream.
 type stream struct {
 	s         *Service
 	keep      mq.Filter
 	pace      *pacer
-	w         io.Writer
+	w         *bufio.Writer
 	readBytes int
 	in        inflater
 	heap      cursors
@@ -102,7 +110,11 @@ func (st *stream) merge(ctx context.Context) error {
 		if st.line, err = appendNDJSON(st.line[:0], c.queue.Broker, c.rec, &st.in); err != nil {
 			return fmt.Errorf("%s offset %d: %w", c.queue, c.rec.QueueOffset(), err)
 		}
-		if _, err := st.w.Write(st.line); err != nil {
+		_, err = st.w.Write(st.line)
+		if err == nil && st.pace.limited() {
+			err = st.w.Flush() // its reader counts on seeing it in time
+		}
+		if err != nil {
 			return fmt.Errorf("writing the stream: %w", err)
 		}
 		st.p.Written++
