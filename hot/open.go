@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,7 +73,7 @@ func Open(dir string, o Options) (*Store, error) {
 
 func (s *Store) open() error {
 	fs := s.o.FS
-	if err := fs.MkdirAll(s.dir, dirMode); err != nil {
+	if err := makeDir(fs, s.dir); err != nil {
 		return fmt.Errorf("creating the directory: %w", err)
 	}
 	var err error
@@ -90,6 +91,37 @@ func (s *Store) open() error {
 		return fmt.Errorf("loading the queue index: %w", err)
 	}
 	return s.recover(st)
+}
+
+// makeDir makes a directory durably: its name, and those of the parents that
+// were missing, are synced.
+func makeDir(fs vfs.FS, dir string) error {
+	var unsynced []string
+	for d := dir; ; {
+		_, err := fs.Stat(d)
+		if err == nil && d != dir {
+			break
+		}
+		if err != nil && !isNotExist(err) {
+			return err
+		}
+		parent := fs.PathDir(d)
+		if parent == d {
+			break
+		}
+		unsynced = append(unsynced, parent)
+		d = parent
+	}
+	if err := fs.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	for _, d := range unsynced {
+		err := (&files{fs: fs, dir: d}).syncDir()
+		if err != nil && !errors.Is(err, os.ErrPermission) { // a parent that was there before may be closed to us
+			return err
+		}
+	}
+	return nil
 }
 
 func lockDir(fs vfs.FS, dir string) (io.Closer, error) {

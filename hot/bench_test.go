@@ -1,0 +1,125 @@
+package hot
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"varve/internal/mq"
+)
+
+func benchMessage(topic string, queue int32) *mq.Message {
+	p := mq.AppendProperty(nil, mq.PropUniqKey, "7F000001ACDC18B4AAC2A1B2C3D40001")
+	p = mq.AppendProperty(p, mq.PropTags, "TagA")
+	p = mq.AppendProperty(p, mq.PropWait, "true")
+	return &mq.Message{
+		Topic: topic, QueueID: queue, Body: bytes.Repeat([]byte("x"), 1024), Properties: p,
+		BornHost:  netip.MustParseAddrPort("127.0.0.1:40000"),
+		StoreHost: netip.MustParseAddrPort("127.0.0.1:10911"),
+	}
+}
+
+func benchStore(b *testing.B, o Options) *Store {
+	b.Helper()
+	o.Broker = "bench"
+	s, err := Open(b.TempDir(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+// BenchmarkAppend has 64 submitters of 1 KiB messages: waiting for each
+// (sync), or with 32 on their way each (pipelined).
+func BenchmarkAppend(b *testing.B) {
+	for _, flush := range []FlushPolicy{FlushAsync, FlushSync} {
+		for _, window := range []int{1, 32} {
+			b.Run(fmt.Sprintf("flush=%d/window=%d", flush, window), func(b *testing.B) {
+				s := benchStore(b, Options{Flush: flush})
+				b.ReportAllocs()
+				b.ResetTimer()
+				submitAll(b, s, b.N, 64, window)
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			})
+		}
+	}
+}
+
+func submitAll(b *testing.B, s *Store, n, submitters, window int) {
+	b.Helper()
+	var wg sync.WaitGroup
+	for i := range submitters {
+		wg.Go(func() {
+			m := benchMessage("bench", int32(i%8))
+			slots := make(chan struct{}, window)
+			for range n / submitters {
+				slots <- struct{}{}
+				s.Submit([]*mq.Message{m}, func(_ []Placed, err error) {
+					if err != nil {
+						b.Error(err)
+					}
+					<-slots
+				})
+			}
+			for range window {
+				slots <- struct{}{}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkRead catches up with one of eight interleaved queues, 32 messages a
+// time, which is what a client's pull asks for.
+func BenchmarkRead(b *testing.B) {
+	for _, queues := range []int{1, 8} {
+		b.Run(fmt.Sprintf("queues=%d", queues), func(b *testing.B) {
+			s := benchStore(b, Options{})
+			fillQueues(b, s, 400_000, queues)
+			if err := s.checkpoint(); err != nil {
+				b.Fatal(err)
+			}
+			q := mq.Queue{Broker: "bench", Topic: "bench"}
+			b.ReportAllocs()
+			b.ResetTimer()
+			at := int64(0)
+			for i := 0; i < b.N; {
+				got, err := s.Read(context.Background(), q, at, mq.Limit{Messages: 32})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if at = got.Next; at == got.Range.To {
+					at = 0
+				}
+				i += got.Count
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
+
+func fillQueues(b *testing.B, s *Store, n, queues int) {
+	b.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Add(1)
+		s.Submit([]*mq.Message{benchMessage("bench", int32(i%queues))}, func(_ []Placed, err error) {
+			if err != nil {
+				b.Error(err)
+			}
+			wg.Done()
+		})
+		if i%1000 == 999 {
+			wg.Wait()
+		}
+	}
+	wg.Wait()
+}
