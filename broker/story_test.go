@@ -43,6 +43,7 @@ func TestStories(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &story{held: map[string]heldPull{}, clients: map[string]*client{}, cold: &archived{queues: map[mq.Queue][]mq.Record{}}}
 				s.rig = newRig(t, vfs.NewMem(), s.settings(path))
+				defer func() { s.stop() }()
 				s.start = time.Now()
 				datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 					out, err := s.run(arguments{t, d})
@@ -51,7 +52,6 @@ func TestStories(t *testing.T) {
 					}
 					return out
 				})
-				s.stop()
 			})
 		})
 	}
@@ -183,6 +183,7 @@ func (s *story) run(a arguments) (string, error) {
 	case "lock":
 		return fmt.Sprintln(len(s.LockQueues(group, a.word("client"), []mq.Queue{s.queue(topic, queue)}))), nil
 	case "stats":
+		synctest.Wait()
 		st := s.Stats()
 		return fmt.Sprintf("sent %d, held back %d, sent back %d, dead letters %d, cold reads %d, routed %d, pulls held %d\n",
 			st.Sends, st.TimersPending, st.SendBacks, st.DeadLetters, st.ColdReads, st.ColdRouted, st.HeldPulls), nil
@@ -300,6 +301,7 @@ func (s *story) back(a arguments) error {
 }
 
 func (s *story) list(topic string, queue int32) string {
+	synctest.Wait()
 	var out strings.Builder
 	for _, m := range s.all(topic, queue) {
 		fmt.Fprintf(&out, "%d: %s", m.QueueOffset, m.Body)
