@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -308,4 +309,38 @@ func (b *bus) replayed(t testing.TB, dest, job string) map[string][]string {
 		}
 	}
 	return out
+}
+
+// memJobs is a table in memory, for tests whose time is not real.
+type memJobs struct {
+	mu sync.Mutex
+	m  map[string][]byte
+}
+
+func newMemJobs() *memJobs { return &memJobs{m: map[string][]byte{}} }
+
+func (j *memJobs) Put(key string, v any) error {
+	b, err := json.Marshal(v)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.m[key] = b
+	return err
+}
+
+func (j *memJobs) Delete(key string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.m, key)
+	return nil
+}
+
+func (j *memJobs) Scan(prefix string, fn func(string, []byte) error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for k, v := range j.m {
+		if err := fn(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
