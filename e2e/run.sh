@@ -35,7 +35,7 @@ minio() {
 	(cd "$here/minio" && nice go build -o "$cache/minio" github.com/minio/minio)
 }
 
-python() {
+python_env() {
 	[ -e "$cache/venv/ready" ] && return
 	echo "Python readers"
 	python3 -m venv "$cache/venv"
@@ -48,7 +48,7 @@ case " $* " in
 *" apache "*) apache_broker ;;
 *)
 	minio
-	python
+	python_env
 	(cd "$root" && go build -trimpath -o "$cache/varve" ./cmd/varve)
 	;;
 esac
