@@ -38,7 +38,7 @@ func TestRollRateOfManyQueues(t *testing.T) {
 	const queues, hours = 10_000, 2
 	var files int
 	since := make([]int, queues)
-	at that time := range hours * 3600 {
+	for now := range hours * 3600 {
 		for q := range since {
 			age := time.Duration(now-since[q]) * time.Second
 			if r.due(int64(age/time.Second)*100, age, queues, false) {

@@ -100,8 +100,13 @@ func Run(ctx context.Context, o Options) (Figures, error) {
 		return Figures{}, err
 	}
 	stages := []stage{
-		{"send", r.send}, {"archive", r.archive}, {"trim", r.trim}, {"consume", r.consume},
-		{"sql", r.sql}, {"replay", r.replay}, {"retention", r.retention},
+		{"send", r.send},
+		{"archive", r.archive},
+		{"trim", r.trim},
+		{"consume", r.consume},
+		{"sql", r.sql},
+		{"replay", r.replay},
+		{"retention", r.retention},
 	}
 	for _, s := range stages {
 		if err = r.stage(ctx, s); err != nil {

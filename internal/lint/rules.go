@@ -128,7 +128,7 @@ var banned = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|HA` + `CK)\b|\bXX` + `X
 func checkWords(name string, text []byte) []Finding {
 	var out []Finding
 	for i, line := range strings.Split(string(text), "\n") {
-		if m := banned.FindString(line); m != "" {
+		if m := banned.FindString(strings.ReplaceAll(line, "for now :=", "")); m != "" { // a loop over a time is none
 			out = append(out, Finding{name, i + 1, "words", "unfinished work or one machine's path: " + strconv.Quote(strings.TrimSpace(m))})
 		}
 	}
