@@ -84,7 +84,7 @@ func (b *Broker) consumeStat(ctx context.Context, group, topic string, id int32)
 		return ConsumeStat{}, err
 	}
 	off, _ := b.offsets.Get(group, topic, id)
-	s := ConsumeStat{Queue: q, BrokerOffset: r.To, ConsumerOffset: off, PullOffset: off}
+	s := ConsumeStat{Queue: q, BrokerOffset: r.To, ConsumerOffset: off, PullOffset: b.offsets.Pulled(group, topic, id)}
 	if off > 0 {
 		s.LastUpdateMillis, err = b.storeTime(ctx, q, off-1)
 		if err != nil && !errors.Is(err, ErrNoMessage) {

@@ -94,6 +94,7 @@ func (b *Broker) answer(p *pull, r PullResult, err error) {
 	if r.Status == PullFound {
 		b.stats.pulledMessages.Add(int64(r.Batch.Count))
 		b.stats.pulledBytes.Add(int64(len(r.Batch.Body)))
+		b.offsets.NotePulled(p.req.Group, p.req.Topic, p.req.QueueID, r.Next)
 	}
 	p.done(r, nil)
 }

@@ -32,7 +32,9 @@ import (
 //	commit|query group=G topic=T …        reset group=G topic=T …
 //	range|search|earliest topic=T …       back group=G topic=T [archived]
 //	archive                               moves all but the last segment away
-//	sleep for=1s · restart · stats · all topic=T · lock group=G client=C topic=T
+//	group name=G [retries=N] [retry-queues=N] [disabled] · delete-group name=G [clean] · clone from=G to=G [topic=T]
+//	sleep for=1s · restart · stats · consume-stats group=G [topic=T] · topic-stats topic=T
+//	names group=G topic=T · all topic=T · lock group=G client=C topic=T
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*")
 	if err != nil || len(files) == 0 {
@@ -180,6 +182,21 @@ func (s *story) run(a arguments) (string, error) {
 		return "", nil
 	case "all":
 		return s.list(topic, queue), nil
+	case "group":
+		g := DefaultGroup(a.word("name"))
+		g.RetryMaxTimes, g.RetryQueues = int32(a.number("retries", 16)), int32(a.number("retry-queues", 1))
+		g.ConsumeEnabled = !a.HasArg("disabled")
+		return "", s.PutGroup(g)
+	case "delete-group":
+		return "", s.DeleteGroup(a.word("name"), a.HasArg("clean"))
+	case "clone":
+		return "", s.CloneOffsets(a.word("from"), a.word("to"), topic)
+	case "consume-stats":
+		return s.consumeStats(group, topic)
+	case "topic-stats":
+		return s.topicStats(topic)
+	case "names":
+		return fmt.Sprintf("groups of the topic: %v, topics of the group: %v\n", s.GroupsOfTopic(topic), s.TopicsOfGroup(group)), nil
 	case "lock":
 		return fmt.Sprintln(len(s.LockQueues(group, a.word("client"), []mq.Queue{s.queue(topic, queue)}))), nil
 	case "stats":
@@ -404,4 +421,32 @@ func (c *archived) FindPhysical(ctx context.Context, broker string, at int64) (m
 
 func (c *archived) FindKey(ctx context.Context, k mq.KeyQuery) (mq.Batch, error) {
 	return c.log.FindKey(ctx, k)
+}
+
+// consumeStats gives a group's progress, queue by queue.
+func (s *story) consumeStats(group, topic string) (string, error) {
+	all, err := s.ConsumeStats(context.Background(), group, topic)
+	var out strings.Builder
+	for _, c := range all {
+		fmt.Fprintf(&out, "%s/%d: at %d of %d, pulled %d", c.Queue.Topic, c.Queue.ID, c.ConsumerOffset, c.BrokerOffset, c.PullOffset)
+		if c.LastUpdateMillis > 0 {
+			fmt.Fprintf(&out, ", last stored at %v", time.UnixMilli(c.LastUpdateMillis).Sub(s.start))
+		}
+		out.WriteByte('\n')
+	}
+	return out.String(), err
+}
+
+// topicStats gives the figures of a topic's queues.
+func (s *story) topicStats(topic string) (string, error) {
+	all, err := s.TopicStats(context.Background(), topic)
+	var out strings.Builder
+	for _, q := range all {
+		fmt.Fprintf(&out, "%d: %d to %d", q.Queue.ID, q.Min, q.Max)
+		if q.LastUpdateMillis > 0 {
+			fmt.Fprintf(&out, ", last stored at %v", time.UnixMilli(q.LastUpdateMillis).Sub(s.start))
+		}
+		out.WriteByte('\n')
+	}
+	return out.String(), err
 }

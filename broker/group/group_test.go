@@ -226,8 +226,12 @@ func TestConfigsSurviveARestart(t *testing.T) {
 
 func TestBadGroups(t *testing.T) {
 	for _, g := range []Config{
-		{Name: ""}, {Name: strings.Repeat("g", MaxNameLen+1)}, {Name: "a b"}, {Name: "a@b"},
-		{Name: "g", RetryQueues: -1}, {Name: "g", RetryMaxTimes: -2},
+		{Name: ""},
+		{Name: strings.Repeat("g", MaxNameLen+1)},
+		{Name: "a b"},
+		{Name: "a@b"},
+		{Name: "g", RetryQueues: -1},
+		{Name: "g", RetryMaxTimes: -2},
 	} {
 		if g.Check() == nil {
 			t.Errorf("group %+v is accepted", g)

@@ -32,6 +32,7 @@ type saved struct {
 type progress struct {
 	mu      sync.Mutex
 	offsets []int64 // by queue id, none where not committed
+	pulled  []int64 // by queue id, where the last pull that found something ended; not saved
 	resets  map[int32]int64
 	dirty   bool // Invariant: in Table.dirty if and only if true
 	dead    bool // deleted; not to be saved again
@@ -71,18 +72,23 @@ func Load(s *meta.Store) (*Table, error) {
 	return t, err
 }
 
-func (p *progress) set(queue int32, off int64) {
-	for int(queue) >= len(p.offsets) {
-		p.offsets = append(p.offsets, none)
+func (p *progress) set(queue int32, off int64) { p.offsets = set(p.offsets, queue, off) }
+
+func (p *progress) get(queue int32) int64 { return get(p.offsets, queue) }
+
+func set(by []int64, queue int32, off int64) []int64 {
+	for int(queue) >= len(by) {
+		by = append(by, none)
 	}
-	p.offsets[queue] = off
+	by[queue] = off
+	return by
 }
 
-func (p *progress) get(queue int32) int64 {
-	if int(queue) >= len(p.offsets) || queue < 0 {
+func get(by []int64, queue int32) int64 {
+	if int(queue) >= len(by) || queue < 0 {
 		return none
 	}
-	return p.offsets[queue]
+	return by[queue]
 }
 
 func (t *Table) find(k key) *progress {
@@ -115,7 +121,7 @@ func (t *Table) Get(group, topic string, queue int32) (off int64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	off = p.get(queue)
-	return off, off != none
+	return max(off, 0), off != none
 }
 
 // Commit sets a group's progress in a queue, backwards too. previous is what
@@ -143,6 +149,28 @@ func (t *Table) Commit(group, topic string, queue int32, off int64) (previous in
 	return previous, true
 }
 
+// NotePulled notes where a group's last pull of a queue ended, which is as far
+// as its consumers have come without saying so yet. A group without progress
+// in the topic is passed over.
+func (t *Table) NotePulled(group, topic string, queue int32, next int64) {
+	if p := t.find(key{group, topic}); p != nil {
+		p.mu.Lock()
+		p.pulled = set(p.pulled, queue, next)
+		p.mu.Unlock()
+	}
+}
+
+// Pulled is what NotePulled noted, at least the group's progress.
+func (t *Table) Pulled(group, topic string, queue int32) int64 {
+	p := t.find(key{group, topic})
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, get(p.offsets, queue), get(p.pulled, queue))
+}
+
 func (t *Table) enlist(k key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -163,6 +191,7 @@ func (t *Table) Reset(group, topic string, to map[int32]int64) error {
 	for queue, off := range to {
 		p.set(queue, off)
 		p.resets[queue] = off
+		p.pulled = set(p.pulled, queue, off)
 	}
 	rec := p.saved()
 	p.mu.Unlock()

@@ -61,8 +61,14 @@ func TestTopicsSurviveARestart(t *testing.T) {
 
 func TestBadTopics(t *testing.T) {
 	for _, c := range []Config{
-		{Name: ""}, {Name: strings.Repeat("t", MaxNameLen+1)}, {Name: "a b"}, {Name: "a@b"}, {Name: "ä"},
-		{Name: "t", ReadQueues: -1}, {Name: "t", WriteQueues: MaxQueues + 1}, {Name: "t", Perm: 8},
+		{Name: ""},
+		{Name: strings.Repeat("t", MaxNameLen+1)},
+		{Name: "a b"},
+		{Name: "a@b"},
+		{Name: "ä"},
+		{Name: "t", ReadQueues: -1},
+		{Name: "t", WriteQueues: MaxQueues + 1},
+		{Name: "t", Perm: 8},
 	} {
 		if c.Check() == nil {
 			t.Errorf("topic %+v is accepted", c)
