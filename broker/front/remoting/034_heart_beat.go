@@ -86,6 +86,7 @@ func (f *Front) heartbeat(s *session, req *wire.Command) (*wire.Command, error) 
 	if err != nil {
 		return nil, err
 	}
+	s.identify(hb.ClientID)
 	resp := &wire.Command{}
 	resp.Ext.Set("IS_SUPPORT_HEART_BEAT_V2", "true")
 	resp.Ext.SetBool("IS_SUB_CHANGE", resend || body.Fingerprint == 0)

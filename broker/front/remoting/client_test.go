@@ -43,6 +43,7 @@ func TestGoClient(t *testing.T) {
 			"Admin":         adminTopics,
 			"ResumeAtPlace": resumeAtPlace,
 			"LargeBodies":   largeBodies,
+			"RequestReply":  requestReply,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -540,4 +541,40 @@ func incompressible(n int) string {
 		b[i] = byte(x)
 	}
 	return string(b)
+}
+
+// requestReply has a consumer answer a producer's request.
+func requestReply(t *testing.T, n *node) {
+	const topic = "asked"
+	createTopic(t, n, topic)
+	createTopic(t, n, n.broker.Config().Cluster+"_REPLY_TOPIC")
+	replier := newProducer(t, n, "replier")
+	pushFunc(t, n, "G-asked", "c-asked", topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"},
+		func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			for _, m := range msgs {
+				if consumer.GetReplyToClient(m) == "" {
+					continue
+				}
+				reply, err := consumer.CreateReplyMessage(m, nil)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				reply.Body = []byte("re: " + string(m.Body)) // the client forgets to
+				if _, err := replier.SendSync(ctx, reply); err != nil {
+					t.Error(err)
+				}
+			}
+			return consumer.ConsumeSuccess, nil
+		})
+	p := newProducer(t, n, topic)
+	send(t, p, topic, "a", "hello", 0, 1) // its first heartbeat is a second away
+	until(t, 20*time.Second, "the producer is known", func() bool {
+		ms, err := n.broker.Producers("P-" + topic)
+		return err == nil && len(ms) > 0
+	})
+	answer, err := p.Request(t.Context(), 20*time.Second, primitive.NewMessage(topic, []byte("how much?")))
+	if err != nil || string(answer.Body) != "re: how much?" {
+		t.Errorf("answer %v, %v", answer, err)
+	}
 }

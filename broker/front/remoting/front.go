@@ -26,6 +26,7 @@ type Front struct {
 	region   string   // of the broker's configuration
 	traceOn  string   // "true" or "false"
 	sessions sync.Map // *wire.Conn → *session
+	clients  sync.Map // client id → *session that sent its last heartbeat
 	rates    rates
 }
 
@@ -116,6 +117,8 @@ var requests = [tableSize]request{
 	wire.CloneGroupOffset:           {name: "CLONE_GROUP_OFFSET", reply: (*Front).cloneGroupOffset, slow: true},
 	wire.GetBrokerConsumeStats:      {name: "GET_BROKER_CONSUME_STATS", reply: (*Front).getBrokerConsumeStats, slow: true},
 	wire.SendBatchMessage:           {name: "SEND_BATCH_MESSAGE", raw: (*Front).sendBatchMessage},
+	wire.SendReplyMessage:           {name: "SEND_REPLY_MESSAGE", reply: (*Front).sendReplyMessage, slow: true},
+	wire.SendReplyMessageV2:         {name: "SEND_REPLY_MESSAGE_V2", reply: (*Front).sendReplyMessage, slow: true},
 	wire.GetAllProducerInfo:         {name: "GET_ALL_PRODUCER_INFO", reply: (*Front).getAllProducerInfo},
 	wire.QueryTopicsByConsumer:      {name: "QUERY_TOPICS_BY_CONSUMER", reply: (*Front).queryTopicsByConsumer},
 	wire.QuerySubscriptionByConsume: {name: "QUERY_SUBSCRIPTION_BY_CONSUMER", reply: (*Front).querySubscriptionByConsumer},

@@ -17,6 +17,8 @@ type session struct {
 	front *Front
 	conn  *wire.Conn
 
+	clientID string // of the last heartbeat, for the connection's reader only
+
 	// names is a ring of names that were seen lately, so that a request's
 	// topic and group cost no allocation. For the connection's reader only.
 	names    [namesKept]string
@@ -34,9 +36,22 @@ func (f *Front) session(c *wire.Conn) *session {
 
 // ended tells the core that a connection is gone.
 func (f *Front) ended(c *wire.Conn) {
-	if s, ok := f.sessions.LoadAndDelete(c); ok {
-		f.broker.Disconnect(s.(*session))
+	v, ok := f.sessions.LoadAndDelete(c)
+	if !ok {
+		return
 	}
+	s := v.(*session)
+	f.clients.CompareAndDelete(s.clientID, s)
+	f.broker.Disconnect(s)
+}
+
+// identify notes the id that the client gives itself.
+func (s *session) identify(clientID string) {
+	if clientID != s.clientID {
+		s.front.clients.CompareAndDelete(s.clientID, s)
+		s.clientID = clientID
+	}
+	s.front.clients.Store(clientID, s)
 }
 
 // RemoteAddr is where the client connects from.
