@@ -89,7 +89,6 @@ func (s *session) append(ctx context.Context, c *commit) error {
 		if err != nil {
 			return err
 		}
-		s.c.works()
 		s.c.cfg.OnCommit(c.topic.name, snap)
 		return nil
 	})

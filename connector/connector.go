@@ -28,8 +28,10 @@ type Connector struct {
 
 	mu     sync.Mutex
 	status Status
-	low    int64 // everything of the log below it is archived
-	oldest int64 // store time of the first message that is not, 0 for none
+	// retrying is how many attempts have failed and go on.
+	retrying int
+	low      int64 // everything of the log below it is archived
+	oldest   int64 // store time of the first message that is not, 0 for none
 }
 
 // flushRequest asks for everything below the targets to be committed.
@@ -60,10 +62,15 @@ func (c *Connector) Run(ctx context.Context) error {
 		c.setState(Stopped)
 		return err
 	}
-	wait := c.backoff()
+	wait, failing := c.backoff(), false
 	for {
 		began := c.cfg.Now()
-		err := c.runSession(ctx)
+		err := c.runSession(ctx, func() {
+			if failing {
+				c.recovered()
+				failing = false
+			}
+		})
 		switch {
 		case ctx.Err() != nil:
 			c.setState(Stopped)
@@ -77,7 +84,12 @@ func (c *Connector) Run(ctx context.Context) error {
 			c.cfg.Logger.Error("connector fenced", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
 			return err
 		}
-		c.failed(err)
+		if failing {
+			c.failed(err)
+		} else {
+			c.failing(err)
+			failing = true
+		}
 		c.cfg.Logger.Warn("connector starts again", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
 		if c.cfg.Now().Sub(began) > c.cfg.RetryMax {
 			wait = c.backoff()
@@ -154,7 +166,12 @@ func (c *Connector) backoff() func(ctx context.Context) bool {
 // persist tries f until it succeeds, noting failures; it gives up with ctx or
 // where an error says that trying again is no use.
 func (c *Connector) persist(ctx context.Context, what string, f func() error) error {
-	wait := c.backoff()
+	wait, failing := c.backoff(), false
+	defer func() {
+		if failing {
+			c.recovered()
+		}
+	}()
 	for {
 		err := f()
 		if err == nil {
@@ -164,7 +181,12 @@ func (c *Connector) persist(ctx context.Context, what string, f func() error) er
 		if ctx.Err() != nil || final(err) {
 			return err
 		}
-		c.failed(err)
+		if failing {
+			c.failed(err)
+		} else {
+			c.failing(err)
+			failing = true
+		}
 		c.cfg.Logger.Warn("connector tries again", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
 		if !wait(ctx) {
 			return err

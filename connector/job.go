@@ -150,11 +150,7 @@ func (s *session) upload(ctx context.Context, g *segment, out *output, file *arc
 		if err := bucket.Put(ctx, file.Name, body, size, objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
 			return err
 		}
-		if err := stored(ctx, bucket, file.Name, size); err != nil {
-			return err
-		}
-		s.c.works()
-		return nil
+		return stored(ctx, bucket, file.Name, size)
 	})
 }
 

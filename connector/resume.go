@@ -50,7 +50,6 @@ func (s *session) resume(ctx context.Context) error {
 	s.c.status.Blocked = nil
 	s.c.mu.Unlock()
 	s.setArchived(marks, s.pos)
-	s.c.works()
 	s.publish()
 	return nil
 }

@@ -59,7 +59,8 @@ type event struct {
 	err      error
 }
 
-func (c *Connector) runSession(ctx context.Context) error {
+// runSession runs one session; begun is called when it knows where to go on.
+func (c *Connector) runSession(ctx context.Context, begun func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &session{
 		c: c, topics: map[string]*topic{}, readyTo: map[*topic]struct{}{},
@@ -72,6 +73,8 @@ func (c *Connector) runSession(ctx context.Context) error {
 	if err := c.persist(ctx, "read where the archive stands", func() error { return s.resume(ctx) }); err != nil {
 		return err
 	}
+	begun()
+	c.begin()
 	c.cfg.Logger.Info("connector begins", slog.String("broker", c.cfg.Broker),
 		slog.Int64("epoch", s.epoch), slog.Int64("position", s.pos), slog.Int("tables", len(s.topics)))
 	s.running.Go(func() { s.follow(ctx, s.pos) })

@@ -76,27 +76,46 @@ func (c *Connector) Status() Status {
 	return st
 }
 
-// failed notes a failure; the state says so until works is called.
+// failed notes a failure.
 func (c *Connector) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.cfg.Now()
-	if c.status.State != Fenced && c.status.State != Stopped {
-		if c.status.State != Retrying {
-			c.status.FailingSince = now
-		}
-		c.status.State = Retrying
-	}
-	c.status.Error, c.status.ErrorAt = err.Error(), now
+	c.status.Error, c.status.ErrorAt = err.Error(), c.cfg.Now()
 	c.status.Failures++
 }
 
-// works notes that the bucket took something.
-func (c *Connector) works() {
+// failing says that something is being tried again; the state is Retrying until
+// recovered was called as often.
+func (c *Connector) failing(err error) {
+	c.failed(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.status.State == Retrying || c.status.State == Starting {
-		c.status.State, c.status.FailingSince = Running, time.Time{}
+	if c.retrying++; c.retrying == 1 {
+		c.status.FailingSince = c.status.ErrorAt
+	}
+	if c.status.State == Running || c.status.State == Starting {
+		c.status.State = Retrying
+	}
+}
+
+func (c *Connector) recovered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retrying--; c.retrying > 0 {
+		return
+	}
+	c.status.FailingSince = time.Time{}
+	if c.status.State == Retrying {
+		c.status.State = Running
+	}
+}
+
+// begin ends Starting.
+func (c *Connector) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status.State == Starting {
+		c.status.State = Running
 	}
 }
 
