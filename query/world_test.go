@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 // world is a hot log and an archive in memory and in a directory.
 type world struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 
 	mu     sync.Mutex
@@ -59,11 +59,11 @@ type testLog struct {
 // later.
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	return &world{t: t, dir: t.TempDir(), logs: map[mq.Queue]*testLog{}, files: map[string][]archive.DataFile{}}
 }
 
-func (w *world) engine(t *testing.T, change func(*Config)) *Engine {
+func (w *world) engine(t testing.TB, change func(*Config)) *Engine {
 	t.Helper()
 	cfg := Config{TempDir: filepath.Join(t.TempDir(), "tmp"), Command: []string{os.Args[0]}, Env: []string{workerEnv + "=1"}}
 	if change != nil {
