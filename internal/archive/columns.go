@@ -48,7 +48,7 @@ func (w *FileWriter) numbers(dst []parquet.Value, col int) []parquet.Value {
 		case colBodyCRC:
 			v = parquet.Int32Value(int32(r.bodyCRC))
 		}
-		dst = append(dst, v.Level(0, 0, col))
+		dst = append(dst, v) // a required column needs no levels
 	}
 	return dst
 }
@@ -78,7 +78,7 @@ func (w *FileWriter) bytes(dst []parquet.Value, col int) []parquet.Value {
 		}
 		switch {
 		case !optional:
-			dst = append(dst, parquet.ByteArrayValue(b).Level(0, 0, col))
+			dst = append(dst, parquet.ByteArrayValue(b))
 		case b == nil:
 			dst = append(dst, parquet.NullValue().Level(0, 0, col))
 		default:

@@ -35,33 +35,33 @@ type cursor struct {
 
 	msg     mq.Message
 	props   []byte
-	born    hostMemo
-	store   hostMemo
+	hosts   hostMemo
 	tag     string
 	tagHash int64
 	spans   []span
 }
 
-// hostMemo keeps the last parsed address.
-type hostMemo struct {
-	text string
-	addr netip.AddrPort
-}
+// hostMemo keeps parsed addresses; brokers and producers are few.
+type hostMemo map[string]netip.AddrPort
 
-func (h *hostMemo) parse(b []byte) (netip.AddrPort, error) {
-	if string(b) != h.text {
-		a, err := netip.ParseAddrPort(string(b))
-		if err != nil {
-			return a, err
-		}
-		h.text, h.addr = string(b), a
+func (h hostMemo) parse(b []byte) (netip.AddrPort, error) {
+	if a, ok := h[string(b)]; ok {
+		return a, nil
 	}
-	return h.addr, nil
+	a, err := netip.ParseAddrPort(string(b))
+	if err != nil {
+		return a, err
+	}
+	if len(h) >= maxHosts {
+		clear(h)
+	}
+	h[string(b)] = a
+	return a, nil
 }
 
 func newCursor(f *File, row int64) *cursor {
 	c := &cursor{
-		file: f, row: row, group: -1, window: minWindowBytes,
+		file: f, row: row, group: -1, window: minWindowBytes, hosts: hostMemo{},
 		seg: &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes},
 	}
 	c.msg.Topic = f.data.Queue.Topic
@@ -224,10 +224,10 @@ func (c *cursor) rebuild(row int64, lim mq.Limit, b *mq.Batch) (fits bool, err e
 	m.ReconsumeTimes = c.cols[colReconsumeTimes].int32()
 	m.PreparedTransactionOffset = c.cols[colPreparedOffset].int64()
 	m.Body = c.cols[colBody].bytes(0)
-	if m.BornHost, err = c.born.parse(c.cols[colBornHost].bytes(0)); err != nil {
+	if m.BornHost, err = c.hosts.parse(c.cols[colBornHost].bytes(0)); err != nil {
 		return false, c.cols[colBornHost].fail(row, err)
 	}
-	if m.StoreHost, err = c.store.parse(c.cols[colStoreHost].bytes(0)); err != nil {
+	if m.StoreHost, err = c.hosts.parse(c.cols[colStoreHost].bytes(0)); err != nil {
 		return false, c.cols[colStoreHost].fail(row, err)
 	}
 	m.Properties = c.properties(form)
