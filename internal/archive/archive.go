@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,6 +145,23 @@ func (a *Archive) Topics(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// opened gives the tables that are open, by topic.
+func (a *Archive) opened() []*Table {
+	a.mu.Lock()
+	slots := slices.Collect(maps.Values(a.tables))
+	a.mu.Unlock()
+	var out []*Table
+	for _, s := range slots {
+		s.mu.Lock()
+		if s.table != nil && !s.table.current().retired {
+			out = append(out, s.table)
+		}
+		s.mu.Unlock()
+	}
+	slices.SortFunc(out, func(a, b *Table) int { return strings.Compare(a.place.topic, b.place.topic) })
+	return out
 }
 
 func (a *Archive) slot(topic string) *tableSlot {

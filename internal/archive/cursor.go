@@ -17,7 +17,7 @@ var recordColumns = []int{
 // How far a cursor fetches ahead of the rows that a call asks for. A reader
 // that goes on where it stopped gets twice as much each time.
 const (
-	minWindowBytes = 256 << 10
+	minWindowBytes = 64 << 10
 	maxWindowBytes = 8 << 20
 )
 

