@@ -549,6 +549,7 @@ func requestReply(t *testing.T, n *node) {
 	createTopic(t, n, topic)
 	createTopic(t, n, n.broker.Config().Cluster+"_REPLY_TOPIC")
 	replier := newProducer(t, n, "replier")
+	replied := make(chan error, 10)
 	pushFunc(t, n, "G-asked", "c-asked", topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"},
 		func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 			for _, m := range msgs {
@@ -561,9 +562,8 @@ func requestReply(t *testing.T, n *node) {
 					continue
 				}
 				reply.Body = []byte("re: " + string(m.Body)) // the client forgets to
-				if _, err := replier.SendSync(ctx, reply); err != nil {
-					t.Error(err)
-				}
+				_, err = replier.SendSync(ctx, reply)
+				replied <- err
 			}
 			return consumer.ConsumeSuccess, nil
 		})
@@ -576,5 +576,8 @@ func requestReply(t *testing.T, n *node) {
 	answer, err := p.Request(t.Context(), 20*time.Second, primitive.NewMessage(topic, []byte("how much?")))
 	if err != nil || string(answer.Body) != "re: how much?" {
 		t.Errorf("answer %v, %v", answer, err)
+	}
+	if err := <-replied; err != nil {
+		t.Error(err)
 	}
 }
