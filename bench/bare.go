@@ -11,7 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
-	"varve/bench/corpus"
+	"varve/e2e/corpus"
 )
 
 // row is the archive's row as a plain Go struct (docs/format, archive).

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"varve/bench/wire"
+	"varve/e2e/wire"
 	"varve/e2e/server"
 )
 

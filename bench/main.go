@@ -22,7 +22,7 @@ import (
 
 	"github.com/apache/rocketmq-client-go/v2/rlog"
 
-	"varve/bench/corpus"
+	"varve/e2e/corpus"
 	"varve/e2e/server"
 )
 

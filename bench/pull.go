@@ -11,7 +11,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
-	"varve/bench/wire"
+	"varve/e2e/wire"
 	"varve/e2e/server"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 
-	"varve/bench/wire"
+	"varve/e2e/wire"
 	"varve/e2e/server"
 )
 

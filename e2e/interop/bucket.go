@@ -2,7 +2,299 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"varve/e2e/corpus"
+	"varve/e2e/faulty"
+	"varve/e2e/server"
+	"varve/e2e/wire"
 )
 
-func runBucket(ctx context.Context, c config, p *page) error { return nil }
-func runReaders(ctx context.Context, c config, p *page) error { return nil }
+const (
+	bucketColumn   = "Archive on S3 (MinIO)"
+	bucketName     = "varve-interop"
+	proxyAddr      = "127.0.0.1:9100"
+	bucketQueues   = 4
+	bucketMessages = 30_000
+	faultLimit     = 30 * time.Second // a fault ends at the latest then
+	outageTime     = 15 * time.Second
+)
+
+// bucketRun is Varve with its archive on MinIO behind the proxy.
+type bucketRun struct {
+	cfg    config
+	page   *page
+	minio  *server.Minio
+	proxy  *faulty.Proxy
+	varve  *server.Server
+	corpus *corpus.Corpus
+}
+
+func (b *bucketRun) options(bucket, secret string) server.Options {
+	return server.Options{
+		RollAge: time.Second,
+		S3:      &server.S3{Endpoint: b.proxy.Addr(), Bucket: bucket, AccessKey: server.MinioKey, SecretKey: secret},
+		Env:     append([]string{"VARVE_CONNECTOR_ROLL_BYTES=2MiB", "VARVE_HISTORY_CACHE=64MiB", "VARVE_HISTORY_MEMORY=16MiB"}, smallSegments...),
+	}
+}
+
+// runBucket checks that no fault of the bucket loses or doubles a message.
+func runBucket(ctx context.Context, c config, p *page) (err error) {
+	b := &bucketRun{cfg: c, page: p, corpus: corpus.New(1024, 3)}
+	if b.minio, err = server.StartMinio(ctx, filepath.Join(c.cache, "minio"), filepath.Join(c.work, "minio")); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.minio.Stop()) }()
+	if b.proxy, err = faulty.Start(proxyAddr, server.MinioAddr); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.proxy.Close()) }()
+	if err := makeBucket(ctx); err != nil {
+		return err
+	}
+	b.refusals(ctx)
+	if b.varve, err = c.start(ctx, "s3", b.options(bucketName, server.MinioSecret)); err != nil {
+		return err
+	}
+	b.faults(ctx)
+	return b.varve.Stop()
+}
+
+func makeBucket(ctx context.Context) error {
+	m, err := minio.New(server.MinioAddr, &minio.Options{Creds: credentials.NewStaticV4(server.MinioKey, server.MinioSecret, "")})
+	if err != nil {
+		return fmt.Errorf("making an S3 client: %w", err)
+	}
+	var last error
+	for range 50 { // MinIO's port is open a moment before it serves
+		if last = m.MakeBucket(ctx, bucketName, minio.MakeBucketOptions{}); last == nil {
+			return nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return fmt.Errorf("making the bucket: %w", last)
+}
+
+// refusals: a bucket that can't be used is said so at the start.
+func (b *bucketRun) refusals(ctx context.Context) {
+	for _, t := range []struct{ name, bucket, secret, mention string }{
+		{"bucket missing", "varve-no-such-bucket", server.MinioSecret, "varve-no-such-bucket"},
+		{"bucket denied", bucketName, "wrong-secret", bucketName},
+	} {
+		_ = b.page.try(t.name, bucketColumn, func() (string, error) {
+			s, err := b.cfg.start(ctx, "s3-"+strings.ReplaceAll(t.name, " ", "-"), b.options(t.bucket, t.secret))
+			if err == nil {
+				return "", errors.Join(errors.New("the server started"), s.Stop())
+			}
+			if !strings.Contains(err.Error(), t.mention) {
+				return "", fmt.Errorf("the error doesn't name the bucket: %w", err)
+			}
+			lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+			return "refused: " + lines[len(lines)-1], nil
+		})
+	}
+}
+
+func (b *bucketRun) faults(ctx context.Context) {
+	for _, t := range []struct {
+		name  string
+		fault faulty.Fault
+		share float64
+	}{
+		{"healthy", faulty.Healthy, 0},
+		{"slow", faulty.Slow, 1},
+		{"half of the requests refused (503)", faulty.Refuse, 0.5},
+		{"connections cut before the request", faulty.CutBefore, 0.3},
+		{"connections cut after the request", faulty.CutAfter, 0.3},
+		{"answers cut in the middle", faulty.CutHalf, 0.3},
+		{"lies about data files", faulty.LieData, 0.4},
+		{"lies about every kind of write", faulty.LieAll, 0.3},
+		{"denied for a while", faulty.Deny, 1},
+	} {
+		_ = b.page.try(t.name, bucketColumn, func() (string, error) { return b.fault(ctx, t.name, t.fault, t.share) })
+	}
+	_ = b.page.try("away for a while", bucketColumn, func() (string, error) { return b.outage(ctx) })
+	_ = b.page.try("kill -9 while requests are cut", bucketColumn, func() (string, error) { return b.killed(ctx) })
+}
+
+// topic makes a topic's name of a check's.
+func topic(name string) string {
+	return "s3_" + strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, name)
+}
+
+func (b *bucketRun) load(topic string, serial *atomic.Int64, n int64) wire.Load {
+	return wire.Load{
+		Addr: server.BrokerAddr, Topic: topic, Broker: "varve-a", Corpus: b.corpus, Connections: 4, Window: 32, Queues: bucketQueues,
+		Messages: n, Serial: serial,
+	}
+}
+
+// fault sends under a fault, lets it bite, ends it, archives, trims and reads everything back.
+func (b *bucketRun) fault(ctx context.Context, name string, f faulty.Fault, share float64) (string, error) {
+	b.proxy.Set(f, share)
+	defer b.proxy.Set(faulty.Healthy, 0)
+	var serial atomic.Int64
+	sent, err := b.load(topic(name), &serial, bucketMessages).Run(ctx)
+	if err != nil {
+		return "", err
+	}
+	if sent.Refused > 0 {
+		return "", fmt.Errorf("%d sends refused: %s", sent.Refused, sent.Refusal)
+	}
+	if f != faulty.Healthy {
+		if err := b.bite(ctx); err != nil {
+			return "", err
+		}
+	}
+	faulted, passed := b.proxy.Counts()
+	b.proxy.Set(faulty.Healthy, 0)
+	if err := archiveAndTrim(ctx, b.varve); err != nil {
+		return "", err
+	}
+	if _, err := b.readBack(ctx, topic(name), bucketMessages, nil); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d of %d requests; %d messages read back from the archive", faulted, faulted+passed, bucketMessages), nil
+}
+
+// bite waits until a number of requests have suffered, or the time is over.
+func (b *bucketRun) bite(ctx context.Context) error {
+	const enough = 12
+	deadline := time.Now().Add(faultLimit)
+	for time.Now().Before(deadline) && ctx.Err() == nil {
+		if n, _ := b.proxy.Counts(); n >= enough {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if n, _ := b.proxy.Counts(); n == 0 {
+		return errors.New("no request met the fault: the check is empty")
+	}
+	return ctx.Err()
+}
+
+// outage: the bucket is gone for a while, sends go on, and after it has come back nothing is missing.
+func (b *bucketRun) outage(ctx context.Context) (string, error) {
+	b.proxy.Set(faulty.CutBefore, 1)
+	defer b.proxy.Set(faulty.Healthy, 0)
+	var serial atomic.Int64
+	l := b.load(topic("outage"), &serial, 0)
+	l.Limit, l.PerSecond = outageTime, 4_000
+	sent, err := l.Run(ctx)
+	if err != nil {
+		return "", err
+	}
+	if sent.Refused > 0 {
+		return "", fmt.Errorf("%d sends refused: %s", sent.Refused, sent.Refusal)
+	}
+	b.proxy.Set(faulty.Healthy, 0)
+	back := time.Now()
+	if err := archiveAndTrim(ctx, b.varve); err != nil {
+		return "", err
+	}
+	took := time.Since(back)
+	if _, err := b.readBack(ctx, topic("outage"), sent.Messages, nil); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d messages sent in %v without a bucket, archived %.1f s after it was back", sent.Messages, outageTime, took.Seconds()), nil
+}
+
+// killed: the process dies in the middle of uploads and commits, several times.
+func (b *bucketRun) killed(ctx context.Context) (string, error) {
+	b.proxy.Set(faulty.CutAfter, 0.2)
+	defer b.proxy.Set(faulty.Healthy, 0)
+	var serial atomic.Int64
+	var mu sync.Mutex
+	acked := map[int64]bool{}
+	const rounds = 3
+	for range rounds {
+		l := b.load(topic("killed"), &serial, 0)
+		l.Limit, l.PerSecond = 8*time.Second, 6_000
+		l.Acked = func(n int64) {
+			mu.Lock()
+			acked[n] = true
+			mu.Unlock()
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = l.Run(ctx) // it ends by the kill
+		}()
+		select {
+		case <-time.After(5 * time.Second):
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+		if err := b.varve.Kill(); err != nil {
+			return "", err
+		}
+		<-done
+		var err error
+		if b.varve, err = b.cfg.start(ctx, "s3", b.options(bucketName, server.MinioSecret)); err != nil {
+			return "", err
+		}
+	}
+	b.proxy.Set(faulty.Healthy, 0)
+	if err := archiveAndTrim(ctx, b.varve); err != nil {
+		return "", err
+	}
+	got, err := b.readBack(ctx, topic("killed"), -1, acked)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d kills; %d acked, %d stored, none lost, none doubled", rounds, len(acked), got), nil
+}
+
+// readBack reads a topic from its first offset and demands each message once,
+// byte for byte: serials 0 to want-1, or if want is negative at least those acked.
+func (b *bucketRun) readBack(ctx context.Context, topic string, want int64, acked map[int64]bool) (int64, error) {
+	seen := map[int64]bool{}
+	c := wire.Catchup{
+		Addr: server.BrokerAddr, History: server.HistoryAddr, Topic: topic, Queues: bucketQueues, PullBatch: 32, Messages: 1 << 40,
+		Each: func(q int, record []byte) error {
+			n, err := corpus.Serial(record)
+			switch {
+			case err != nil:
+				return fmt.Errorf("queue %d: %w", q, err)
+			case seen[n]:
+				return fmt.Errorf("queue %d: message %d is there twice", q, n)
+			case !b.corpus.Holds(record, n):
+				return fmt.Errorf("queue %d: message %d has another body", q, n)
+			}
+			seen[n] = true
+			return nil
+		},
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	got, err := c.Run(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reading back: %w", err)
+	}
+	if want >= 0 && got.Messages != want {
+		return 0, fmt.Errorf("%d messages came back of %d", got.Messages, want)
+	}
+	for n := range acked {
+		if !seen[n] {
+			return 0, fmt.Errorf("message %d was acked and is gone", n)
+		}
+	}
+	if got.Messages > 0 && got.Cold == 0 {
+		return 0, errors.New("nothing was read from the archive")
+	}
+	return got.Messages, nil
+}

@@ -24,6 +24,9 @@ type Catchup struct {
 	PullBatch int   // messages a pull
 	Messages  int64 // stop after so many
 	From      int64 // first offset of each queue
+
+	// Each, if set, is given every stored record; it must not keep it.
+	Each func(queue int, record []byte) error
 }
 
 // Pulled is what a catch-up read.
@@ -187,6 +190,11 @@ func (p *puller) records(s *pullQueue, q int, b []byte) (int64, error) {
 		}
 		if at := int64(binary.BigEndian.Uint64(b[posQueueOffset:])); at != s.next {
 			return n, fmt.Errorf("pull: queue %d: offset %s where %d was due", q, strconv.FormatInt(at, 10), s.next)
+		}
+		if p.Each != nil {
+			if err := p.Each(q, b[:size]); err != nil {
+				return n, err
+			}
 		}
 		s.next++
 		n++

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"varve/bench/corpus"
+	"varve/e2e/corpus"
 )
 
 // Load is a stream of sends over several connections.
@@ -26,6 +26,9 @@ type Load struct {
 	Limit       time.Duration // ends after this time, or
 	Messages    int64         // after so many messages
 	Serial      *atomic.Int64 // next serial number, shared by all loads of a topic
+
+	// Acked, if set, is told the first serial of each request that was taken; from several goroutines.
+	Acked func(first int64)
 }
 
 // Sent is what a load did.
@@ -88,6 +91,7 @@ type sender struct {
 	id    int
 	left  *atomic.Int64
 	begun []time.Time // by slot
+	first []int64     // by slot: the request's first serial
 	free  []int32
 	due   time.Time // of the next request, if paced
 	gap   time.Duration
@@ -99,7 +103,7 @@ type sender struct {
 }
 
 func newSender(l Load, c *Conn, id int, left *atomic.Int64) *sender {
-	s := &sender{Load: l, conn: c, id: id, left: left, begun: make([]time.Time, l.Window)}
+	s := &sender{Load: l, conn: c, id: id, left: left, begun: make([]time.Time, l.Window), first: make([]int64, l.Window)}
 	for i := range l.Window {
 		s.free = append(s.free, int32(i))
 	}
@@ -191,6 +195,9 @@ func (s *sender) receive() error {
 			s.free = append(s.free, slot)
 			if a.code == codeOK {
 				s.sent += int64(max(s.Batch, 1))
+				if s.Acked != nil {
+					s.Acked(s.first[slot])
+				}
 			} else {
 				s.refused++
 				s.refusal = string(a.header)
@@ -211,6 +218,7 @@ func bytesFlag(header []byte) bool {
 func (s *sender) request(slot int32, now time.Time) {
 	c := s.conn
 	n := s.Serial.Add(int64(max(s.Batch, 1))) - int64(max(s.Batch, 1))
+	s.first[slot] = n
 	code := codeSendV2
 	if s.Batch > 1 {
 		code = codeSendBatch

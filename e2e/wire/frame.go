@@ -1,7 +1,3 @@
-// Package wire is the benchmark's own remoting client: it writes the frames
-// that the Java client writes (JSON headers, SEND_MESSAGE_V2) and little else,
-// so that on shared cores the load generator takes as little as it can and the
-// same from every broker.
 package wire
 
 import (

@@ -4,8 +4,11 @@
 package corpus
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +16,8 @@ const (
 	poolSize   = 8192
 	serialLen  = 12
 	serialMark = "############"
+
+	serialBefore = `{"order_id":"O-2026-`
 )
 
 var (
@@ -62,12 +67,32 @@ func PutSerial(dst []byte, n int64) {
 	}
 }
 
+// Serial finds the number of a body of any corpus within a stored record.
+func Serial(record []byte) (int64, error) {
+	i := bytes.Index(record, []byte(serialBefore))
+	if i < 0 || i+len(serialBefore)+serialLen > len(record) {
+		return 0, errors.New("no order in the record")
+	}
+	digits := record[i+len(serialBefore):][:serialLen]
+	n, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("serial of an order: %w", err)
+	}
+	return n, nil
+}
+
+// Holds says whether a record holds the n-th body, byte for byte.
+func (c *Corpus) Holds(record []byte, n int64) bool {
+	return bytes.Contains(record, c.Append(nil, n))
+}
+
 func order(r *rand.Rand, size int) string {
 	var b strings.Builder
 	pick := func(from []string) string { return from[r.IntN(len(from))] }
 	first, last := pick(names), pick(families)
-	fmt.Fprintf(&b, `{"order_id":"O-2026-%s","customer":{"id":"C-%06d","name":"%s %s","email":"%s.%s%d@example.org","address":{"street":"%s street %d","city":"%s","zip":"%05d"}},`,
-		serialMark, r.IntN(1_000_000), first, last, strings.ToLower(first), strings.ToLower(last), r.IntN(100), pick(families), 1+r.IntN(200), pick(cities), r.IntN(100_000))
+	b.WriteString(serialBefore + serialMark)
+	fmt.Fprintf(&b, `","customer":{"id":"C-%06d","name":"%s %s","email":"%s.%s%d@example.org","address":{"street":"%s street %d","city":"%s","zip":"%05d"}},`,
+		r.IntN(1_000_000), first, last, strings.ToLower(first), strings.ToLower(last), r.IntN(100), pick(families), 1+r.IntN(200), pick(cities), r.IntN(100_000))
 	b.WriteString(`"items":[`)
 	for i := range 1 + r.IntN(4) {
 		if i > 0 {

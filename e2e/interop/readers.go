@@ -1,0 +1,7 @@
+package main
+
+import (
+	"context"
+)
+
+func runReaders(ctx context.Context, c config, p *page) error { return nil }
