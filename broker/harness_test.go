@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -65,13 +64,6 @@ func newRig(t testing.TB, fs vfs.FS, change func(*Config, *Deps)) *rig {
 		}
 	}
 	return r
-}
-
-// restart closes everything and opens it again.
-func (r *rig) restart() *rig {
-	r.t.Helper()
-	r.stop()
-	return newRig(r.t, r.fs, nil)
 }
 
 // message makes a message; props are names and values in turn.
@@ -162,17 +154,6 @@ func (r *rig) pullAsync(req PullRequest) <-chan pulled {
 // inline is a pull that brings its own subscription.
 func inline(topic string, queue int32, offset int64) PullRequest {
 	return PullRequest{Group: "reader", Topic: topic, QueueID: queue, Offset: offset, MaxMessages: 32, CommitOffset: -1, Inline: true, Expression: "*"}
-}
-
-func (r *rig) pull(req PullRequest) pulled {
-	r.t.Helper()
-	select {
-	case p := <-r.pullAsync(req):
-		return p
-	case <-time.After(10 * time.Second):
-		r.t.Fatalf("pull from %s/%d at %d is not answered", req.Topic, req.QueueID, req.Offset)
-		return pulled{}
-	}
 }
 
 // all reads a queue from its start on.
