@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"varve/broker/group"
 	"varve/broker/topic"
@@ -70,7 +71,7 @@ func (b *Broker) groupFor(name string) (*Group, error) {
 	if g, ok := b.groups.Get(name); ok {
 		return g, nil
 	}
-	if !b.cfg.AutoCreateGroups {
+	if !b.cfg.AutoCreateGroups && !toolGroup(name) {
 		return nil, fmt.Errorf("%w: %q", ErrNoGroup, name)
 	}
 	g, err := b.groups.PutIfAbsent(name)
@@ -78,6 +79,12 @@ func (b *Broker) groupFor(name string) (*Group, error) {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	return g, nil
+}
+
+// toolGroup reports whether a group is one of RocketMQ's own tools', which
+// needn't be created by anybody.
+func toolGroup(name string) bool {
+	return name == "TOOLS_CONSUMER" || name == "SELF_TEST_C_GROUP" || strings.HasPrefix(name, "CID_RMQ_SYS_")
 }
 
 // Unregister takes a client out of a producer group and a consumer group;

@@ -12,6 +12,10 @@ import (
 	"varve/hot"
 )
 
+// maxMatches bounds the filters that one call of arrive runs in the log's
+// committer. Pulls beyond it are attempted without a look at their filter.
+const maxMatches = 4096
+
 // waits is the table of held pulls. A pull leaves it once: when a message
 // arrives that its filter may want, when its time is over, or when somebody
 // wakes it; then a worker attempts it again.
@@ -125,6 +129,7 @@ func (w *waits) arrive(arrivals []hot.Arrival) {
 	defer w.mu.Unlock()
 	var key waitKey
 	var first *pull
+	matches := 0
 	for i := range arrivals {
 		a := &arrivals[i]
 		if i == 0 || key.id != a.Queue.ID || key.topic != a.Queue.Topic {
@@ -133,7 +138,7 @@ func (w *waits) arrive(arrivals []hot.Arrival) {
 		}
 		for p := first; p != nil; {
 			next := p.held.next
-			if filter.MatchProperties(p.filter, a.TagHash, a.Properties) {
+			if matches++; matches > maxMatches || filter.MatchProperties(p.filter, a.TagHash, a.Properties) {
 				w.release(p)
 			} else if !p.held.missed {
 				w.miss(p)
