@@ -27,8 +27,6 @@ const (
 	usedFor = 10 * time.Minute
 	// refreshEvery is how often a retainer looks for other processes' commits.
 	refreshEvery = 10 * time.Minute
-	// maxNegative bounds the topics remembered to have no table.
-	maxNegative = 1 << 16
 )
 
 // Config sets up a Node. Zero fields take the defaults.

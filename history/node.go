@@ -27,10 +27,8 @@ type Node struct {
 	reads   chan struct{}
 	ahead   *readAhead
 
-	mu sync.Mutex
-	// missing are topics that had no table, until when that is believed.
-	missing map[string]time.Time
-	used    map[string]time.Time // topics, when they were last read
+	mu   sync.Mutex
+	used map[string]time.Time // topics, when they were last read
 }
 
 var (
@@ -52,7 +50,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, archive: a, reads: make(chan struct{}, cfg.Reads),
-		missing: map[string]time.Time{}, used: map[string]time.Time{},
+		used: map[string]time.Time{},
 	}
 	requests := make(chan struct{}, cfg.Requests)
 	var limit *rate.Limiter
@@ -124,37 +122,21 @@ func (n *Node) refresh(ctx context.Context) {
 	}
 }
 
-// Notify tells the node of a commit in this process.
-func (n *Node) Notify(topic string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.missing, topic)
-}
-
-// table gives a topic's table, mq.ErrNoQueue where there is none. That there
-// is none is believed for a while: most pulls ask.
+// table gives a topic's table, mq.ErrNoQueue where there is none. The archive
+// remembers both in memory: most pulls ask.
 func (n *Node) table(ctx context.Context, topic string) (*archive.Table, error) {
-	now := n.cfg.Now()
-	n.mu.Lock()
-	until, miss := n.missing[topic]
-	if len(n.used) < maxNegative || !n.used[topic].IsZero() {
-		n.used[topic] = now
-	}
-	n.mu.Unlock()
-	if miss && now.Before(until) {
+	t, err := n.archive.Table(ctx, topic)
+	if errors.Is(err, archive.ErrNoTable) {
 		return nil, mq.ErrNoQueue
 	}
-	t, err := n.archive.Table(ctx, topic)
-	if !errors.Is(err, archive.ErrNoTable) {
-		return t, err
+	if err != nil {
+		return nil, err
 	}
+	now := n.cfg.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.missing) >= maxNegative {
-		clear(n.missing)
-	}
-	n.missing[topic] = now.Add(max(n.cfg.Poll, time.Second))
-	return nil, mq.ErrNoQueue
+	n.used[topic] = now
+	return t, nil
 }
 
 // Range implements mq.Reader from memory.
