@@ -30,12 +30,13 @@ func TestMain(m *testing.M) {
 //	serve ARGS…  start a server on free ports with its data in $WORK/data, wait
 //	             until it is ready, and point the other commands at it
 //	stop         end it by SIGTERM; it must exit with 0 soon
+//	crash        end it by SIGKILL
 //	code N CMD…  run a command that must exit with N
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "stop": stopServer, "code": code,
+			"serve": serve, "stop": stopServer, "crash": crash, "code": code,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -116,6 +117,16 @@ func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
 	case <-time.After(15 * time.Second):
 		ts.Fatalf("the server still runs 15 s after SIGTERM")
 	}
+}
+
+func crash(ts *testscript.TestScript, _ bool, _ []string) {
+	v, ok := servers.LoadAndDelete(ts)
+	if !ok {
+		ts.Fatalf("no server runs")
+	}
+	r := v.(*running)
+	ts.Check(r.cmd.Process.Kill())
+	_ = r.cmd.Wait()
 }
 
 func code(ts *testscript.TestScript, _ bool, args []string) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -56,7 +57,11 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in a
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("%w at %s (start one with `varve server`, or name another with --server): %w", ErrNoServer, c.base, err)
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op == "dial" {
+			return nil, fmt.Errorf("%w at %s (start one with `varve server`, or name another with --server): %w", ErrNoServer, c.base, op)
+		}
+		return nil, fmt.Errorf("server at %s: %w", c.base, err)
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil

@@ -74,6 +74,7 @@ func (s *server) replayStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.log.Warn("replay stream cut", slog.String("topic", spec.Topic), slog.Any("err", err))
+	_ = out.w.rc.Flush() // what is there goes out before the connection ends
 	panic(http.ErrAbortHandler)
 }
 

@@ -142,13 +142,14 @@ func (r *run) stage(ctx context.Context, s stage) error {
 }
 
 // settings are a server on free ports, with files and segments small enough
-// that every stage has something to do.
-func settings(dir string) *config.Config {
+// that every stage has something to do: about five files a queue.
+func settings(dir string, messages int) *config.Config {
+	const recordBytes, files = 420, 5
 	c := config.Default()
 	c.DataDir = dir
 	c.Route.Listen, c.Broker.Listen, c.History.Listen, c.HTTP.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	c.Hot.Segment, c.Hot.MinFree = 16<<20, 64<<20
-	c.Connector.RollBytes, c.Connector.RollAge = 4<<20, 3*time.Second
+	c.Connector.RollBytes, c.Connector.RollAge = config.Bytes(max(64<<10, messages*recordBytes/queues/files)), 3*time.Second
 	return &c
 }
 
@@ -156,7 +157,7 @@ func settings(dir string) *config.Config {
 func (r *run) start(ctx context.Context, dir string) (ended <-chan error, err error) {
 	from := time.Now()
 	log := slog.New(slog.NewTextHandler(r.o.Out, &slog.HandlerOptions{Level: slog.LevelError}))
-	r.node, err = app.Open(ctx, settings(dir), app.Options{Logger: log, Version: r.o.Version})
+	r.node, err = app.Open(ctx, settings(dir, r.o.Messages), app.Options{Logger: log, Version: r.o.Version})
 	if err != nil {
 		return nil, err
 	}
