@@ -102,9 +102,8 @@ type PullRequest struct {
 	SubVersion     int64
 	// Routable says that the client pulls from another broker id when told to.
 	Routable bool
-	// ClientID tells pulls of one client from another's, "" where unknown.
-	ClientID string
-	Client   Client
+	// Client is who pulls; nil for a pull from within the process.
+	Client Client
 }
 
 // PullResult answers a pull.

@@ -135,7 +135,10 @@ func (b *Broker) load(m *meta.Store) (err error) {
 	if err != nil {
 		return err
 	}
-	b.timers, err = timer.Open(timer.Options{Broker: b.cfg.Broker, Levels: levels, Now: b.now, Logger: b.logger}, b.log, m)
+	b.timers, err = timer.Open(timer.Options{
+		Broker: b.cfg.Broker, Levels: levels, Now: b.now, Logger: b.logger,
+		Wanted: func(name string) bool { _, ok := b.topics.Get(name); return ok },
+	}, b.log, m)
 	return err
 }
 

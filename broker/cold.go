@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -101,15 +102,21 @@ type coldRoutes struct {
 	m  map[routedKey]time.Time
 }
 
+// routedKey names a client by its address: the table must keep no connection
+// alive.
 type routedKey struct {
-	client, group, topic string
-	queue                int32
+	client       netip.AddrPort
+	group, topic string
+	queue        int32
 }
 
 // first reports whether to send the client there: it wasn't within
 // routeMemory.
 func (c *coldRoutes) first(p *pull, now time.Time) bool {
-	k := routedKey{p.req.ClientID, p.req.Group, p.req.Topic, p.req.QueueID}
+	k := routedKey{group: p.req.Group, topic: p.req.Topic, queue: p.req.QueueID}
+	if p.req.Client != nil {
+		k.client = p.req.Client.RemoteAddr()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at, ok := c.m[k]; ok && now.Sub(at) < routeMemory {

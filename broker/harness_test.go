@@ -95,11 +95,14 @@ func (r *rig) trySend(req *SendRequest) ([]Receipt, error) {
 }
 
 // client is a connection that counts what it is told.
-type client struct{ told chan string }
+type client struct {
+	told chan string
+	addr netip.AddrPort
+}
 
-func newClient() *client { return &client{told: make(chan string, 64)} }
+func newClient() *client { return &client{told: make(chan string, 64), addr: testHost} }
 
-func (c *client) RemoteAddr() netip.AddrPort { return testHost }
+func (c *client) RemoteAddr() netip.AddrPort { return c.addr }
 
 func (c *client) NotifyMembersChanged(group string) { c.told <- group }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -211,6 +212,7 @@ func (s *story) run(a arguments) (string, error) {
 func (s *story) client(name string) *client {
 	if s.clients[name] == nil {
 		s.clients[name] = newClient()
+		s.clients[name].addr = netip.AddrPortFrom(testHost.Addr(), uint16(40_000+len(s.clients)))
 	}
 	return s.clients[name]
 }
@@ -261,7 +263,10 @@ func (s *story) pullStory(a arguments) (string, error) {
 	req.MaxMessages = int(a.number("max", 32))
 	req.CommitOffset = a.number("commit", -1)
 	req.Suspend = a.duration("hold")
-	req.Routable, req.ClientID = a.HasArg("routable"), a.word("client")
+	req.Routable = a.HasArg("routable")
+	if name := a.word("client"); name != "" {
+		req.Client = s.client(name)
+	}
 	ch := s.pullAsync(req)
 	name := a.word("as")
 	if name == "" {

@@ -100,6 +100,10 @@ func (s *Store) add(u *unit, e entry, rec mq.Record) {
 		s.o.Logger.Error("delayed message can't be delivered and is dropped", "physical", e.physical, "due", e.due, "error", err)
 		return
 	}
+	if s.o.Wanted != nil && !s.o.Wanted(m.Topic) {
+		s.o.Logger.Warn("delayed message dropped, its topic was deleted", "topic", m.Topic, "physical", e.physical, "due", e.due)
+		return
+	}
 	u.msgs = append(u.msgs, &m)
 }
 

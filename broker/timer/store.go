@@ -53,6 +53,9 @@ const (
 type Options struct {
 	Broker string
 	Levels []time.Duration
+	// Wanted reports whether a topic still takes messages; those for a topic
+	// that was deleted meanwhile are dropped when they are due. Nil wants all.
+	Wanted func(topic string) bool
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger     // discards
 }
