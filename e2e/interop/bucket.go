@@ -165,10 +165,11 @@ func (b *bucketRun) fault(ctx context.Context, name string, f faulty.Fault, shar
 	if err := archiveAndTrim(ctx, b.varve); err != nil {
 		return "", err
 	}
-	if _, err := b.readBack(ctx, topic(name), bucketMessages, nil); err != nil {
+	got, err := b.readBack(ctx, topic(name), bucketMessages, nil)
+	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d of %d requests; %d messages read back from the archive", faulted, faulted+passed, bucketMessages), nil
+	return fmt.Sprintf("%d of %d requests met it; %d messages read back, %d of them cold", faulted, faulted+passed, got.Messages, got.Cold), nil
 }
 
 // bite waits until a number of requests have suffered, or the time is over.
@@ -243,10 +244,13 @@ func (b *bucketRun) killed(ctx context.Context) (string, error) {
 			return "", err
 		}
 		<-done
+		// A start needs the bucket: it is proven safe to commit to before anything is taken.
+		b.proxy.Set(faulty.Healthy, 0)
 		var err error
 		if b.varve, err = b.cfg.start(ctx, "s3", b.options(bucketName, server.MinioSecret)); err != nil {
 			return "", err
 		}
+		b.proxy.Set(faulty.CutAfter, 0.2)
 	}
 	b.proxy.Set(faulty.Healthy, 0)
 	if err := archiveAndTrim(ctx, b.varve); err != nil {
@@ -256,12 +260,12 @@ func (b *bucketRun) killed(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d kills; %d acked, %d stored, none lost, none doubled", rounds, len(acked), got), nil
+	return fmt.Sprintf("%d kills; %d acked, %d stored (%d read cold), none lost, none doubled", rounds, len(acked), got.Messages, got.Cold), nil
 }
 
 // readBack reads a topic from its first offset and demands each message once,
 // byte for byte: serials 0 to want-1, or if want is negative at least those acked.
-func (b *bucketRun) readBack(ctx context.Context, topic string, want int64, acked map[int64]bool) (int64, error) {
+func (b *bucketRun) readBack(ctx context.Context, topic string, want int64, acked map[int64]bool) (*wire.Pulled, error) {
 	seen := map[int64]bool{}
 	c := wire.Catchup{
 		Addr: server.BrokerAddr, History: server.HistoryAddr, Topic: topic, Queues: bucketQueues, PullBatch: 32, Messages: 1 << 40,
@@ -283,18 +287,18 @@ func (b *bucketRun) readBack(ctx context.Context, topic string, want int64, acke
 	defer cancel()
 	got, err := c.Run(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("reading back: %w", err)
+		return nil, fmt.Errorf("reading back: %w", err)
 	}
 	if want >= 0 && got.Messages != want {
-		return 0, fmt.Errorf("%d messages came back of %d", got.Messages, want)
+		return nil, fmt.Errorf("%d messages came back of %d", got.Messages, want)
 	}
 	for n := range acked {
 		if !seen[n] {
-			return 0, fmt.Errorf("message %d was acked and is gone", n)
+			return nil, fmt.Errorf("message %d was acked and is gone", n)
 		}
 	}
 	if got.Messages > 0 && got.Cold == 0 {
-		return 0, errors.New("nothing was read from the archive")
+		return nil, errors.New("nothing was read from the archive")
 	}
-	return got.Messages, nil
+	return got, nil
 }

@@ -18,7 +18,7 @@ const callLimit = 3 * time.Minute
 // Varve is where the binary is.
 type Varve struct{ Binary string }
 
-// Start starts the server over the folder and waits until the broker's port is served.
+// Start starts the server over the folder and waits until it says that it is ready.
 func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the broker's folder: %w", err)
@@ -28,7 +28,8 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 	cmd.Env = append(os.Environ(), v.settings(o)...)
 	cmd.Dir = o.Dir
 	spawned := time.Now()
-	p, err := spawn("varve", filepath.Join(o.Dir, "varve.log"), nil, cmd)
+	ready, said := onLine("ready;")
+	p, err := spawn("varve", filepath.Join(o.Dir, "varve.log"), ready, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +41,7 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 	if !o.HotOnly && o.S3 == nil {
 		s.Archive = filepath.Join(data, "archive")
 	}
-	return s, p.waitPort(ctx, BrokerAddr)
+	return s, p.waitLine(ctx, said)
 }
 
 // settings are the configuration of a run, as environment: the one place that knows the keys.
