@@ -19,6 +19,11 @@ var recordColumns = []int{
 const (
 	minWindowBytes = 64 << 10
 	maxWindowBytes = 8 << 20
+	// A window is at most this part of the budget of all idle cursors, so that
+	// a few readers don't drive each other out.
+	windowsPerBudget = 32
+	// decodedBytes is a guess of what a cursor's decoded pages hold.
+	decodedBytes = 2 << 20
 )
 
 // cursor rebuilds records of one file in order. It belongs to one goroutine at
@@ -81,7 +86,7 @@ func (c *cursor) close() {
 }
 
 // bytes estimates the memory that the cursor holds.
-func (c *cursor) bytes() int64 { return c.seg.bytes() + 3*pageBytes }
+func (c *cursor) bytes() int64 { return c.seg.bytes() + decodedBytes }
 
 // read appends records to the batch until a limit is reached or the file ends.
 func (c *cursor) read(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
@@ -159,7 +164,7 @@ func (c *cursor) ready(ctx context.Context, lim mq.Limit) error {
 			c.cols[col] = newColumn(col, g, c.seg)
 		}
 	}
-	c.window = min(4*c.window, maxWindowBytes)
+	c.window = min(4*c.window, c.file.cursors.window)
 	return nil
 }
 
@@ -172,7 +177,7 @@ func (c *cursor) reach(g *group, row int64, lim mq.Limit) int64 {
 	end := g.pageEnd(colBody, n)
 	for n+1 < pages.NumPages() {
 		size += pages.CompressedPageSize(n + 1)
-		if size > c.window && (lim.Messages == 0 || end-row >= int64(lim.Messages)) || size > maxWindowBytes {
+		if size > c.window && (lim.Messages == 0 || end-row >= int64(lim.Messages)) || size > c.file.cursors.window {
 			break
 		}
 		n++

@@ -13,6 +13,7 @@ const defaultCursorBytes = 128 << 20
 type cursors struct {
 	mu     sync.Mutex
 	budget int64
+	window int64 // largest of one cursor
 	used   int64
 	idle   *list.List // of *cursor, the newest at the front
 	at     map[place][]*list.Element
@@ -24,7 +25,8 @@ type place struct {
 }
 
 func newCursors(budget int64) *cursors {
-	return &cursors{budget: budget, idle: list.New(), at: map[place][]*list.Element{}}
+	window := min(max(budget/windowsPerBudget, minWindowBytes), maxWindowBytes)
+	return &cursors{budget: budget, window: window, idle: list.New(), at: map[place][]*list.Element{}}
 }
 
 // take gives a cursor that stands at a row, a new one if none is idle there.

@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"varve/internal/mq"
 	"varve/internal/objstore"
 	"varve/internal/objstore/fs"
 	"varve/internal/objstore/mem"
 	"varve/internal/objstore/objtest"
+	"varve/internal/objstore/s3"
 )
 
 // checkExactlyOnce opens the table anew and demands that queue q holds [0, n)
@@ -116,19 +121,40 @@ func TestPermanentErrorsAreNotRepeated(t *testing.T) {
 	}
 }
 
+// bucketOf makes an empty bucket of a kind.
+func bucketOf(t *testing.T, kind string) objstore.Bucket {
+	t.Helper()
+	var b objstore.Bucket
+	var err error
+	switch kind {
+	case "mem":
+		b = mem.New()
+	case "fs":
+		b, err = fs.New(t.TempDir())
+	case "s3":
+		backend := s3mem.New()
+		if err := backend.CreateBucket("archive"); err != nil {
+			t.Fatal(err)
+		}
+		srv := httptest.NewServer(gofakes3.New(backend).Server())
+		t.Cleanup(srv.Close)
+		b, err = s3.New(s3.Config{
+			Endpoint: strings.TrimPrefix(srv.URL, "http://"), Insecure: true, PathStyle: true,
+			Bucket: "archive", Prefix: "varve", AccessKey: "test-user", SecretKey: "test-secret",
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // TestRacingWriters: writers with tables of their own, one queue each, and
 // nothing is lost.
 func TestRacingWriters(t *testing.T) {
-	for _, kind := range []string{"mem", "fs"} {
+	for _, kind := range []string{"mem", "fs", "s3"} {
 		t.Run(kind, func(t *testing.T) {
-			var b objstore.Bucket = mem.New()
-			if kind == "fs" {
-				dir, err := fs.New(t.TempDir())
-				if err != nil {
-					t.Fatal(err)
-				}
-				b = dir
-			}
+			b := bucketOf(t, kind)
 			const writers, commits = 4, 8
 			var wg sync.WaitGroup
 			for w := range writers {

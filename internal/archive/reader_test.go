@@ -11,7 +11,6 @@ import (
 	"varve/internal/mq"
 	"varve/internal/mq/mqtest"
 	"varve/internal/objstore"
-	"varve/internal/objstore/fs"
 	"varve/internal/objstore/mem"
 )
 
@@ -71,10 +70,7 @@ func TestReaderConformance(t *testing.T) {
 
 func TestReaderOnDirectory(t *testing.T) {
 	mqtest.Run(t, func(t *testing.T, in []mq.Message) (mq.Reader, []mq.Message) {
-		b, err := fs.New(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := bucketOf(t, "fs")
 		a := storeMessages(t, b, in, mqtest.Broker, 500, FileOptions{})
 		r := NewReader(a, b, ReaderOptions{})
 		t.Cleanup(func() { _ = r.Close() })
