@@ -53,7 +53,7 @@ type Engine struct {
 // ErrClosed says that the engine was closed.
 var ErrClosed = errors.New("query engine is closed")
 
-// A query's directory, and what is in it: the files it reads, and those that
+// A query's directory, and what is in it: the files that it reads, and where
 // it may write.
 const (
 	dirPrefix = "query-"

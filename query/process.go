@@ -57,7 +57,7 @@ func (q *run) startWorker() error {
 	if err != nil {
 		return fmt.Errorf("starting the query's worker: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startConfined(cmd, filepath.Join(q.dir, spillDir)); err != nil {
 		return fmt.Errorf("starting the query's worker: %w", err)
 	}
 	p.in, p.out = in, bufio.NewReaderSize(out, 1<<16)

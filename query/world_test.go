@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -29,6 +30,9 @@ func TestMain(m *testing.M) {
 		p, _ := os.FindProcess(os.Getpid())
 		p.Kill()
 		select {}
+	case "escape":
+		tryToEscape()
+		os.Exit(0)
 	case "hang":
 		select {}
 	case "garbage":
@@ -36,6 +40,34 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// tryToEscape does what a query must not.
+func tryToEscape() {
+	report := func(what string, err error) { fmt.Printf("%s: %t\n", what, err == nil) }
+	report("read", func() error { _, err := os.ReadFile("file"); return err }())
+	report("spill", os.WriteFile(filepath.Join(spillDir, "x"), []byte("x"), 0o600))
+	report("create", os.WriteFile("new", []byte("x"), 0o600))
+	report("overwrite", os.WriteFile("file", []byte("x"), 0o600))
+	report("truncate", os.Truncate("file", 0))
+	report("remove", os.Remove("file"))
+	report("mkdir", os.Mkdir("dir", 0o700))
+	report("move", os.Rename("file", filepath.Join(spillDir, "file")))
+	report("link", os.Link("file", filepath.Join(spillDir, "file")))
+	report("connect", func() error {
+		c, err := net.Dial("tcp", os.Getenv("ADDRESS"))
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}())
+	done := make(chan error)
+	for range 20 { // on other threads too
+		go func() { done <- os.WriteFile("new", []byte("x"), 0o600) }()
+		if <-done == nil {
+			fmt.Println("a thread is free")
+		}
+	}
 }
 
 // world is a hot log and an archive in memory and in a directory.

@@ -24,6 +24,7 @@ const (
 // It returns the process's exit code. It limits the whole process and is
 // meant to be all that the process does.
 func Main(in io.Reader, out io.Writer) int {
+	w := &output{buf: bufio.NewWriterSize(out, 1<<16)}
 	lines := readLines(in)
 	first, ok := <-lines
 	if !ok {
@@ -33,7 +34,6 @@ func Main(in io.Reader, out io.Writer) int {
 	if err := json.Unmarshal(first, &hello); err != nil {
 		return exitBroken
 	}
-	w := &output{buf: bufio.NewWriterSize(out, 1<<16)}
 	if err := limit(hello.Limits); err != nil {
 		w.reply(wire.Reply{Error: &wire.Error{Kind: wire.Internal, Message: "limiting the query's process: " + err.Error()}})
 		return exitBroken
