@@ -60,7 +60,7 @@ func (s *Store) tryCheckpoint() error {
 	u := s.db.Update()
 	moved := s.collect(u, segs, upTo)
 	for _, g := range segs {
-		if g.end.Load() > s.checkpointed.Load() && g.lastTime.Load() > 0 {
+		if g.base < upTo && g.end.Load() > s.checkpointed.Load() && g.lastTime.Load() > 0 {
 			u.SegmentTime(g.base, g.lastTime.Load())
 		}
 	}

@@ -28,6 +28,7 @@ const (
 type seg struct {
 	base  int64
 	epoch uint64 // of the opening that began it
+	bad   error  // why Open found no good header; nil for one that is in use
 	path  string
 	f     vfs.File
 	keys  *index.KeyFile
@@ -263,6 +264,19 @@ func (fl *files) wrote(g *seg, end int64) {
 	defer fl.mu.Unlock()
 	if n := len(fl.dirty); n == 0 || fl.dirty[n-1] != g {
 		fl.dirty = append(fl.dirty, g)
+	}
+}
+
+// unsynced notes that segments may have bytes from position pos on, and the
+// directory entries, that are not synced.
+func (fl *files) unsynced(pos int64) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.dirty, fl.dirDirty = nil, true
+	for _, g := range fl.segs {
+		if g.end.Load() >= pos {
+			fl.dirty = append(fl.dirty, g)
+		}
 	}
 }
 

@@ -225,7 +225,9 @@ func (s *Store) recover(st index.State) error {
 		}
 		s.confirmed.Store(s.c.pos)
 	}
-	s.c.active.end.Store(math.MaxInt64)
+	// What the scan found may be in the system's cache only.
+	s.files.unsynced(st.Checkpoint)
+	s.written.Store(s.c.pos)
 	return s.syncLog()
 }
 
@@ -367,6 +369,7 @@ func (fl *files) link(st index.State) (segs []*seg, epoch uint64, err error) {
 		if i > 0 {
 			fl.segs[i-1].end.Store(g.base)
 		}
+		g.bad = herr
 		g.end.Store(g.base) // holds nothing
 	}
 	return slices.Clone(fl.segs), epoch, nil

@@ -27,8 +27,8 @@ func (s *Store) replay(st index.State, segs []*seg) (end int64, err error) {
 	end = segs[0].base
 	epoch := uint64(0)
 	for i, g := range segs {
-		if g.end.Load() == g.base { // no good header
-			return end, s.cut(st, segs, i, g.base, epoch, segment.ErrInvalid)
+		if g.bad != nil {
+			return end, s.cut(st, segs, i, g.base, epoch, g.bad)
 		}
 		if g.keys, err = index.OpenKeyFile(s.o.FS, s.files.path(segmentName(g.base, keySuffix)), g.base, i >= len(segs)-2); err != nil {
 			return 0, err

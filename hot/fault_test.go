@@ -1,0 +1,403 @@
+package hot
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"varve/hot/segment"
+	"varve/internal/mq"
+)
+
+func mustOpen(t *testing.T, dir string, o Options) *Store {
+	t.Helper()
+	o.Broker = "b"
+	if o.MinFreeBytes == 0 {
+		o.MinFreeBytes = -1
+	}
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closed(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logFault fails operations on segment files while it is on.
+type logFault struct {
+	on   atomic.Bool
+	err  error
+	kind []errorfs.OpKind
+}
+
+func (f *logFault) wrap(base vfs.FS) vfs.FS {
+	return errorfs.Wrap(base, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !f.on.Load() || !strings.HasSuffix(op.Path, logSuffix) {
+			return nil
+		}
+		for _, k := range f.kind {
+			if op.Kind == k {
+				return &fs.PathError{Op: "write", Path: op.Path, Err: f.err}
+			}
+		}
+		return nil
+	}))
+}
+
+// A full disk refuses appends with ErrDiskFull, keeps the store readable, and
+// is over when there is room again; nothing refused ever shows up.
+func TestDiskFullWhileWriting(t *testing.T) {
+	for _, kind := range []errorfs.OpKind{errorfs.OpFileWriteAt, errorfs.OpCreate} {
+		mem := vfs.NewCrashableMem()
+		f := &logFault{err: syscall.ENOSPC, kind: []errorfs.OpKind{kind}}
+		s := mustOpen(t, "/hot", Options{FS: f.wrap(mem), SegmentBytes: 8 << 10, Flush: FlushSync})
+		l := newLedger()
+		w := newSender(s, l, "t", 1)
+		for n := range 300 {
+			f.on.Store(n%10 >= 7)
+			before := s.Confirmed()
+			err := w.send(t.Context())
+			if err != nil && (!errors.Is(err, ErrDiskFull) || s.Confirmed() != before) {
+				t.Fatalf("append %d on a full disk: %v, confirmed moved by %d", n, err, s.Confirmed()-before)
+			}
+			if err == nil && f.on.Load() && kind == errorfs.OpFileWriteAt {
+				t.Fatalf("append %d succeeded on a full disk", n)
+			}
+			if n%50 == 9 {
+				if err := verify(s, l, true); err != nil {
+					t.Fatalf("while the disk is full: %v", err)
+				}
+			}
+		}
+		f.on.Store(false)
+		crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+		closed(t, s)
+		for _, fs := range []vfs.FS{mem, crashed} {
+			s = mustOpen(t, "/hot", Options{FS: fs, SegmentBytes: 8 << 10})
+			if err := verify(s, l, true); err != nil {
+				t.Fatal(err)
+			}
+			for q, end := range l.acked {
+				if r, err := s.Range(t.Context(), q); err != nil || r.To != end {
+					t.Fatalf("%v ends at %d, acked up to %d, %v", q, r.To, end, err)
+				}
+			}
+			closed(t, s)
+		}
+	}
+}
+
+func TestMinFreeBytes(t *testing.T) {
+	mem := vfs.NewMem()
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 10 << 20, TotalBytes: 1 << 30})
+	s := mustOpen(t, "/hot", Options{FS: mem, MinFreeBytes: 20 << 20})
+	defer closed(t, s)
+	w := newSender(s, newLedger(), "t", 1)
+	err := w.send(t.Context())
+	if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "/hot") {
+		t.Fatalf("append with too little free space: %v", err)
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 30 << 20, TotalBytes: 1 << 30})
+	if err := w.send(t.Context()); err != nil {
+		t.Fatalf("append when there is space again: %v", err)
+	}
+	if got := s.Stats().FreeBytes; got != 30<<20 {
+		t.Errorf("free bytes %d", got)
+	}
+}
+
+// After a failed sync nothing is appended any more, though a second sync would
+// succeed; what was acked before can be read, also by a new opening.
+func TestFailedSync(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	f := &logFault{err: syscall.EIO, kind: []errorfs.OpKind{errorfs.OpFileSyncData, errorfs.OpFileSync}}
+	s := mustOpen(t, "/hot", Options{FS: f.wrap(mem), Flush: FlushSync})
+	l := newLedger()
+	w := newSender(s, l, "t", 1)
+	for range 20 {
+		if err := w.send(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.on.Store(true)
+	if err := w.send(t.Context()); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+		t.Fatalf("append with a failing sync: %v", err)
+	}
+	f.on.Store(false)
+	if err := w.send(t.Context()); !errors.Is(err, ErrFailed) {
+		t.Fatalf("append after a failed sync: %v", err)
+	}
+	if s.Stats().Failed == nil {
+		t.Error("the figures don't say that the store has failed")
+	}
+	if err := verify(s, l, true); err != nil {
+		t.Fatal(err)
+	}
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+	closed(t, s)
+	s = mustOpen(t, "/hot", Options{FS: crashed})
+	defer closed(t, s)
+	if err := verify(s, l, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFailedWrite(t *testing.T) {
+	f := &logFault{err: syscall.EIO, kind: []errorfs.OpKind{errorfs.OpFileWriteAt}}
+	s := mustOpen(t, "/hot", Options{FS: f.wrap(vfs.NewMem())})
+	defer closed(t, s)
+	l := newLedger()
+	w := newSender(s, l, "t", 1)
+	if err := w.send(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.on.Store(true)
+	if err := w.send(t.Context()); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), logSuffix) {
+		t.Fatalf("append with a failing write: %v", err)
+	}
+	if err := verify(s, l, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLocked(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, Options{})
+	if _, err := Open(dir, Options{Broker: "b"}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("opening a directory twice: %v", err)
+	}
+	if os.Getenv("HOT_TEST_LOCK") == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLockedByOther$")
+		cmd.Env = append(os.Environ(), "HOT_TEST_LOCK="+dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("another process: %v\n%s", err, out)
+		}
+	}
+	closed(t, s)
+	s = mustOpen(t, dir, Options{})
+	closed(t, s)
+}
+
+// TestLockedByOther is the other process of TestLocked.
+func TestLockedByOther(t *testing.T) {
+	dir := os.Getenv("HOT_TEST_LOCK")
+	if dir == "" {
+		t.Skip("run by TestLocked")
+	}
+	if _, err := Open(dir, Options{Broker: "b"}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("opening another process's directory: %v", err)
+	}
+}
+
+func TestReadOnlyDirectory(t *testing.T) {
+	for _, errno := range []error{syscall.EROFS, syscall.EACCES} {
+		fsys := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpLock {
+				return &fs.PathError{Op: "open", Path: op.Path, Err: errno}
+			}
+			return nil
+		}))
+		_, err := Open("/hot", Options{FS: fsys, Broker: "b"})
+		if !errors.Is(err, errno) || errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "writable") {
+			t.Errorf("opening a read-only directory: %v", err)
+		}
+	}
+}
+
+func TestNewerFormat(t *testing.T) {
+	dir := t.TempDir()
+	closed(t, mustOpen(t, dir, Options{}))
+	for name, text := range map[string]string{"newer": "varve-hot 99\n", "foreign": "something else\n", "empty": ""} {
+		if err := os.WriteFile(filepath.Join(dir, formatFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(dir, Options{Broker: "b"})
+		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), formatFile) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "newer" && (!strings.Contains(err.Error(), "99") || !strings.Contains(err.Error(), "up to 1")) {
+			t.Errorf("the error does not name the versions: %v", err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, formatFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{Broker: "b"}); !errors.Is(err, ErrFormat) {
+		t.Errorf("segments without a format file: %v", err)
+	}
+}
+
+// filled gives a closed store of several segments, and what is in it.
+func filled(t *testing.T, mem *vfs.MemFS, clean bool) (*ledger, []string, vfs.FS) {
+	t.Helper()
+	s := mustOpen(t, "/hot", Options{FS: mem, SegmentBytes: 8 << 10, Flush: FlushSync})
+	l := newLedger()
+	w := newSender(s, l, "t", 5)
+	for n := range 200 {
+		if err := w.send(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n == 150 {
+			if err := s.checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var paths []string
+	for _, g := range s.files.segs {
+		paths = append(paths, g.path)
+	}
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+	closed(t, s)
+	if clean {
+		return l, paths, mem
+	}
+	return l, paths, crashed
+}
+
+func flip(t *testing.T, fs vfs.FS, path string, at int64) {
+	t.Helper()
+	f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 0x40
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A bit that rots in a segment is an error that names file and position, by
+// Open where it scans, else by the reader and the Tail that come to it; the
+// other messages can still be read.
+func TestCorruptMiddle(t *testing.T) {
+	_, paths, fs := filled(t, vfs.NewCrashableMem(), true)
+	if len(paths) < 4 {
+		t.Fatalf("only %d segments", len(paths))
+	}
+	flip(t, fs, paths[1], 700)
+	s := mustOpen(t, "/hot", Options{FS: fs, SegmentBytes: 8 << 10})
+	defer closed(t, s)
+	bad := 0
+	for _, q := range s.Queues() {
+		r, _ := s.Range(t.Context(), q)
+		for at := r.From; at < r.To; at++ {
+			if _, err := s.Read(t.Context(), q, at, mq.Limit{Messages: 1}); err != nil {
+				bad++
+				if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), paths[1]) {
+					t.Errorf("reading the bad record: %v", err)
+				}
+			}
+		}
+	}
+	if bad > 1 {
+		t.Errorf("%d records can't be read", bad)
+	}
+	tail := s.Tail(0)
+	defer tail.Close()
+	for {
+		_, _, err := tail.Next(t.Context(), 64<<10)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), paths[1]) {
+			t.Errorf("following the log over the bad record: %v", err)
+		}
+		break
+	}
+}
+
+func TestCorruptBehindCheckpoint(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	_, paths, fs := filled(t, mem, false)
+	last := paths[len(paths)-1]
+	flip(t, fs, last, segment.HeaderLen+100)
+	_, err := Open("/hot", Options{FS: fs, Broker: "b"})
+	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), last) {
+		t.Fatalf("opening with a bad batch that had been synced: %v", err)
+	}
+}
+
+func TestMissingAndBadSegments(t *testing.T) {
+	for name, harm := range map[string]func(fs vfs.FS, path string) error{
+		"missing": func(fs vfs.FS, path string) error { return fs.Remove(path) },
+		"header": func(fs vfs.FS, path string) error {
+			flip(t, fs, path, 9)
+			return nil
+		},
+	} {
+		_, paths, fs := filled(t, vfs.NewCrashableMem(), true)
+		if err := harm(fs, paths[1]); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open("/hot", Options{FS: fs, Broker: "b"})
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), paths[1]) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The clock steps back: store times don't, and the search by time stays exact.
+func TestClockStepsBack(t *testing.T) {
+	var now atomic.Int64
+	now.Store(1_000_000)
+	o := Options{FS: vfs.NewMem(), Now: func() time.Time { return time.UnixMilli(now.Load()) }}
+	s := mustOpen(t, "/hot", o)
+	var times []int64
+	put := func() {
+		p, err := s.Append(t.Context(), []*mq.Message{{Topic: "t", Body: []byte("x")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, p[0].StoreTimeMillis)
+	}
+	for _, at := range []int64{1_000_000, 1_000_500, 400, 300, 1_000_400} {
+		now.Store(at)
+		put()
+	}
+	closed(t, s)
+	now.Store(100)
+	s = mustOpen(t, "/hot", o)
+	defer closed(t, s)
+	put()
+	now.Store(1_000_600)
+	put()
+	want := []int64{1_000_000, 1_000_500, 1_000_500, 1_000_500, 1_000_500, 1_000_500, 1_000_600}
+	for i := range want {
+		if times[i] != want[i] {
+			t.Fatalf("store times %v, want %v", times, want)
+		}
+	}
+	if off, err := s.OffsetAt(t.Context(), testQueue("t", 0), 1_000_500, mq.Lower); err != nil || off != 1 {
+		t.Errorf("lower bound %d, %v", off, err)
+	}
+	if off, err := s.OffsetAt(t.Context(), testQueue("t", 0), 1_000_500, mq.Upper); err != nil || off != 5 {
+		t.Errorf("upper bound %d, %v", off, err)
+	}
+}
