@@ -27,6 +27,7 @@ type world struct {
 	timer *Store
 	end   func()
 
+	levels  []time.Duration
 	sync    bool // the log syncs before it acks
 	sent    int
 	kept    map[string]bool  // bodies whose send no power cut may undo
@@ -34,6 +35,8 @@ type world struct {
 	history map[int64]string // what is in the real queue, by offset
 	due     map[string]int64 // when a body may first be delivered
 }
+
+var testLevels = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 30 * time.Second}
 
 var real = mq.Queue{Broker: "b", Topic: "orders", ID: 0}
 
@@ -50,8 +53,7 @@ func (w *world) open() {
 	if w.meta, err = meta.Open("meta", w.fs); err != nil {
 		w.t.Fatal(err)
 	}
-	levels := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 30 * time.Second}
-	if w.timer, err = Open(Options{Broker: "b", Levels: levels}, w.log, w.meta); err != nil {
+	if w.timer, err = Open(Options{Broker: "b", Levels: w.levels}, w.log, w.meta); err != nil {
 		w.t.Fatal(err)
 	}
 	w.log.OnArrival(func([]hot.Arrival) { w.timer.Wake() })
@@ -219,7 +221,7 @@ func TestExactlyOnceOverPowerCuts(t *testing.T) {
 
 func life(t *testing.T, seed uint64, sync bool) {
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 7)), fs: vfs.NewCrashableMem(), sync: sync,
+		t: t, rng: rand.New(rand.NewPCG(seed, 7)), fs: vfs.NewCrashableMem(), sync: sync, levels: testLevels,
 		kept: map[string]bool{}, history: map[int64]string{}, due: map[string]int64{},
 	}
 	w.open()

@@ -154,6 +154,11 @@ func Open(o Options, log *hot.Store, m *meta.Store) (*Store, error) {
 	for i := range o.Levels {
 		s.follow(mq.ScheduleTopic, int32(i), pos)
 	}
+	for _, q := range log.Queues() { // of levels that the settings had once
+		if q.Topic == mq.ScheduleTopic && int(q.ID) >= len(o.Levels) {
+			s.follow(q.Topic, q.ID, pos)
+		}
+	}
 	s.follow(mq.TimerTopic, 0, pos)
 	s.follow(doneTopic, 0, pos)
 	n := int64(0)
