@@ -14,7 +14,8 @@ const (
 
 // 12 QUERY_MESSAGE: find messages by key.
 //
-// Versions: all; the ext field _UNIQUE_KEY_QUERY came with 3.5.
+// Versions: all; the ext field _UNIQUE_KEY_QUERY came with 3.5, indexType (K
+// key, U unique key, T tag) with 5.5.
 //
 // Behaviours: key is a word of KEYS or, with _UNIQUE_KEY_QUERY=true, the
 // UNIQ_KEY; 22 where there is none. The time range is by store time, both ends
@@ -30,8 +31,16 @@ func (f *Front) queryMessage(s *session, req *wire.Command) (*wire.Command, erro
 		ToMillis:   p.OptInt("endTimestamp", 0),
 		Max:        int(p.OptInt32("maxNum", defaultQueryMax)),
 	}
+	index := p.OptStr("indexType")
 	if err := p.Err(); err != nil {
 		return nil, err
+	}
+	switch index {
+	case "", "K":
+	case "U":
+		k.Unique = true
+	default:
+		return nil, refused(wire.InvalidParameter, "messages are not indexed by %q: want K (key) or U (unique key)", index)
 	}
 	if k.Unique {
 		k.FromMillis, k.Max = 0, defaultQueryMax

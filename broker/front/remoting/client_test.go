@@ -31,6 +31,9 @@ func TestGoClient(t *testing.T) {
 		conf:     func(c *broker.Config) { c.DelayLevels = "1s 1s 1s 1s 1s" },
 		announce: recorder(t),
 	})
+	if *record {
+		n.route = startTee(t, "go-2.1.2", n.route)
+	}
 	t.Run("scenarios", func(t *testing.T) {
 		for name, f := range map[string]func(*testing.T, *node){
 			"SendAndPull":   sendAndPull,

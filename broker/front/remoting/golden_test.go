@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,8 +21,10 @@ import (
 )
 
 var (
-	record = flag.Bool("record", false, "have TestGoClient record the client's requests to testdata/frames")
-	update = flag.Bool("update", false, "write testdata/frames.golden anew")
+	record        = flag.Bool("record", false, "have TestGoClient record the client's requests to testdata/frames")
+	recordCommand = flag.String("record-command", "", "have TestRecordClient run a client by this shell command, with the name server's address in $ROUTE")
+	recordName    = flag.String("record-name", "", "the client's name in the files that TestRecordClient writes")
+	update        = flag.Bool("update", false, "write testdata/frames.golden anew")
 )
 
 const framesDir = "testdata/frames"
@@ -33,16 +36,38 @@ func recorder(t testing.TB) func(testing.TB, netip.AddrPort) string {
 		return nil
 	}
 	return func(t testing.TB, to netip.AddrPort) string {
-		ln := listen(t)
-		r := &tee{t: t, to: to.String(), seen: map[int]bool{}}
-		go r.accept(ln)
-		t.Cleanup(func() { _ = ln.Close() })
-		return ln.Addr().String()
+		return startTee(t, "go-2.1.2", to.String())
 	}
+}
+
+// startTee records what passes to a server, and gives the address to use in
+// its place.
+func startTee(t testing.TB, name, to string) string {
+	ln := listen(t)
+	r := &tee{t: t, name: name, to: to, seen: map[int]bool{}}
+	go r.accept(ln)
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln.Addr().String()
+}
+
+// TestRecordClient records the requests of a client that another command runs,
+// such as an Apache Java client's.
+func TestRecordClient(t *testing.T) {
+	if *recordCommand == "" {
+		t.Skip("no -record-command")
+	}
+	n := startNode(t, nodeOptions{announce: func(t testing.TB, addr netip.AddrPort) string {
+		return startTee(t, *recordName, addr.String())
+	}})
+	cmd := exec.Command("sh", "-c", *recordCommand)
+	cmd.Env = append(os.Environ(), "ROUTE="+startTee(t, *recordName, n.route))
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s\n%v", out, err)
 }
 
 type tee struct {
 	t    testing.TB
+	name string
 	to   string
 	mu   sync.Mutex
 	seen map[int]bool
@@ -94,7 +119,7 @@ func (r *tee) keep(frame []byte) {
 		return
 	}
 	r.seen[cmd.Code] = true
-	name := fmt.Sprintf("%s/go-2.1.2-%03d", framesDir, cmd.Code)
+	name := fmt.Sprintf("%s/%s-%03d", framesDir, r.name, cmd.Code)
 	if err := os.WriteFile(name, frame, 0o644); err != nil {
 		r.t.Error(err)
 	}
