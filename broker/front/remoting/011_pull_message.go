@@ -76,7 +76,7 @@ func (s *session) parsePull(req *wire.Command) (*broker.PullRequest, error) {
 	if group == "" || topic == "" {
 		return nil, refused(wire.SystemError, "pull: the fields consumerGroup and topic are required")
 	}
-	r.Group, r.Topic, r.ClientID = s.own(group), s.own(topic), s.id()
+	r.Group, r.Topic = s.own(group), s.own(topic)
 	if r.Inline {
 		expr, _ := req.Ext.Lookup("subscription")
 		r.Expression = strings.Clone(expr)

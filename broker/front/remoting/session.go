@@ -18,7 +18,6 @@ type session struct {
 	conn  *wire.Conn
 
 	clientID string // of the last heartbeat, for the connection's reader only
-	addr     string // the peer's address as text, once it was needed
 
 	// names is a ring of names that were seen lately, so that a request's
 	// topic and group cost no allocation. For the connection's reader only.
@@ -53,18 +52,6 @@ func (s *session) identify(clientID string) {
 		s.clientID = clientID
 	}
 	s.front.clients.Store(clientID, s)
-}
-
-// id tells the client from others: the id of its heartbeats, or its address
-// while it hasn't sent one. For the connection's reader only.
-func (s *session) id() string {
-	if s.clientID != "" {
-		return s.clientID
-	}
-	if s.addr == "" {
-		s.addr = s.conn.Remote().String()
-	}
-	return s.addr
 }
 
 // RemoteAddr is where the client connects from.
