@@ -21,6 +21,13 @@ import (
 // maxRecord bounds a stored record of a deletion.
 const maxRecord = 64 << 20
 
+// Names of records: a deletion is an object of its own, and so is the note that
+// its objects were removed.
+const (
+	recordSuffix  = ".json"
+	removedSuffix = ".removed.json"
+)
+
 // Deletion is the record of what one pass took out of a table: an object
 // "deletions/<time>-<id>.json" under the table's root, kept for good.
 // docs/format/retention.md describes it.
@@ -29,18 +36,27 @@ type Deletion struct {
 	ID      string    `json:"id"`
 	Topic   string    `json:"topic"`
 	At      time.Time `json:"at"`
-	// RemoveAfter is when the objects may be removed, ObjectsRemoved when they
-	// were; zero before.
-	RemoveAfter    time.Time `json:"remove_after"`
-	ObjectsRemoved time.Time `json:"objects_removed,omitzero"`
-	// Abandoned says that the record was stored but nothing went: the process
-	// ended before the commit.
-	Abandoned bool          `json:"abandoned,omitempty"`
-	Rows      int64         `json:"rows"`
-	Bytes     int64         `json:"bytes"`
-	Files     []DeletedFile `json:"files"`
+	// RemoveAfter is when the objects may be removed.
+	RemoveAfter time.Time     `json:"remove_after"`
+	Rows        int64         `json:"rows"`
+	Bytes       int64         `json:"bytes"`
+	Files       []DeletedFile `json:"files"`
+
+	// Removed says what became of the objects; nil before. It is stored as an
+	// object of its own.
+	Removed *Removed `json:"removed,omitempty"`
 
 	object string // name in the bucket
+}
+
+// Removed is the end of a deletion: an object "deletions/<time>-<id>.removed.json".
+type Removed struct {
+	Version int       `json:"version"` // 1
+	At      time.Time `json:"at"`
+	Objects int       `json:"objects"`
+	// Abandoned says that the record was stored but nothing went: the process
+	// ended before the commit.
+	Abandoned bool `json:"abandoned,omitempty"`
 }
 
 // DeletedFile is one file of a deletion, with the rule that let it go.
@@ -62,7 +78,7 @@ func newDeletion(t *archive.Table, at, removeAfter time.Time) *Deletion {
 	id := uuid.NewString()[:8]
 	return &Deletion{
 		Version: 1, ID: id, Topic: t.Topic(), At: at.UTC(), RemoveAfter: removeAfter.UTC(),
-		object: fmt.Sprintf("%s%020d-%s.json", deletionsPrefix(t.Root()), at.UnixMilli(), id),
+		object: fmt.Sprintf("%s%020d-%s"+recordSuffix, deletionsPrefix(t.Root()), at.UnixMilli(), id),
 	}
 }
 
@@ -87,20 +103,23 @@ func (d *Deletion) reason() string {
 	return "retention: " + strings.Join(rules, ", ") + "; record " + d.ID
 }
 
+// put stores the record.
 func (d *Deletion) put(ctx context.Context, b objstore.Bucket) error {
-	return d.write(ctx, b, objstore.IfAbsent)
+	return putJSON(ctx, b, d.object, d)
 }
 
-func (d *Deletion) update(ctx context.Context, b objstore.Bucket) error {
-	return d.write(ctx, b, objstore.Always)
+// finish stores what became of the objects.
+func (d *Deletion) finish(ctx context.Context, b objstore.Bucket, r Removed) error {
+	d.Removed = &r
+	return putJSON(ctx, b, strings.TrimSuffix(d.object, recordSuffix)+removedSuffix, r)
 }
 
-func (d *Deletion) write(ctx context.Context, b objstore.Bucket, c objstore.Cond) error {
-	data, err := json.MarshalIndent(d, "", "  ")
+func putJSON(ctx context.Context, b objstore.Bucket, name string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode record %s: %w", d.object, err)
+		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	return b.Put(ctx, d.object, bytes.NewReader(data), int64(len(data)), c)
+	return b.Put(ctx, name, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent)
 }
 
 // Deletions gives the records of a topic's table, the oldest first.
@@ -109,40 +128,60 @@ func (r *Retainer) Deletions(ctx context.Context, topic string) ([]Deletion, err
 	if err != nil {
 		return nil, err
 	}
-	return deletions(ctx, r.archive.Bucket(), t.Root())
+	return deletions(ctx, r.archive.Bucket(), t.Root(), true)
 }
 
-func deletions(ctx context.Context, b objstore.Bucket, root string) ([]Deletion, error) {
-	var out []Deletion
+// deletions reads the records under a table's root; finished ones only where
+// all is set.
+func deletions(ctx context.Context, b objstore.Bucket, root string, all bool) ([]Deletion, error) {
+	var records []objstore.Object
+	ends := map[string]objstore.Object{}
 	for o, err := range b.List(ctx, deletionsPrefix(root)) {
 		if err != nil {
 			return nil, fmt.Errorf("list deletions under %s: %w", root, err)
 		}
-		d, err := readDeletion(ctx, b, o)
-		if err != nil {
-			return nil, fmt.Errorf("record %s: %w", o.Name, err)
+		if base, ok := strings.CutSuffix(o.Name, removedSuffix); ok {
+			ends[base+recordSuffix] = o
+		} else {
+			records = append(records, o)
+		}
+	}
+	var out []Deletion
+	for _, o := range records {
+		end, finished := ends[o.Name]
+		if finished && !all {
+			continue
+		}
+		d := Deletion{object: o.Name}
+		if err := getJSON(ctx, b, o, &d); err != nil {
+			return nil, err
+		}
+		if finished {
+			d.Removed = &Removed{}
+			if err := getJSON(ctx, b, end, d.Removed); err != nil {
+				return nil, err
+			}
 		}
 		out = append(out, d)
 	}
 	return out, nil
 }
 
-func readDeletion(ctx context.Context, b objstore.Bucket, o objstore.Object) (d Deletion, err error) {
+func getJSON(ctx context.Context, b objstore.Bucket, o objstore.Object, into any) error {
 	if o.Size > maxRecord {
-		return d, fmt.Errorf("%d bytes are over the limit of %d", o.Size, maxRecord)
+		return fmt.Errorf("record %s: %d bytes are over the limit of %d", o.Name, o.Size, maxRecord)
 	}
 	r, err := b.Get(ctx, o.Name)
 	if err != nil {
-		return d, err
+		return fmt.Errorf("record %s: %w", o.Name, err)
 	}
 	defer r.Close()
 	data, err := io.ReadAll(io.LimitReader(r, maxRecord))
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
 	if err != nil {
-		return d, err
+		return fmt.Errorf("record %s: %w", o.Name, err)
 	}
-	if err := json.Unmarshal(data, &d); err != nil {
-		return d, err
-	}
-	d.object = o.Name
-	return d, nil
+	return nil
 }

@@ -256,7 +256,7 @@ func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, 
 	if due := !st.sweepAt.IsZero() && !now.Before(st.sweepAt); st.read && !due && !orphans {
 		return 0, nil
 	}
-	records, err := deletions(ctx, r.archive.Bucket(), t.Root())
+	records, err := deletions(ctx, r.archive.Bucket(), t.Root(), false)
 	if err != nil {
 		return 0, err
 	}
@@ -264,9 +264,6 @@ func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, 
 	st.read, st.sweepAt = true, time.Time{}
 	for i := range records {
 		d := &records[i]
-		if !d.ObjectsRemoved.IsZero() {
-			continue
-		}
 		for _, f := range d.Files {
 			pending[f.Name] = true
 		}
@@ -282,7 +279,7 @@ func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, 
 		}
 		n, err := r.remove(ctx, t, d, now)
 		removed += n
-		if d.ObjectsRemoved.IsZero() {
+		if d.Removed == nil {
 			st.wait(now)
 		}
 		if err != nil {
@@ -317,8 +314,9 @@ func (r *Retainer) remove(ctx context.Context, t *archive.Table, d *Deletion, no
 	if held > 0 {
 		return removed, nil // the next pass looks again
 	}
-	d.ObjectsRemoved, d.Abandoned = now.UTC(), kept == len(d.Files)
-	return removed, d.update(ctx, r.archive.Bucket())
+	return removed, d.finish(ctx, r.archive.Bucket(), Removed{
+		Version: 1, At: now.UTC(), Objects: len(d.Files) - kept, Abandoned: kept == len(d.Files),
+	})
 }
 
 func inTable(t *archive.Table, f DeletedFile) bool {

@@ -118,7 +118,7 @@ func TestRetentionTakesFilesAndLaterObjects(t *testing.T) {
 		t.Fatalf("once more: %+v", rep)
 	}
 	recs, err := k.Deletions(t.Context(), "t")
-	if err != nil || len(recs) != 1 || recs[0].ObjectsRemoved.IsZero() || recs[0].Abandoned || len(recs[0].Files) != 5 {
+	if err != nil || len(recs) != 1 || recs[0].Removed == nil || recs[0].Removed.Abandoned || recs[0].Removed.Objects != 5 || len(recs[0].Files) != 5 {
 		t.Errorf("%+v, %v", recs, err)
 	}
 	for at := int64(50); at < 100; {
@@ -184,7 +184,7 @@ func TestDeletionCutShort(t *testing.T) {
 	k.policy = retention.Policy{}
 	k.now = k.now.Add(time.Hour)
 	k.apply(t)
-	if recs, err := k.Deletions(t.Context(), "t"); err != nil || len(recs) != 1 || !recs[0].Abandoned || k.objects(t) != 10 {
+	if recs, err := k.Deletions(t.Context(), "t"); err != nil || len(recs) != 1 || recs[0].Removed == nil || !recs[0].Removed.Abandoned || k.objects(t) != 10 {
 		t.Errorf("%+v, %v, %d objects", recs, err, k.objects(t))
 	}
 	k.rule(time.Second)
