@@ -174,7 +174,7 @@ func removals(list []history.Deletion) []admin.Removal {
 	}
 	out := []admin.Removal{}
 	for _, d := range list {
-		if d.Abandoned {
+		if d.Removed != nil && d.Removed.Abandoned {
 			continue
 		}
 		at := map[key]int{}
