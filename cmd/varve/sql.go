@@ -62,7 +62,11 @@ func runSQL(cmd *cobra.Command, req admin.SQLRequest, w rowWriter) error {
 	if err := w.end(); err != nil {
 		return err
 	}
-	note := fmt.Sprintf("%d rows in %.2f s", end.Rows, float64(end.Millis)/1000)
+	rows := "rows"
+	if end.Rows == 1 {
+		rows = "row"
+	}
+	note := fmt.Sprintf("%d %s in %.2f s", end.Rows, rows, float64(end.Millis)/1000)
 	if end.Truncated != "" {
 		note += "; there are more: " + end.Truncated
 	}
