@@ -3,6 +3,7 @@ package retention
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -235,4 +236,29 @@ func TestCutProperties(t *testing.T) {
 			t.Fatalf("second cut takes %v", again)
 		}
 	})
+}
+
+// Version 1 is read for ever, in both forms.
+func TestGoldenPolicy(t *testing.T) {
+	read := func(name string, parse func([]byte) (Policy, error)) Policy {
+		data, err := os.ReadFile("testdata/v1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	y, j := read("policy.yaml", ParseYAML), read("policy.json", ParseJSON)
+	if !reflect.DeepEqual(y, j) {
+		t.Errorf("the forms differ:\n%+v\n%+v", y, j)
+	}
+	if d := y.Match(mq.Queue{Topic: "acme%log-a", ID: 5}); d.Rule != "logs" || d.Age != Duration(7*day) || d.Bytes != 50<<30 {
+		t.Errorf("%+v", d)
+	}
+	if d := y.Match(mq.Queue{Topic: "ledger"}); d.Rule != "ledger" || d.Age != 0 {
+		t.Errorf("%+v", d)
+	}
 }
