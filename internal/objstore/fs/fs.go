@@ -204,12 +204,26 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, size int64, 
 	}
 	if err != nil {
 		b.dirs.Clear() // somebody may have removed a directory
+		if c == objstore.IfAbsent && noLinks(err) {
+			return fmt.Errorf("put %s: %w: the file system of %s has no hard links, which create-only puts need: %w", name, objstore.ErrUnsafe, b.root, err)
+		}
 		return b.classify("put", name, err)
 	}
 	if err := syncDir(filepath.Dir(target)); err != nil {
 		return b.classify("put", name, err)
 	}
 	return nil
+}
+
+// noLinks reports whether link failed because the file system has none. The
+// temporary file beside it was just made, so it isn't a matter of rights.
+func noLinks(err error) bool {
+	for _, e := range []error{syscall.EPERM, syscall.ENOSYS, syscall.ENOTSUP, syscall.EOPNOTSUPP} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // writeTemp writes and syncs size bytes of r to a new temporary file.
