@@ -13,6 +13,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"varve/internal/mq"
+	"varve/internal/objstore"
+	"varve/internal/objstore/fs"
 	"varve/internal/objstore/mem"
 )
 
@@ -218,4 +220,36 @@ func BenchmarkRead(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkCommit commits one small file after another to one table: the cost
+// of the thousandth must be that of the first.
+//
+//	go test -run '^$' -bench Commit -benchtime 1000x ./internal/archive
+func BenchmarkCommit(b *testing.B) {
+	dir, err := fs.New(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		bucket objstore.Bucket
+	}{{"mem", mem.New()}, {"fs", dir}} {
+		b.Run(c.name, func(b *testing.B) {
+			tbl := createTable(b, openArchive(b, c.bucket, Options{}), fmt.Sprint("t", b.N))
+			q := mq.Queue{Broker: "varve-a", Topic: tbl.Topic()}
+			var last time.Duration
+			at := int64(0)
+			for b.Loop() {
+				b.StopTimer()
+				f := fake(b, tbl, q, mq.Range{From: at, To: at + 1}, 1)
+				b.StartTimer()
+				start := time.Now()
+				mustAppend(b, tbl, Commit{ID: f.Name, Broker: q.Broker, Epoch: 1, Files: []DataFile{f}})
+				last = time.Since(start)
+				at++
+			}
+			b.ReportMetric(float64(last.Microseconds()), "last-us")
+		})
+	}
 }
