@@ -113,6 +113,11 @@ func (t *Table) publish(ctx context.Context, base *state, ch *change) error {
 	}
 	if _, err := t.bucket.Head(ctx, t.root+"/"+versionName(base.version)); err != nil {
 		if errors.Is(err, objstore.ErrNotFound) {
+			// What we made stands far below the newest version, where nobody
+			// should find it. Left behind, Expire removes it.
+			if derr := t.bucket.Delete(ctx, t.root+"/"+versionName(version)); derr != nil {
+				t.log.Warn("remove stale version", "table", t.root, "version", version, "err", derr)
+			}
 			return fmt.Errorf("commit version %d of %s: %w", version, t.root, errStale)
 		}
 		return fmt.Errorf("commit version %d of %s: check the base: %w", version, t.root, err)

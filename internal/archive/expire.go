@@ -130,6 +130,13 @@ func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(str
 	if err != nil {
 		return err
 	}
+	// Who slept finds the newest version by the hint, so none goes that the
+	// hint has not left far behind.
+	hint, err := t.readHint(ctx)
+	if err != nil {
+		return err
+	}
+	last := min(st.version, hint) - keepVersions
 	var versions []int64
 	var others []string
 	for o, err := range t.bucket.List(ctx, t.root+"/metadata/") {
@@ -140,7 +147,7 @@ func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(str
 			continue
 		}
 		if v, ok := parseVersion(t.root, o.Name); ok {
-			if v <= st.version-keepVersions {
+			if v <= last {
 				versions = append(versions, v)
 			}
 		} else if strings.HasSuffix(o.Name, ".avro") && !refs[o.Name] {

@@ -234,8 +234,32 @@ func TestStaleWriter(t *testing.T) {
 		t.Errorf("overlap: %v", err)
 	}
 	checkExactlyOnce(t, b, q, keepVersions+5)
+	if _, err := b.Head(ctx, asleep.Root()+"/"+versionName(2)); !errors.Is(err, objstore.ErrNotFound) {
+		t.Error("the stale version is still there:", err)
+	}
 	// A reader that slept finds the newest state, too.
 	checkSame(t, awake, asleep)
+}
+
+// TestHintGoesBack: a slow writer's hint names a version that was removed since.
+func TestHintGoesBack(t *testing.T) {
+	ctx := context.Background()
+	q := testQueue
+	b := mem.New()
+	asleep := createTable(t, openArchive(t, b, Options{}), q.Topic)
+	awake := createTable(t, openArchive(t, b, Options{}), q.Topic)
+	for i := int64(0); i < keepVersions+9; i++ {
+		mustAppend(t, awake, commitOf(fmt.Sprint(i), 1, fake(t, awake, q, mq.Range{From: i, To: i + 1}, 1)))
+	}
+	if err := awake.Expire(ctx, 1, time.Now().Add(time.Hour), nil); err != nil {
+		t.Fatal(err)
+	}
+	replace(t, b, awake.Root()+"/"+hintName, []byte("4"))
+	if changed, err := asleep.Refresh(ctx); err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	checkSame(t, awake, asleep)
+	checkSame(t, awake, checkExactlyOnce(t, b, q, keepVersions+9))
 }
 
 // TestHint: the hint may be missing, torn, or name what never was.

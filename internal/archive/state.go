@@ -224,7 +224,11 @@ func (t *Table) newest(ctx context.Context, known *state) (*state, error) {
 		at = known.version
 	}
 	st := known
-	if hint := t.readHint(ctx); hint > at {
+	hint, err := t.readHint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if hint > at {
 		jumped, err := t.loadState(ctx, hint, known)
 		switch {
 		case err == nil:
@@ -233,12 +237,12 @@ func (t *Table) newest(ctx context.Context, known *state) (*state, error) {
 			return nil, err
 		}
 	}
-	if st == nil {
+	if st == nil || at < hint {
 		listed, err := t.listNewest(ctx)
 		if err != nil {
 			return nil, err
 		}
-		at = listed
+		at = max(at, listed)
 	}
 	for {
 		next, err := t.loadState(ctx, at+1, st)
@@ -270,18 +274,22 @@ func (t *Table) listNewest(ctx context.Context) (int64, error) {
 	return max(0, top-1), nil
 }
 
-// readHint gives the version that version-hint.text names, 0 where it says
-// nothing usable. Its errors don't matter: it only saves requests.
-func (t *Table) readHint(ctx context.Context) int64 {
+// readHint gives the version that version-hint.text names, 0 where it is
+// missing or says nothing usable. That it can't be read is an error: who slept
+// through many versions must not go on without it.
+func (t *Table) readHint(ctx context.Context) (int64, error) {
 	data, err := getObject(ctx, t.bucket, t.root+"/"+hintName, 64)
-	if err != nil {
-		return 0
+	switch {
+	case errors.Is(err, objstore.ErrNotFound), errors.Is(err, ErrDamaged):
+		return 0, nil
+	case err != nil:
+		return 0, err
 	}
 	v, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
 	if err != nil || v < 0 {
-		return 0
+		return 0, nil
 	}
-	return v
+	return v, nil
 }
 
 // writeHint tells engines that open the table by its path where to begin.
