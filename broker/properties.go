@@ -58,6 +58,8 @@ func carryOver(dst, src []byte) ([]byte, special) {
 // note takes in one property; keep is false for those that are not stored.
 func (s *special) note(name, value []byte) (keep bool) {
 	switch string(name) {
+	// WAIT=false allows an ack before the flush. The log's policy acks all
+	// sends alike, since they share their syncs: the stricter promise.
 	case mq.PropWait, mq.PropPopCK, mq.PropMsgRegion, mq.PropTraceOn, mq.PropCluster:
 		return false
 	case mq.PropUniqKey:
