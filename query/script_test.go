@@ -14,14 +14,14 @@ import (
 	"varve/internal/mq"
 )
 
-// TestScripts runs testdata: each file is a world of its own.
+// TestScripts runs testdata/script: each file is a world of its own.
 //
 //	send topic=t queue=0 count=10 [broker=b] [tags=(a,b)] [ago=90m]
 //	archive topic=t queue=0 to=6
 //	trim topic=t queue=0 to=6
 //	query [tenant=x] [rows=n] [stats]
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/script", func(t *testing.T, path string) {
 		if info, err := os.Stat(path); err != nil || info.IsDir() {
 			return
 		}

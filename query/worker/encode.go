@@ -61,7 +61,7 @@ func appendValue(b []byte, typ string, v driver.Value) []byte {
 	case *big.Int:
 		return v.Append(b, 10)
 	case duckdb.Decimal:
-		return append(b, v.String()...)
+		return appendDecimal(b, v)
 	case time.Time:
 		return appendTime(b, typ, v.UTC())
 	case []any:
@@ -97,6 +97,23 @@ func appendOther(b []byte, v any) []byte {
 	default:
 		return appendString(b, fmt.Sprint(v))
 	}
+}
+
+// appendDecimal keeps the zeros that the type's scale asks for.
+func appendDecimal(b []byte, d duckdb.Decimal) []byte {
+	digits := new(big.Int).Abs(d.Value).String()
+	if d.Value.Sign() < 0 {
+		b = append(b, '-')
+	}
+	scale := int(d.Scale)
+	if short := scale + 1 - len(digits); short > 0 {
+		digits = strings.Repeat("0", short) + digits
+	}
+	b = append(b, digits[:len(digits)-scale]...)
+	if scale > 0 {
+		b = append(append(b, '.'), digits[len(digits)-scale:]...)
+	}
+	return b
 }
 
 func appendComma(b []byte, i int) []byte {
