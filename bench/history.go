@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"varve/e2e/wire"
 	"varve/e2e/server"
+	"varve/e2e/wire"
 )
 
 const (

@@ -11,8 +11,8 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
-	"varve/e2e/wire"
 	"varve/e2e/server"
+	"varve/e2e/wire"
 )
 
 const (

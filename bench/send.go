@@ -16,8 +16,8 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 
-	"varve/e2e/wire"
 	"varve/e2e/server"
+	"varve/e2e/wire"
 )
 
 const (
@@ -94,6 +94,9 @@ func (b *bench) asyncCases(ctx context.Context, s *server.Server) error {
 			}
 		}
 	}
+	if err := checkCount(total); err != nil {
+		return err
+	}
 	m, err := s.Memory()
 	if err != nil {
 		return err
@@ -106,6 +109,34 @@ func (b *bench) asyncCases(ctx context.Context, s *server.Server) error {
 	}
 	b.results.set("disk", b.name, "bytes/msg", float64(disk)/float64(total))
 	return nil
+}
+
+// checkCount demands that the topic's queues hold at least what was acked (a
+// refused send may be stored too). The real broker counts a moment later.
+func checkCount(acked int64) error {
+	c, err := wire.Dial(server.BrokerAddr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		var sum int64
+		for q := range queues {
+			first, next, err := c.Bounds(benchTopic, q)
+			if err != nil {
+				return err
+			}
+			sum += next - first
+		}
+		if sum >= acked {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d messages were acked and the queues hold %d", acked, sum)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // warm sends until the compiler of the JVM has done its work; Varve gets the same.
@@ -179,6 +210,9 @@ func (b *bench) syncSession(ctx context.Context) error {
 		if err == nil {
 			err = b.sendCase(ctx, s, "send sync", sh, &serial, &total)
 		}
+	}
+	if err == nil {
+		err = checkCount(total)
 	}
 	return errors.Join(err, s.Stop())
 }
