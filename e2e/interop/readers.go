@@ -62,8 +62,8 @@ func readArchive(ctx context.Context, c config, dir string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, filepath.Join(c.cache, "venv", "bin", "python"), filepath.Join(c.readers, "check_archive.py"), dir).CombinedOutput()
-	log := filepath.Join(c.work, "readers-"+filepath.Base(filepath.Dir(filepath.Dir(dir)))+".log")
-	if e := os.WriteFile(log, out, 0o644); e != nil {
+	log := "readers-" + filepath.Base(filepath.Dir(filepath.Dir(dir))) + ".log"
+	if e := os.WriteFile(filepath.Join(c.work, log), out, 0o644); e != nil {
 		return "", fmt.Errorf("writing the readers' log: %w", e)
 	}
 	tail := string(bytes.TrimSpace(out))
@@ -73,5 +73,18 @@ func readArchive(ctx context.Context, c config, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %s (all in %s)", err, tail, log)
 	}
-	return tail, nil
+	return "pyarrow, PyIceberg and DuckDB (read_parquet, iceberg_scan) agree; " + rowCount(out), nil
+}
+
+// rowCount adds up the tables and rows of the script's report.
+func rowCount(out []byte) string {
+	var tables, rows int
+	for line := range strings.Lines(string(out)) {
+		var files, n int
+		if k, err := fmt.Sscanf(strings.TrimSpace(line), "pyarrow: %d files, %d rows", &files, &n); err == nil && k == 2 {
+			tables++
+			rows += n
+		}
+	}
+	return fmt.Sprintf("%d tables, %d rows", tables, rows)
 }

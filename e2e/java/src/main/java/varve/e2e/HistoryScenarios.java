@@ -80,8 +80,8 @@ final class HistoryScenarios {
         f.put("storeHost", m.getStoreHost());
         f.put("reconsume", m.getReconsumeTimes());
         f.put("prepared", m.getPreparedTransactionOffset());
-        f.put("properties", new TreeMap<>(m.getProperties()));
-        f.put("body", Arrays.hashCode(m.getBody()));
+        f.put("properties", m.getProperties() == null ? "" : new TreeMap<>(m.getProperties()).toString());
+        f.put("body", m.getBody() == null || m.getBody().length == 0 ? 0 : Arrays.hashCode(m.getBody()));
         return f;
     }
 
@@ -98,9 +98,10 @@ final class HistoryScenarios {
             }
             Env.sent(p.send(m, q));
         }
+        unusual(env, p, q);
         DefaultMQPullConsumer c = env.pull(env.group);
         List<MessageExt> hot = read(c, q, new ArrayList<>());
-        Env.check("hot messages " + hot.size(), hot.size() >= 30);
+        Env.check("hot messages " + hot.size(), hot.size() >= 36);
         forget(env);
         List<Long> nodes = new ArrayList<>();
         DefaultMQPullConsumer d = env.pull(env.group + "_cold");
@@ -111,6 +112,24 @@ final class HistoryScenarios {
         }
         env.note("sent on to broker ids " + nodes);
         Env.check("no pull was sent to a history node: " + nodes, nodes.stream().anyMatch(n -> n > 0));
+    }
+
+    /** The largest body, a compressed one, no key, many properties, no properties, no body. */
+    private static void unusual(Env env, DefaultMQProducer p, MessageQueue q) throws Exception {
+        p.setCompressMsgBodyOverHowmuch(8 << 20);
+        Env.sent(p.send(new Message(env.topic, ShapeScenarios.random((4 << 20) - 1, 11)), q, 30_000));
+        p.setCompressMsgBodyOverHowmuch(4_096);
+        byte[] even = new byte[150_000];
+        Arrays.fill(even, (byte) 'z');
+        Env.sent(p.send(new Message(env.topic, "Z", even), q));
+        Env.sent(p.send(new Message(env.topic, "T", "", new byte[] {1}), q));
+        Message many = env.message("many");
+        for (int i = 0; i < 200; i++) {
+            many.putUserProperty("p" + i, "value é " + i);
+        }
+        Env.sent(p.send(many, q));
+        Env.equal("bare message", 0, ShapeScenarios.raw(env, p, q, new byte[] {7}).getCode());
+        Env.equal("empty message", 0, ShapeScenarios.raw(env, p, q, new byte[0]).getCode());
     }
 
     private static List<MessageExt> read(DefaultMQPullConsumer c, MessageQueue q, List<Long> nodes) throws Exception {

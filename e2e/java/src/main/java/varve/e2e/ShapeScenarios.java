@@ -109,7 +109,7 @@ final class ShapeScenarios {
         return b == null ? 0 : b.length;
     }
 
-    private static RemotingCommand raw(Env env, DefaultMQProducer p, MessageQueue q, byte[] body) throws Exception {
+    static RemotingCommand raw(Env env, DefaultMQProducer p, MessageQueue q, byte[] body) throws Exception {
         MQClientInstance f = p.getDefaultMQProducerImpl().getMqClientFactory();
         HashMap<String, String> h = new HashMap<>();
         h.put("a", "p_" + env.topic);
