@@ -77,7 +77,7 @@ func (s *session) prepare(t *topic) *commit {
 // append commits to the archive and tells who follows it.
 func (s *session) append(ctx context.Context, c *commit) error {
 	what := fmt.Sprintf("commit %d files of topic %s", len(c.segments), c.topic.name)
-	return s.c.persist(ctx, what, func() error {
+	return s.c.persist(ctx, what, s.c.cfg.CallTimeout*commitCalls, func(ctx context.Context) error {
 		table, err := s.openTable(ctx, c.topic)
 		if err != nil {
 			return err

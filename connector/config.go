@@ -38,6 +38,14 @@ const (
 	memoryBuffer = 2 << 20
 	// uploadQueue is how many files for each upload may wait on disk.
 	uploadQueue = 2
+	// commitCalls and resumeCalls are how many calls' time a commit and the
+	// reading of all tables may take; encodeTimeout bounds one file's encoding.
+	commitCalls   = 5
+	resumeCalls   = 30
+	encodeTimeout = 30 * time.Minute
+	// slowestUpload is the rate in bytes a second below which an upload counts
+	// as stuck.
+	slowestUpload = 128 << 10
 	// rereadBytes is what a job takes of the hot log at a time.
 	rereadBytes = 4 << 20
 )
@@ -68,6 +76,10 @@ type Config struct {
 	// time; 250 ms and 30 s.
 	RetryMin, RetryMax time.Duration
 
+	// CallTimeout is how long the bucket may take to answer a call, an upload's
+	// bytes not counted; 1 min.
+	CallTimeout time.Duration
+
 	// OnCommit hears of every commit before the archived marks move. It must
 	// return soon.
 	OnCommit func(topic string, s archive.Snapshot)
@@ -86,6 +98,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Uploads, 4)
 	def(&c.RetryMin, 250*time.Millisecond)
 	def(&c.RetryMax, 30*time.Second)
+	def(&c.CallTimeout, time.Minute)
 	if c.OnCommit == nil {
 		c.OnCommit = func(string, archive.Snapshot) {}
 	}

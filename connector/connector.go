@@ -164,8 +164,9 @@ func (c *Connector) backoff() func(ctx context.Context) bool {
 }
 
 // persist tries f until it succeeds, noting failures; it gives up with ctx or
-// where an error says that trying again is no use.
-func (c *Connector) persist(ctx context.Context, what string, f func() error) error {
+// where an error says that trying again is no use. An attempt may take no
+// longer than a limit: a store that neither answers nor refuses has failed.
+func (c *Connector) persist(ctx context.Context, what string, limit time.Duration, f func(ctx context.Context) error) error {
 	wait, failing := c.backoff(), false
 	defer func() {
 		if failing {
@@ -173,7 +174,7 @@ func (c *Connector) persist(ctx context.Context, what string, f func() error) er
 		}
 	}()
 	for {
-		err := f()
+		err := attempt(ctx, limit, f)
 		if err == nil {
 			return nil
 		}
@@ -192,6 +193,16 @@ func (c *Connector) persist(ctx context.Context, what string, f func() error) er
 			return err
 		}
 	}
+}
+
+func attempt(ctx context.Context, limit time.Duration, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
+	defer cancel()
+	err := f(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return err
 }
 
 // final tells errors that end an attempt from those that pass.

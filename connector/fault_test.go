@@ -38,11 +38,15 @@ func TestBucketThatFailsAndComesBack(t *testing.T) {
 		"head fails":       {Op: objtest.Head},
 		"list fails":       {Op: objtest.List},
 		"metadata refused": {Op: objtest.Put, Name: "metadata"},
+		"hangs": {How: objtest.Slow, Wait: func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, bucket, o := openLog(t, vfs.NewMem()), objtest.NewFaulty(mem.New()), newOracle(2)
 			defer log.Close()
-			c := start(t, log, bucket, nil)
+			c := start(t, log, bucket, func(cfg *Config) { cfg.CallTimeout = 300 * time.Millisecond })
 			o.send(t, log, 300, 2, 2)
 			c.mustFlush(t)
 			bucket.Add(fault)

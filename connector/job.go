@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"varve/internal/archive"
 	"varve/internal/mq"
@@ -43,7 +44,7 @@ func (s *session) work(ctx context.Context, g *segment) {
 	what := fmt.Sprintf("write offsets %d to %d of %v", g.from, g.to, g.q.id)
 	var out *output
 	var file archive.DataFile
-	err := s.c.persist(ctx, what, func() (err error) {
+	err := s.c.persist(ctx, what, encodeTimeout, func(ctx context.Context) (err error) {
 		out, file, err = s.encode(ctx, g)
 		return err
 	})
@@ -135,7 +136,8 @@ func (s *session) addFromLog(ctx context.Context, w *archive.FileWriter, g *segm
 func (s *session) upload(ctx context.Context, g *segment, out *output, file *archive.DataFile) error {
 	what := fmt.Sprintf("upload offsets %d to %d of %v", g.from, g.to, g.q.id)
 	bucket := s.c.archive.Bucket()
-	return s.c.persist(ctx, what, func() error {
+	limit := s.c.cfg.CallTimeout + time.Duration(out.length())*time.Second/slowestUpload
+	return s.c.persist(ctx, what, limit, func(ctx context.Context) error {
 		table, err := s.openTable(ctx, g.q.topic)
 		if err != nil {
 			return err
@@ -143,11 +145,8 @@ func (s *session) upload(ctx context.Context, g *segment, out *output, file *arc
 		if file.Name == "" {
 			file.Name = archive.FileName(g.q.id, table.Root(), g.from, file.Rows, s.epoch)
 		}
-		body, size, err := out.reader()
-		if err != nil {
-			return err
-		}
-		if err := bucket.Put(ctx, file.Name, body, size, objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
+		size := out.length()
+		if err := bucket.Put(ctx, file.Name, out.reader(), size, objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
 			return err
 		}
 		return stored(ctx, bucket, file.Name, size)
@@ -196,11 +195,18 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (o *output) reader() (io.Reader, int64, error) {
+func (o *output) length() int64 {
 	if o.mem != nil {
-		return bytes.NewReader(o.mem.Bytes()), int64(o.mem.Len()), nil
+		return int64(o.mem.Len())
 	}
-	return io.NewSectionReader(o.disk, 0, o.size), o.size, nil
+	return o.size
+}
+
+func (o *output) reader() io.Reader {
+	if o.mem != nil {
+		return bytes.NewReader(o.mem.Bytes())
+	}
+	return io.NewSectionReader(o.disk, 0, o.size)
 }
 
 func (o *output) remove() {

@@ -70,7 +70,7 @@ func (c *Connector) runSession(ctx context.Context, begun func()) error {
 	}
 	defer s.running.Wait()
 	defer cancel()
-	if err := c.persist(ctx, "read where the archive stands", func() error { return s.resume(ctx) }); err != nil {
+	if err := c.persist(ctx, "read where the archive stands", c.cfg.CallTimeout*resumeCalls, s.resume); err != nil {
 		return err
 	}
 	begun()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"sync"
 	"time"
 
@@ -328,13 +329,17 @@ func inTable(t *archive.Table, f DeletedFile) bool {
 	return false
 }
 
+// ownName is what the archive's writers call a data file: only such objects are
+// removed, whatever else somebody put beside them.
+var ownName = regexp.MustCompile(`/\d{20}-\d+-\d+-[0-9a-f]{8}\.parquet$`)
+
 func (r *Retainer) removeOrphans(ctx context.Context, t *archive.Table, now time.Time, pending map[string]bool) (removed int, err error) {
 	objects, err := t.Unreferenced(ctx, now.Add(-r.cfg.Orphans))
 	if err != nil {
 		return 0, fmt.Errorf("look for uploads without a commit: %w", err)
 	}
 	for _, o := range objects {
-		if pending[o.Name] || r.pinned(o.Name) {
+		if pending[o.Name] || r.pinned(o.Name) || !ownName.MatchString(o.Name) {
 			continue
 		}
 		if err := r.archive.Bucket().Delete(ctx, o.Name); err != nil {

@@ -202,18 +202,22 @@ func TestUncommittedUploadsAreRemovedInTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := archive.FileName(keptQueue, tbl.Root(), 100, 5, 1)
-	if err := k.bucket.Put(t.Context(), name, strings.NewReader("half a file"), 11, objstore.IfAbsent); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{
+		archive.FileName(keptQueue, tbl.Root(), 100, 5, 1),
+		tbl.Root() + "/data/b/0/somebody-elses.parquet", // is left alone
+	} {
+		if err := k.bucket.Put(t.Context(), name, strings.NewReader("half a file"), 11, objstore.IfAbsent); err != nil {
+			t.Fatal(err)
+		}
 	}
 	k.now = time.Now()
 	k.restart()
 	k.now = k.now.Add(time.Hour)
-	if k.apply(t); k.objects(t) != 11 {
+	if k.apply(t); k.objects(t) != 12 {
 		t.Fatal("removed too early")
 	}
 	k.now = k.now.Add(25 * time.Hour)
-	if k.apply(t); k.objects(t) != 10 {
+	if k.apply(t); k.objects(t) != 11 {
 		t.Errorf("%d objects", k.objects(t))
 	}
 }
