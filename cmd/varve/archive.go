@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"varve/internal/config"
+	"varve/internal/units"
 )
 
 func archiveCommand() *cobra.Command {
@@ -64,10 +64,10 @@ func archiveTrim() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "trim", Short: "Free from the hot log what the archive has", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var bytes config.Bytes
+			var bytes units.Bytes
 			if strings.TrimSpace(keep) != "" {
 				var err error
-				if bytes, err = config.ParseBytes(keep); err != nil {
+				if bytes, err = units.ParseBytes(keep); err != nil {
 					return usageError{fmt.Errorf("--keep: %w", err)}
 				}
 			}

@@ -2,7 +2,12 @@ package config
 
 import (
 	"time"
+
+	"varve/internal/units"
 )
+
+// Bytes is a size: "256MiB" or a plain number.
+type Bytes = units.Bytes
 
 // Config is every setting of a process.
 type Config struct {

@@ -16,6 +16,8 @@ import (
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"varve/internal/units"
 )
 
 // EnvPrefix starts every environment variable that is a setting.
@@ -197,7 +199,7 @@ func decode(k *koanf.Koanf, sources map[string]string, into *Config) error {
 			return err
 		}
 		if err := dec.Decode(one.Raw()); err != nil {
-			return &Error{Key: key, Source: sources[key], Reason: reason(err)}
+			return &Error{Key: key, Source: sources[key], Reason: strings.TrimPrefix(reason(err), "'"+key+"' ")}
 		}
 	}
 	return nil
@@ -207,7 +209,7 @@ func numberToBytes(from, to reflect.Type, v any) (any, error) {
 	if to != reflect.TypeFor[Bytes]() {
 		return v, nil
 	}
-	return ParseBytes(fmt.Sprint(v))
+	return units.ParseBytes(fmt.Sprint(v))
 }
 
 func reason(err error) string {

@@ -17,11 +17,12 @@ type rule struct {
 // internal/mq. A row's own folder is allowed to rows that end in "/...".
 // Nothing imports cmd, internal/app or internal/demo unless it is listed.
 var table = []rule{
-	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/obs", "internal/retention", "query/worker"}},
+	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/obs", "internal/retention", "internal/units", "query/worker"}},
 	{folder: "internal/app", local: []string{"..."}, big: []string{pebble}},
 	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/retention"}, big: []string{rocketmq}},
 	{folder: "internal/admin/...", local: []string{"internal/retention"}},
-	{folder: "internal/config"},
+	{folder: "internal/config", local: []string{"internal/units"}},
+	{folder: "internal/units"},
 	{folder: "internal/obs"},
 	{folder: "internal/lint"},
 
@@ -30,7 +31,7 @@ var table = []rule{
 	{folder: "internal/expr"},
 	{folder: "internal/remoting/..."},
 	{folder: "internal/meta", big: []string{pebble}},
-	{folder: "internal/retention"},
+	{folder: "internal/retention", local: []string{"internal/units"}},
 	{folder: "internal/tier"},
 	{folder: "internal/objstore"},
 	{folder: "internal/objstore/fs", local: []string{"internal/objstore"}},

@@ -1,4 +1,4 @@
-package retention
+package units
 
 import (
 	"encoding/json"
