@@ -8,6 +8,12 @@ import (
 	"varve/internal/remoting"
 )
 
+// Limits of one pair.
+const (
+	maxKVName  = 255
+	maxKVValue = 64 << 10
+)
+
 // kvSeparator parts a namespace from a key.
 const kvSeparator = "\x00"
 
@@ -53,6 +59,9 @@ func kvNames(req *remoting.Command) (namespace, key string, err error) {
 	if err := p.Err(); err != nil {
 		return "", "", err
 	}
+	if len(namespace) > maxKVName || len(key) > maxKVName {
+		return "", "", refuse(remoting.InvalidParameter, "namespace or key is over the limit of %d bytes", maxKVName)
+	}
 	if strings.Contains(namespace, kvSeparator) || strings.Contains(key, kvSeparator) {
 		return "", "", refuse(remoting.InvalidParameter, "namespace or key contains a zero byte")
 	}
@@ -68,7 +77,11 @@ func (t *Table) putKV(_ *remoting.Conn, req *remoting.Command) (*remoting.Comman
 	if t.cfg.KV == nil {
 		return nil, refuse(remoting.SystemError, "this name server keeps no configuration")
 	}
-	if err := t.cfg.KV.Put(namespace+kvSeparator+key, req.Ext.Get("value")); err != nil {
+	value := req.Ext.Get("value")
+	if len(value) > maxKVValue {
+		return nil, refuse(remoting.InvalidParameter, "value of %d bytes is over the limit of %d", len(value), maxKVValue)
+	}
+	if err := t.cfg.KV.Put(namespace+kvSeparator+key, value); err != nil {
 		return nil, err
 	}
 	return &remoting.Command{}, nil

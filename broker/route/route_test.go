@@ -116,6 +116,15 @@ func TestOrderConfAndKV(t *testing.T) {
 	if b := string(ask(t, c, remoting.GetKVListByNamespace, "namespace", "ORDER_TOPIC_CONFIG").Body); b != `{"table":{"orders":"a:4"}}` {
 		t.Errorf("listing %s", b)
 	}
+	for _, bad := range [][]string{
+		{"namespace", "n", "key", strings.Repeat("k", 300)},
+		{"namespace", "n\x00", "key", "k"},
+		{"namespace", "n", "key", "k", "value", strings.Repeat("v", 70_000)},
+	} {
+		if r := ask(t, c, remoting.PutKVConfig, bad...); r.Code != remoting.InvalidParameter {
+			t.Errorf("put of %.20q: code %d", bad, r.Code)
+		}
+	}
 	ask(t, c, remoting.DeleteKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders")
 	if r := ask(t, c, remoting.GetKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders"); r.Code != remoting.QueryNotFound {
 		t.Errorf("after deletion: code %d", r.Code)

@@ -160,6 +160,7 @@ func (rd *reader) useLarge() {
 }
 
 func (rd *reader) release() {
+	rd.cmd = Command{} // it aliases the buffer
 	if rd.large != nil {
 		largeBuffers.Put(rd.large)
 		rd.large = nil
