@@ -1,11 +1,13 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -126,6 +128,10 @@ func BenchmarkWrite(b *testing.B) {
 	recs := jsonRecords(benchRows)
 	rows := bareRows(recs)
 	raw := totalBytes(recs)
+	var blocks [][]byte
+	for chunk := range slices.Chunk(recs, 256) {
+		blocks = append(blocks, bytes.Join(asBytes(chunk), nil))
+	}
 	ours := NewFileWriter(io.Discard, testQueue, FileOptions{})
 	bare := parquet.NewGenericWriter[bareRow](io.Discard, parquet.Compression(codec), parquet.PageBufferSize(pageBytes),
 		parquet.SkipPageBounds("body"), parquet.BloomFilters(
@@ -136,7 +142,7 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		at := cpuTime(b)
-		size = writeOurs(b, ours, recs)
+		size = writeOurs(b, ours, blocks)
 		mid := cpuTime(b)
 		writeBare(b, bare, rows)
 		oursCPU += mid - at
@@ -149,10 +155,10 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportMetric(float64(size)/float64(raw), "out/raw")
 }
 
-func writeOurs(b *testing.B, w *FileWriter, recs []mq.Record) int64 {
+func writeOurs(b *testing.B, w *FileWriter, blocks [][]byte) int64 {
 	w.Reset(io.Discard, testQueue, 1)
-	for _, r := range recs {
-		if err := w.Add(r); err != nil {
+	for _, block := range blocks {
+		if err := w.AddAll(block); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -19,73 +19,103 @@ func (w *FileWriter) column(dst []parquet.Value, col int) []parquet.Value {
 	}
 }
 
+// numbers gives the required columns of numbers, and the broker. A required
+// column needs no levels.
 func (w *FileWriter) numbers(dst []parquet.Value, col int) []parquet.Value {
-	broker := []byte(w.queue.Broker)
-	for i := range w.rows {
-		r := &w.rows[i]
-		var v parquet.Value
-		switch col {
-		case colBroker:
-			v = parquet.ByteArrayValue(broker)
-		case colQueueID:
-			v = parquet.Int32Value(w.queue.ID)
-		case colQueueOffset:
-			v = parquet.Int64Value(r.queueOffset)
-		case colStoreTime:
-			v = parquet.Int64Value(r.storeMicros)
-		case colBornTime:
-			v = parquet.Int64Value(r.bornMicros)
-		case colPhysicalOffset:
-			v = parquet.Int64Value(r.physical)
-		case colPreparedOffset:
-			v = parquet.Int64Value(r.prepared)
-		case colReconsumeTimes:
-			v = parquet.Int32Value(r.reconsume)
-		case colSysFlag:
-			v = parquet.Int32Value(r.sysFlag)
-		case colFlag:
-			v = parquet.Int32Value(r.flag)
-		case colBodyCRC:
-			v = parquet.Int32Value(int32(r.bodyCRC))
+	rows := w.rows
+	switch col {
+	case colBroker:
+		broker := parquet.ByteArrayValue([]byte(w.queue.Broker))
+		for range rows {
+			dst = append(dst, broker)
 		}
-		dst = append(dst, v) // a required column needs no levels
+	case colQueueID:
+		id := parquet.Int32Value(w.queue.ID)
+		for range rows {
+			dst = append(dst, id)
+		}
+	case colQueueOffset:
+		dst = longs(dst, rows, func(r *row) int64 { return r.queueOffset })
+	case colStoreTime:
+		dst = longs(dst, rows, func(r *row) int64 { return r.storeMicros })
+	case colBornTime:
+		dst = longs(dst, rows, func(r *row) int64 { return r.bornMicros })
+	case colPhysicalOffset:
+		dst = longs(dst, rows, func(r *row) int64 { return r.physical })
+	case colPreparedOffset:
+		dst = longs(dst, rows, func(r *row) int64 { return r.prepared })
+	case colReconsumeTimes:
+		dst = ints(dst, rows, func(r *row) int32 { return r.reconsume })
+	case colSysFlag:
+		dst = ints(dst, rows, func(r *row) int32 { return r.sysFlag })
+	case colFlag:
+		dst = ints(dst, rows, func(r *row) int32 { return r.flag })
+	case colBodyCRC:
+		dst = ints(dst, rows, func(r *row) int32 { return int32(r.bodyCRC) })
+	}
+	return dst
+}
+
+func longs(dst []parquet.Value, rows []row, f func(*row) int64) []parquet.Value {
+	for i := range rows {
+		dst = append(dst, parquet.Int64Value(f(&rows[i])))
+	}
+	return dst
+}
+
+func ints(dst []parquet.Value, rows []row, f func(*row) int32) []parquet.Value {
+	for i := range rows {
+		dst = append(dst, parquet.Int32Value(f(&rows[i])))
 	}
 	return dst
 }
 
 // bytes gives the byte columns: one value a row, or null.
 func (w *FileWriter) bytes(dst []parquet.Value, col int) []parquet.Value {
-	for i := range w.rows {
-		r := &w.rows[i]
-		var b []byte
-		optional := true
-		switch col {
-		case colMsgID:
-			b, optional = r.msgID, false
-		case colBody:
-			b, optional = r.body, false
-		case colBornHost:
-			b, optional = r.bornHost, false
-		case colStoreHost:
-			b, optional = r.storeHost, false
-		case colTag:
-			b = r.tag
-		case colBodyEncoding:
-			b = r.encoding
-		case colStoredForm:
-			b = r.form
-		case colErasedHash: // erasure rewrites files; a writer never erases
+	switch col {
+	case colMsgID:
+		for i := range w.rows {
+			dst = append(dst, parquet.ByteArrayValue(w.rows[i].msgID))
 		}
-		switch {
-		case !optional:
-			dst = append(dst, parquet.ByteArrayValue(b))
-		case b == nil:
-			dst = append(dst, parquet.NullValue().Level(0, 0, col))
-		default:
-			dst = append(dst, parquet.ByteArrayValue(b).Level(0, 1, col))
+	case colBody:
+		for i := range w.rows {
+			dst = append(dst, parquet.ByteArrayValue(w.rows[i].body))
+		}
+	case colBornHost:
+		for i := range w.rows {
+			dst = append(dst, parquet.ByteArrayValue(w.rows[i].bornHost))
+		}
+	case colStoreHost:
+		for i := range w.rows {
+			dst = append(dst, parquet.ByteArrayValue(w.rows[i].storeHost))
+		}
+	case colTag:
+		for i := range w.rows {
+			dst = append(dst, optional(w.rows[i].tag))
+		}
+	case colBodyEncoding:
+		for i := range w.rows {
+			dst = append(dst, optional(w.rows[i].encoding))
+		}
+	case colStoredForm:
+		for i := range w.rows {
+			dst = append(dst, optional(w.rows[i].form))
+		}
+	case colErasedHash: // erasure rewrites files; a writer never erases
+		for range w.rows {
+			dst = append(dst, parquet.Value{})
 		}
 	}
 	return dst
+}
+
+// optional is b's value, null for nil. The column need not be named: a column
+// writer knows its own.
+func optional(b []byte) parquet.Value {
+	if b == nil {
+		return parquet.Value{}
+	}
+	return parquet.ByteArrayValue(b).Level(0, 1, 0)
 }
 
 func (w *FileWriter) keyValues(dst []parquet.Value) []parquet.Value {

@@ -356,6 +356,58 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
+// TestAddAll: blocks of records make the same file as single ones.
+func TestAddAll(t *testing.T) {
+	recs := testRecords(testQueue, mq.Range{From: 7, To: 3007})
+	var single, blocks bytes.Buffer
+	a, b := NewFileWriter(&single, testQueue, FileOptions{RowGroupRows: 1000}), NewFileWriter(&blocks, testQueue, FileOptions{RowGroupRows: 1000})
+	for _, r := range recs {
+		if err := a.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := asBytes(recs)
+	for i := 0; i < len(all); {
+		n := min(1+i*7%400, len(all)-i)
+		if i%3 == 0 {
+			if err := b.Add(recs[i]); err != nil {
+				t.Fatal(err)
+			}
+			n = 1
+		} else if err := b.AddAll(bytes.Join(all[i:i+n], nil)); err != nil {
+			t.Fatal(err)
+		}
+		i += n
+	}
+	bad := bytes.Join([][]byte{testRecord(testQueue, 3007), testRecord(testQueue, 3009)}, nil)
+	if err := b.AddAll(bad); !errors.Is(err, mq.ErrBadRecord) {
+		t.Errorf("a gap in a block: %v", err)
+	}
+	if err := a.Add(testRecord(testQueue, 3007)); err != nil {
+		t.Fatal(err)
+	}
+	x, err1 := a.Close()
+	y, err2 := b.Close()
+	if err1 != nil || err2 != nil || x.Rows != 3001 || x.Rows != y.Rows || x.RawBytes != y.RawBytes || x.Offsets != y.Offsets {
+		t.Fatalf("%+v, %v\n%+v, %v", x, err1, y, err2)
+	}
+	m := mem.New()
+	for name, f := range map[string]*bytes.Buffer{"x": &single, "y": &blocks} {
+		if err := m.Put(context.Background(), name, f, int64(f.Len()), objstore.Always); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.Name, y.Name = "x", "y"
+	fx, err1 := OpenFile(context.Background(), m, x)
+	fy, err2 := OpenFile(context.Background(), m, y)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(readAll(t, fx, mq.Limit{}), readAll(t, fy, mq.Limit{})) {
+		t.Error("records differ")
+	}
+}
+
 type onlyTag struct{ hash int64 }
 
 func (o onlyTag) MatchTag(h int64) bool        { return h == o.hash }

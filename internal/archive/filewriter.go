@@ -139,16 +139,13 @@ var errClosed = errors.New("file writer is closed")
 // Add appends the record of the next offset; the first one may be any. r isn't
 // kept. A record that is refused changes nothing.
 func (w *FileWriter) Add(r mq.Record) error {
-	if w.closed {
-		return errClosed
+	if err := w.ready(); err != nil {
+		return err
 	}
-	if w.err != nil {
-		return w.err
+	if err := r.Check(false); err != nil {
+		return w.refuse(r, err)
 	}
-	if want := w.stats.Offsets.To; w.stats.Rows > 0 && r.QueueOffset() != want {
-		return fmt.Errorf("add to file of %s: %w: offset %d, want %d", w.queue, mq.ErrBadRecord, r.QueueOffset(), want)
-	}
-	if len(w.rows) > 0 && (len(w.arena)+len(r) > cap(w.arena) || len(w.rows) == batchRows) {
+	if len(w.rows) > 0 && len(w.arena)+len(r) > cap(w.arena) {
 		if err := w.flushBatch(); err != nil {
 			return err
 		}
@@ -158,15 +155,70 @@ func (w *FileWriter) Add(r mq.Record) error {
 	}
 	at := len(w.arena)
 	w.arena = append(w.arena, r...)
-	one, err := w.parse(mq.Record(w.arena[at:len(w.arena):len(w.arena)]))
-	if err != nil {
+	if err := w.add(mq.Record(w.arena[at:len(w.arena):len(w.arena)])); err != nil {
 		w.arena = w.arena[:at]
-		return fmt.Errorf("add to file of %s: offset %d: %w", w.queue, r.QueueOffset(), err)
+		return err
+	}
+	return nil
+}
+
+// AddAll appends the records of the next offsets, concatenated, without
+// copying them first: it is for blocks of many. records isn't kept. Where one
+// is refused, those before it are added.
+func (w *FileWriter) AddAll(records []byte) error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	if err := w.flushBatch(); err != nil { // its rows alias the arena
+		return err
+	}
+	size := 0
+	for len(records) > 0 {
+		r, rest, err := mq.NextRecord(records)
+		if err == nil {
+			err = w.add(r)
+		}
+		if err != nil {
+			return errors.Join(err, w.flushBatch())
+		}
+		records = rest
+		if size += len(r); size >= batchBytes {
+			size = 0
+			if err := w.flushBatch(); err != nil {
+				return err
+			}
+		}
+	}
+	return w.flushBatch()
+}
+
+func (w *FileWriter) ready() error {
+	if w.closed {
+		return errClosed
+	}
+	return w.err
+}
+
+func (w *FileWriter) refuse(r mq.Record, err error) error {
+	return fmt.Errorf("add to file of %s after offset %d, record of %d bytes: %w", w.queue, w.stats.Offsets.To-1, len(r), err)
+}
+
+// add appends a whole record whose memory stays until the next flush.
+func (w *FileWriter) add(r mq.Record) error {
+	if want := w.stats.Offsets.To; w.stats.Rows > 0 && r.QueueOffset() != want {
+		return w.refuse(r, fmt.Errorf("%w: offset %d, want %d", mq.ErrBadRecord, r.QueueOffset(), want))
+	}
+	one, err := w.parse(r)
+	if err != nil {
+		return w.refuse(r, err)
 	}
 	w.rows = append(w.rows, one)
 	w.count(r)
-	if w.groupRows >= w.opts.RowGroupRows || w.groupRaw >= w.opts.RowGroupBytes {
+	switch {
+	case w.groupRows >= w.opts.RowGroupRows || w.groupRaw >= w.opts.RowGroupBytes:
 		return w.flushGroup()
+	case len(w.rows) == batchRows:
+		return w.flushBatch()
 	}
 	return nil
 }

@@ -14,27 +14,26 @@ import (
 // row is one record in parts, all of them aliasing the record or scratch
 // memory that lives until the next flush.
 type row struct {
-	queueOffset   int64
-	storeMicros   int64
-	bornMicros    int64
-	physical      int64
-	prepared      int64
-	reconsume     int32
-	sysFlag       int32
-	flag          int32
-	bodyCRC       uint32
-	body          []byte
-	encoding      []byte // nil where the client did not compress
-	msgID         []byte
-	tag           []byte // nil where there is none
-	bornHost      []byte
-	storeHost     []byte
-	form          []byte // nil where the typed columns say everything
-	firstPair     int
-	pairs         int
-	firstKey      int
-	keys          int
-	storedAsGiven int // length of the record
+	queueOffset int64
+	storeMicros int64
+	bornMicros  int64
+	physical    int64
+	prepared    int64
+	reconsume   int32
+	sysFlag     int32
+	flag        int32
+	bodyCRC     uint32
+	body        []byte
+	encoding    []byte // nil where the client did not compress
+	msgID       []byte
+	tag         []byte // nil where there is none
+	bornHost    []byte
+	storeHost   []byte
+	form        []byte // nil where the typed columns say everything
+	firstPair   int
+	pairs       int
+	firstKey    int
+	keys        int
 }
 
 // pair is one property.
@@ -160,29 +159,25 @@ func text(b []byte) []byte {
 	return []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
 }
 
-// parse takes a record apart. It appends pairs and keys to the batch.
+// parse takes a whole record apart. It appends pairs and keys to the batch.
 func (w *FileWriter) parse(r mq.Record) (row, error) {
-	if err := r.Check(false); err != nil {
-		return row{}, err
-	}
 	if string(r.Topic()) != w.queue.Topic || r.QueueID() != w.queue.ID {
 		return row{}, fmt.Errorf("%w: it is of %s/%d", mq.ErrBadRecord, r.Topic(), r.QueueID())
 	}
 	born, store := r.BornTimeMillis(), r.StoreTimeMillis()
 	one := row{
-		queueOffset:   r.QueueOffset(),
-		storeMicros:   micros(store),
-		bornMicros:    micros(born),
-		physical:      r.PhysicalOffset(),
-		prepared:      r.PreparedTransactionOffset(),
-		reconsume:     r.ReconsumeTimes(),
-		sysFlag:       r.SysFlag(),
-		flag:          r.Flag(),
-		bodyCRC:       r.BodyCRC(),
-		body:          r.Body(),
-		firstPair:     len(w.pairs),
-		firstKey:      len(w.keys),
-		storedAsGiven: len(r),
+		queueOffset: r.QueueOffset(),
+		storeMicros: micros(store),
+		bornMicros:  micros(born),
+		physical:    r.PhysicalOffset(),
+		prepared:    r.PreparedTransactionOffset(),
+		reconsume:   r.ReconsumeTimes(),
+		sysFlag:     r.SysFlag(),
+		flag:        r.Flag(),
+		bodyCRC:     r.BodyCRC(),
+		body:        r.Body(),
+		firstPair:   len(w.pairs),
+		firstKey:    len(w.keys),
 	}
 	exact := millis(one.storeMicros) == store && millis(one.bornMicros) == born
 	var ok bool
