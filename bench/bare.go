@@ -67,6 +67,7 @@ func bareFile(c *corpus.Corpus, name string, queue, n int64) (time.Duration, err
 	defer f.Close()
 	w := parquet.NewGenericWriter[row](f,
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}), parquet.PageBufferSize(barePage), parquet.MaxRowsPerRowGroup(bareRowGroup),
+		parquet.SkipPageBounds("body"), parquet.SkipPageStatistics("body"),
 		parquet.BloomFilters(parquet.SplitBlockFilter(10, "msg_id"), parquet.SplitBlockFilter(10, "keys", "list", "element")))
 	rows := make([]row, bareBatch)
 	var sum time.Duration

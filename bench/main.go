@@ -45,11 +45,8 @@ type config struct {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == coldReaderArg {
-		if err := coldReader(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "cold reader:", err)
-			os.Exit(1)
-		}
-		return
+		fmt.Fprintln(os.Stderr, "cold reader:", coldReader(os.Args[2:]))
+		os.Exit(1)
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
