@@ -109,9 +109,14 @@ func TestResultLimits(t *testing.T) {
 // TestWorkerDies: whatever becomes of a worker, the engine says so and goes on.
 func TestWorkerDies(t *testing.T) {
 	w := newWorld(t)
-	for mode, want := range map[string]wire.Kind{"crash": wire.Crashed, "garbage": wire.Internal, "hang": wire.Timeout} {
+	for mode, want := range map[string]wire.Kind{"crash": wire.Crashed, "crash later": wire.Crashed, "garbage": wire.Internal, "hang": wire.Timeout} {
 		t.Run(mode, func(t *testing.T) {
-			e := w.engine(t, func(c *Config) { c.Env = []string{workerEnv + "=" + mode}; c.Timeout = 2 * time.Second })
+			e := w.engine(t, func(c *Config) {
+				c.Env = []string{workerEnv + "=" + mode}
+				if want == wire.Timeout {
+					c.Timeout = time.Second
+				}
+			})
 			_, _, err := drain(t, e, Request{SQL: "select 1"})
 			if k := kindOf(t, err); k != want {
 				t.Errorf("got %s: %v, want %s", k, err, want)
@@ -131,6 +136,28 @@ func waitRunning(t *testing.T, e *Engine) {
 		if time.Now().After(deadline) {
 			t.Fatal("no query is running")
 		}
+	}
+}
+
+// TestServerDies: a worker whose server is gone ends by itself, in the middle
+// of a query.
+func TestServerDies(t *testing.T) {
+	e := newWorld(t).engine(t, nil)
+	q := e.newRun(t.Context(), Request{SQL: endless})
+	e.wg.Add(1)
+	defer q.close()
+	if err := errors.Join(q.enter(), q.startWorker()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.proc.reply(); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.proc.send(wire.Tables{}); err != nil {
+		t.Fatal(err)
+	}
+	q.proc.in.Close() // as the kernel does when the server dies
+	if err := q.proc.cmd.Wait(); err == nil || q.ctx.Err() != nil {
+		t.Errorf("the worker ended with %v, the query's context with %v", err, q.ctx.Err())
 	}
 }
 

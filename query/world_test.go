@@ -27,9 +27,12 @@ func TestMain(m *testing.M) {
 	case "crash":
 		// Dies in the middle of its query, as a fault in DuckDB would.
 		fmt.Println(`{"analysis":{}}`)
-		p, _ := os.FindProcess(os.Getpid())
-		p.Kill()
-		select {}
+		die()
+	case "crash later":
+		fmt.Println(`{"analysis":{}}`)
+		fmt.Println(`{"columns":[{"name":"a","type":"INTEGER"}]}`)
+		fmt.Println(`[1]`)
+		die()
 	case "escape":
 		tryToEscape()
 		os.Exit(0)
@@ -40,6 +43,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+func die() {
+	p, _ := os.FindProcess(os.Getpid())
+	p.Kill()
+	select {}
 }
 
 // tryToEscape does what a query must not.
