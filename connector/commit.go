@@ -52,7 +52,7 @@ func (s *session) prepare(t *topic) *commit {
 	taken := map[*segment]bool{}
 	for _, q := range t.queues {
 		for _, g := range q.frozen {
-			if g.file == nil {
+			if g.file == nil || len(c.segments) == commitFiles {
 				break
 			}
 			c.segments = append(c.segments, g)

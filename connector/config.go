@@ -18,11 +18,15 @@ const (
 	// commitDelay is how long an uploaded file waits for others of its topic
 	// that are being written.
 	commitDelay = time.Second
+	// publishEvery is how often the status follows when nothing is committed.
+	publishEvery = 500 * time.Millisecond
 	// lowWaterEvery is how often the hot log hears of the low-water mark while
 	// nothing is committed.
 	lowWaterEvery = time.Second
 	// commitsAtOnce bounds the topics that commit at a time.
 	commitsAtOnce = 4
+	// commitFiles bounds the files of one commit.
+	commitFiles = 1000
 	// resumeAtOnce bounds the tables read at a time when a session begins.
 	resumeAtOnce = 16
 	// minBlock and maxBlock are the sizes of the pieces that staged records

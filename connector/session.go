@@ -35,6 +35,7 @@ type session struct {
 	commitSeq  int64
 	told       int64 // low-water mark that the log has heard of, and when
 	toldAt     time.Time
+	published  time.Time // when the status was brought up to date by the clock
 
 	tailed  chan tailed
 	taken   chan struct{}
@@ -129,7 +130,10 @@ func (s *session) own(ctx context.Context) error {
 		case <-ticker.C:
 			s.rollByAge()
 			s.forgetDeleted()
-			s.publish()
+			if now := s.c.cfg.Now(); now.Sub(s.published) >= publishEvery {
+				s.publish()
+				s.published = now
+			}
 		}
 		if err != nil {
 			return err
