@@ -18,7 +18,6 @@ type committer struct {
 	nextUID  uint64
 	buf      []byte
 	placed   []placedRec
-	touched  []*queue         // queues with next beyond their end
 	fresh    map[place]*queue // queues that the batch begins
 	arrivals []Arrival
 	keyBuf   []index.KeyEntry

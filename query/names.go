@@ -57,8 +57,10 @@ func (n names) find(ref wire.TableRef, tenant string) (string, error) {
 	case 0:
 		return "", n.unknown(ref, tenant)
 	}
-	return "", &Error{Kind: wire.UnknownTable, Position: ref.Position,
-		Message: fmt.Sprintf("there is no topic %s; these differ from it in case only, so quote the one you mean: %s", ref.Name, strings.Join(loose, ", "))}
+	return "", &Error{
+		Kind: wire.UnknownTable, Position: ref.Position,
+		Message: fmt.Sprintf("there is no topic %s; these differ from it in case only, so quote the one you mean: %s", ref.Name, strings.Join(loose, ", ")),
+	}
 }
 
 func (n names) unknown(ref wire.TableRef, tenant string) error {

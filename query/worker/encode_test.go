@@ -20,13 +20,27 @@ func TestAppendValue(t *testing.T) {
 		v    any
 		want string
 	}{
-		{"DECIMAL(18,2)", dec(1250, 2), "12.50"}, {"", dec(-5, 2), "-0.05"}, {"", dec(0, 3), "0.000"}, {"", dec(7, 0), "7"},
-		{"DOUBLE", math.Inf(-1), `"-Infinity"`}, {"DOUBLE", 1e-7, "1e-07"}, {"DOUBLE", 100000.0, "100000"}, {"DOUBLE", math.MaxFloat64, "1.7976931348623157e+308"},
-		{"FLOAT", float32(0.1), "0.1"}, {"UBIGINT", uint64(math.MaxUint64), "18446744073709551615"},
-		{"VARCHAR", "a\tb\u2028\"\\", "\"a\\tb\\u2028\\\"\\\\\""}, {"VARCHAR", "<&>", `"<&>"`},
-		{"JSON", "{\"a\":\n1}", `{"a":1}`}, {"JSON", "broken\n", `"broken\n"`}, {"JSON", "1.0", "1.0"},
-		{"TIMESTAMPTZ", at, `"2026-03-01T12:00:00.0000015Z"`}, {"TIMESTAMP", at, `"2026-03-01T12:00:00.0000015"`}, {"DATE", at, `"2026-03-01"`},
-		{"BLOB", []byte{0, 255}, `"AP8="`}, {"X[]", []any{nil, "a", []any{}}, `[null,"a",[]]`}, {"STRUCT(...)", map[string]any{"b": true, "a": int8(1)}, `{"a":1,"b":true}`},
+		{"DECIMAL(18,2)", dec(1250, 2), "12.50"},
+		{"", dec(-5, 2), "-0.05"},
+		{"", dec(0, 3), "0.000"},
+		{"", dec(7, 0), "7"},
+		{"DOUBLE", math.Inf(-1), `"-Infinity"`},
+		{"DOUBLE", 1e-7, "1e-07"},
+		{"DOUBLE", 100000.0, "100000"},
+		{"DOUBLE", math.MaxFloat64, "1.7976931348623157e+308"},
+		{"FLOAT", float32(0.1), "0.1"},
+		{"UBIGINT", uint64(math.MaxUint64), "18446744073709551615"},
+		{"VARCHAR", "a\tb\u2028\"\\", "\"a\\tb\\u2028\\\"\\\\\""},
+		{"VARCHAR", "<&>", `"<&>"`},
+		{"JSON", "{\"a\":\n1}", `{"a":1}`},
+		{"JSON", "broken\n", `"broken\n"`},
+		{"JSON", "1.0", "1.0"},
+		{"TIMESTAMPTZ", at, `"2026-03-01T12:00:00.0000015Z"`},
+		{"TIMESTAMP", at, `"2026-03-01T12:00:00.0000015"`},
+		{"DATE", at, `"2026-03-01"`},
+		{"BLOB", []byte{0, 255}, `"AP8="`},
+		{"X[]", []any{nil, "a", []any{}}, `[null,"a",[]]`},
+		{"STRUCT(...)", map[string]any{"b": true, "a": int8(1)}, `{"a":1,"b":true}`},
 	} {
 		got := string(appendValue(nil, tc.typ, tc.v))
 		if got != tc.want {

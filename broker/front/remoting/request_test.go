@@ -386,7 +386,7 @@ func TestAdmin(t *testing.T) {
 		t.Errorf("topics %s", b)
 	}
 	call(t, c, wire.Success, wire.NewRequest(wire.GetSystemTopicListBroker))
-	call(t, c, wire.Success, sendCmd(wire.SendMessageV2, "made", 1, "KEYSk1 k2UNIQ_KEYU1", "x"))
+	call(t, c, wire.Success, sendCmd(wire.SendMessageV2, "made", 1, "KEYS\x01k1 k2\x02UNIQ_KEY\x01U1\x02", "x"))
 	want := `{"offsetTable":{{"brokerName":"varve-a","queueId":0,"topic":"made"}:{"lastUpdateTimestamp":0,"maxOffset":0,"minOffset":0},{"brokerName":"varve-a","queueId":1,"topic":"made"}:{"lastUpdateTimestamp":`
 	if b := call(t, c, wire.Success, wire.NewRequest(wire.GetTopicStatsInfo, "topic", "made")).Body; !strings.HasPrefix(string(b), want) {
 		t.Errorf("topic stats %s", b)

@@ -107,8 +107,16 @@ func (s *suite) noQueue(t *testing.T) {
 
 func (s *suite) readLimits(t *testing.T) {
 	for _, lim := range []mq.Limit{
-		{}, {Messages: 1}, {Messages: 7}, {Messages: 32}, {Messages: 1 << 30},
-		{Bytes: 1}, {Bytes: 1000}, {Bytes: 64 << 10}, {Scan: 1}, {Scan: 100},
+		{},
+		{Messages: 1},
+		{Messages: 7},
+		{Messages: 32},
+		{Messages: 1 << 30},
+		{Bytes: 1},
+		{Bytes: 1000},
+		{Bytes: 64 << 10},
+		{Scan: 1},
+		{Scan: 100},
 		{Messages: 5, Bytes: 2000, Scan: 50},
 	} {
 		for _, q := range s.queues {
