@@ -72,6 +72,27 @@ func OpenKeyFile(fs vfs.FS, path string, base int64, verify bool) (*KeyFile, err
 	if err != nil {
 		return nil, fmt.Errorf("opening the key index: %w", err)
 	}
+	return readKeyFile(f, path, base, verify)
+}
+
+// CheckKeyFile reads every byte of a segment's key index, which it does not
+// change, and gives the number of entries and the position that they cover.
+func CheckKeyFile(fs vfs.FS, path string, base int64) (entries, covered int64, err error) {
+	f, err := fs.Open(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("opening the key index: %w", err)
+	}
+	k, err := readKeyFile(f, path, base, true)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, b := range k.blocks {
+		entries += int64(b.count)
+	}
+	return entries, k.covered(), k.Close()
+}
+
+func readKeyFile(f vfs.File, path string, base int64, verify bool) (*KeyFile, error) {
 	k := &KeyFile{base: base, path: path, f: f}
 	for {
 		b, next, err := k.readHeader(k.size, verify)
