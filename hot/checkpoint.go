@@ -55,6 +55,9 @@ func (s *Store) tryCheckpoint() error {
 	if upTo <= s.checkpointed.Load() {
 		return nil
 	}
+	if err := s.roomForIndex(); err != nil {
+		return err
+	}
 	segs := s.files.acquireAll()
 	defer s.letGo(segs)
 	u := s.db.Update()

@@ -401,3 +401,46 @@ func TestClockStepsBack(t *testing.T) {
 		t.Errorf("upper bound %d, %v", off, err)
 	}
 }
+
+// On a disk that is all but full no index is written, but reads and trims work
+// and spare files are given up.
+func TestNoRoomForIndexes(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, "/hot", Options{FS: mem, MinFreeBytes: 20 << 20, SegmentBytes: 8 << 10})
+	l := newLedger()
+	w := newSender(s, l, "t", 1)
+	fill(t, w, 100)
+	archiveAll(t, s)
+	trimmed(t, s, TrimPolicy{})
+	fill(t, w, 30)
+	if err := s.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	archiveAll(t, s)
+	fill(t, w, 5)
+	if s.Stats().Spares == 0 {
+		t.Fatal("no spare files to give up")
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20, TotalBytes: 1 << 30})
+	s.run(t.Context(), func() error { s.c.lastDiskCheck = 0; return nil })
+	if err := w.send(t.Context()); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("append: %v", err)
+	}
+	if n := s.Stats().Spares; n != 0 {
+		t.Errorf("%d spare files are kept", n)
+	}
+	if err := s.checkpoint(); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("checkpoint: %v", err)
+	}
+	if freed := trimmed(t, s, TrimPolicy{}); freed == 0 {
+		t.Error("nothing trimmed")
+	}
+	if err := verify(s, l, true); err != nil {
+		t.Error(err)
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30, TotalBytes: 1 << 30})
+	if err := w.send(t.Context()); err != nil {
+		t.Errorf("append when there is room: %v", err)
+	}
+	closed(t, s)
+}

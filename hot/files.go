@@ -257,6 +257,22 @@ func (fl *files) recycle(path string) error {
 	return nil
 }
 
+// dropSpares removes the spare files of a disk that is nearly full; it reports
+// whether any is gone.
+func (fl *files) dropSpares() bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	kept := fl.spares[:0]
+	for _, path := range fl.spares {
+		if fl.fs.Remove(path) != nil {
+			kept = append(kept, path)
+		}
+	}
+	gone := len(fl.spares) > len(kept)
+	fl.spares = kept
+	return gone
+}
+
 // wrote notes that a segment has bytes that are not synced.
 func (fl *files) wrote(g *seg, end int64) {
 	g.size.Store(max(g.size.Load(), end-g.base))

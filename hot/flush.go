@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -147,18 +148,47 @@ func (s *Store) checkDisk(size int64) error {
 		return nil
 	}
 	c.sinceDiskCheck, c.lastDiskCheck = 0, now
-	u, err := s.o.FS.GetDiskUsage(s.dir)
-	if errors.Is(err, vfs.ErrUnsupported) {
-		c.diskLow = false
-		return nil
+	free, err := s.diskFree()
+	if err == nil && free < s.o.MinFreeBytes && s.files.dropSpares() {
+		free, err = s.diskFree()
 	}
 	if err != nil {
-		return fmt.Errorf("asking for the free space of %s: %w", s.dir, err)
+		return err
 	}
-	s.freeBytes.Store(int64(u.AvailBytes))
-	c.diskLow = u.AvailBytes < uint64(s.o.MinFreeBytes)
-	if c.diskLow {
-		return fmt.Errorf("%w: %s has %d bytes left, %d are to stay free", ErrDiskFull, s.dir, u.AvailBytes, s.o.MinFreeBytes)
+	if c.diskLow = free < s.o.MinFreeBytes; c.diskLow {
+		return fmt.Errorf("%w: %s has %d bytes left, %d are to stay free", ErrDiskFull, s.dir, free, s.o.MinFreeBytes)
+	}
+	return nil
+}
+
+// diskFree is the free space of the directory's disk, math.MaxInt64 where the
+// file system can't tell.
+func (s *Store) diskFree() (int64, error) {
+	u, err := s.o.FS.GetDiskUsage(s.dir)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return math.MaxInt64, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("asking for the free space of %s: %w", s.dir, err)
+	}
+	free := int64(min(u.AvailBytes, math.MaxInt64))
+	s.freeBytes.Store(free)
+	return free, nil
+}
+
+// roomForIndex refuses to write indexes on a disk that is all but full: an
+// append can be refused and tried again, but Pebble can't go on when it fails
+// to write its manifest.
+func (s *Store) roomForIndex() error {
+	if s.o.MinFreeBytes < 0 {
+		return nil
+	}
+	free, err := s.diskFree()
+	if err != nil {
+		return err
+	}
+	if least := min(s.o.MinFreeBytes/2, indexReserve); free < least {
+		return fmt.Errorf("%w: %s has %d bytes left, the indexes need %d", ErrDiskFull, s.dir, free, least)
 	}
 	return nil
 }

@@ -60,6 +60,8 @@ const (
 	// looks at the free space.
 	diskCheckBytes = 16 << 20
 	diskCheckEvery = time.Second
+	// indexReserve is the free space without which no index is written.
+	indexReserve = 32 << 20
 	// findMax bounds the records of one FindKey.
 	findMax = 1024
 )
