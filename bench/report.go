@@ -47,7 +47,7 @@ func bars() []bar {
 	add("start to first send", "start", "ms", 0, 0.1)
 	v := func(name, metric string) side { return side{name, "varve", metric} }
 	return append(all,
-		bar{what: "cold catch-up over their hot catch-up: rate", over: v("cold catch-up", "msg/s"), under: side{"pull catch-up", "apache", "msg/s"}, atLeast: 1, decimals: 2, unit: "×"},
+		bar{what: "cold catch-up, nothing cached, over their hot catch-up: rate", over: v("cold catch-up, nothing cached", "msg/s"), under: side{"pull catch-up", "apache", "msg/s"}, atLeast: 1, decimals: 2, unit: "×"},
 		bar{what: "connector over a bare parquet-go writer: bytes a CPU-second", over: v("connector", "MB/CPU-s"), under: v("connector", "bare MB/CPU-s"), atLeast: 0.8, decimals: 2, unit: "×"},
 		bar{what: "memory while archiving a backlog", over: v("connector", "peak MiB"), atMost: 512, unit: " MiB"},
 		bar{what: "archive bytes over hot bytes", over: v("disk", "archive % of hot"), atMost: 40, decimals: 1, unit: " %"},
