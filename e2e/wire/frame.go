@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
+	"time"
 )
 
 // Codes of requests and answers.
@@ -22,6 +24,7 @@ const (
 	codePullRetry  = 20
 	frameLimit     = 32 << 20
 	connBuffer     = 256 << 10
+	connLimit      = 10 * time.Minute // no connection is needed longer; a broker that answers nothing is found out
 	headerOverhead = 8
 )
 
@@ -32,6 +35,7 @@ type Conn struct {
 	out []byte
 	buf []byte
 	n   int32
+	end time.Time // of everything on it
 }
 
 // Dial connects.
@@ -40,7 +44,11 @@ func Dial(addr string) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
 	}
-	return &Conn{c: c, r: bufio.NewReaderSize(c, connBuffer)}, nil
+	conn := &Conn{c: c, r: bufio.NewReaderSize(c, connBuffer), end: time.Now().Add(connLimit)}
+	if err := c.SetDeadline(conn.end); err != nil {
+		return nil, errors.Join(fmt.Errorf("setting a deadline: %w", err), c.Close())
+	}
+	return conn, nil
 }
 
 // Close closes the connection.
@@ -90,8 +98,8 @@ func (c *Conn) endHeader(at int, opaque int32) {
 	binary.BigEndian.PutUint32(c.out[at+4:], uint32(len(c.out)-at-headerOverhead))
 }
 
-// end closes the frame.
-func (c *Conn) end(at int) {
+// endFrame closes the frame.
+func (c *Conn) endFrame(at int) {
 	binary.BigEndian.PutUint32(c.out[at:], uint32(len(c.out)-at-4))
 }
 
@@ -169,7 +177,7 @@ func (c *Conn) call(code int, fields ...string) (answer, error) {
 		c.field(fields[i], fields[i+1])
 	}
 	c.endHeader(at, c.n)
-	c.end(at)
+	c.endFrame(at)
 	if err := c.flush(); err != nil {
 		return answer{}, err
 	}

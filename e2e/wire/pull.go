@@ -114,7 +114,7 @@ func (p *puller) ask(q int) {
 	c.field("subVersion", "0")
 	c.field("expressionType", "TAG")
 	c.endHeader(at, int32(q))
-	c.end(at)
+	c.endFrame(at)
 	p.open[side]++
 }
 

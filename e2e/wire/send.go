@@ -173,8 +173,8 @@ func (s *sender) waitUntilDue() (ready bool, err error) {
 		return false, fmt.Errorf("setting a deadline: %w", err)
 	}
 	_, err = s.conn.r.Peek(1)
-	if e := s.conn.c.SetReadDeadline(time.Time{}); e != nil {
-		return false, fmt.Errorf("clearing a deadline: %w", e)
+	if e := s.conn.c.SetReadDeadline(s.conn.end); e != nil {
+		return false, fmt.Errorf("restoring a deadline: %w", e)
 	}
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -253,7 +253,7 @@ func (s *sender) request(slot int32, now time.Time) {
 	} else {
 		c.out = s.Corpus.Append(c.out, n)
 	}
-	c.end(at)
+	c.endFrame(at)
 }
 
 // appendProperties appends what the Java producer gives a message with a tag and a key.
