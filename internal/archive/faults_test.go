@@ -364,3 +364,19 @@ func TestDamagedMetadata(t *testing.T) {
 	}
 	checkExactlyOnce(t, b, q, 1)
 }
+
+// TestStaleListing: a table whose marker isn't listed yet is found again by
+// who creates it.
+func TestStaleListing(t *testing.T) {
+	q := testQueue
+	b := objtest.NewFaulty(mem.New())
+	a := openArchive(t, b, Options{})
+	b.Add(objtest.Fault{Op: objtest.List, How: objtest.Stale})
+	tbl := createTable(t, a, q.Topic)
+	mustAppend(t, tbl, commitOf("1", 1, fake(t, tbl, q, mq.Range{From: 0, To: 4}, 1)))
+	other := openArchive(t, b, Options{})
+	if _, err := other.Table(t.Context(), q.Topic); !errors.Is(err, ErrNoTable) {
+		t.Errorf("by the stale listing: %v", err)
+	}
+	checkSame(t, tbl, createTable(t, other, q.Topic))
+}
