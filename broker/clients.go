@@ -62,7 +62,10 @@ func (b *Broker) ensureRetryTopic(g *Group, unit bool) error {
 		Name: mq.RetryTopic(g.Name), ReadQueues: g.RetryQueues, WriteQueues: g.RetryQueues,
 		Perm: topic.PermRead | topic.PermWrite, SysFlag: topic.SysFlag(false, unit),
 	})
-	return err
+	if err != nil {
+		return storeError(err)
+	}
+	return nil
 }
 
 // groupFor finds a consumer group's settings, and creates them where that is
@@ -74,9 +77,12 @@ func (b *Broker) groupFor(name string) (*Group, error) {
 	if !b.cfg.AutoCreateGroups && !toolGroup(name) {
 		return nil, fmt.Errorf("%w: %q", ErrNoGroup, name)
 	}
+	if err := group.CheckName(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
 	g, err := b.groups.PutIfAbsent(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+		return nil, storeError(err)
 	}
 	return g, nil
 }

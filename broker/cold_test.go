@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"varve/hot"
+	"varve/internal/meta"
 	"varve/internal/mq"
 )
 
@@ -138,16 +139,16 @@ func TestColdRanges(t *testing.T) {
 	})
 }
 
-func TestErrorsOfTheLogHaveNames(t *testing.T) {
+func TestErrorsOfTheStoresHaveNames(t *testing.T) {
 	for from, to := range map[error]error{
-		hot.ErrBusy: ErrBusy, hot.ErrDiskFull: ErrDiskFull, hot.ErrClosed: ErrClosed, hot.ErrTooLarge: ErrIllegalMessage,
+		hot.ErrBusy: ErrBusy, hot.ErrDiskFull: ErrDiskFull, meta.ErrDiskFull: ErrDiskFull, hot.ErrClosed: ErrClosed, hot.ErrTooLarge: ErrIllegalMessage,
 	} {
-		err := logError(fmt.Errorf("append: %w", from))
+		err := storeError(fmt.Errorf("append: %w", from))
 		if !errors.Is(err, to) || !errors.Is(err, from) {
 			t.Errorf("%v becomes %v, want %v too", from, err, to)
 		}
 	}
-	if err := logError(hot.ErrFailed); !errors.Is(err, hot.ErrFailed) {
+	if err := storeError(hot.ErrFailed); !errors.Is(err, hot.ErrFailed) {
 		t.Errorf("%v becomes %v", hot.ErrFailed, err)
 	}
 }

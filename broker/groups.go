@@ -16,7 +16,7 @@ func (b *Broker) PutGroup(g Group) error {
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	if err := b.groups.Put(g); err != nil {
-		return err
+		return storeError(err)
 	}
 	b.logger.Info("group set", "group", g.Name, "consume", g.ConsumeEnabled, "retries", g.RetryMaxTimes)
 	return nil
@@ -30,7 +30,7 @@ func (b *Broker) DeleteGroup(name string, cleanOffsets bool) error {
 	}
 	had, err := b.groups.Delete(name)
 	if err != nil {
-		return err
+		return storeError(err)
 	}
 	if cleanOffsets {
 		if err := b.offsets.DeleteGroup(name); err != nil {

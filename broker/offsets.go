@@ -120,7 +120,7 @@ func (b *Broker) ResetOffset(ctx context.Context, req *ResetRequest) (map[mq.Que
 		return nil, fmt.Errorf("%w: topic %q has no queue to reset", ErrBadRequest, req.Topic)
 	}
 	if err := b.offsets.Reset(req.Group, req.Topic, to); err != nil {
-		return nil, err
+		return nil, storeError(err)
 	}
 	b.waits.wakeTopic(req.Topic)
 	b.logger.Info("offsets reset", "group", req.Group, "topic", req.Topic, "queues", len(to), "time", req.TimeMillis, "offset", req.Offset)

@@ -210,7 +210,7 @@ func (b *Broker) hotRange(ctx context.Context, q mq.Queue) (r mq.Range, known bo
 	case errors.Is(err, mq.ErrNoQueue):
 		return mq.Range{}, false, nil
 	case err != nil:
-		return mq.Range{}, false, fmt.Errorf("range of %v: %w", q, logError(err))
+		return mq.Range{}, false, fmt.Errorf("range of %v: %w", q, storeError(err))
 	}
 	return r, true, nil
 }

@@ -129,7 +129,7 @@ func (b *Broker) sendBack(ctx context.Context, req *SendBackRequest, g *Group, m
 		return fmt.Errorf("%w: properties of %d bytes are over the limit of %d", ErrIllegalMessage, n, mq.MaxPropertiesLen)
 	}
 	if _, err := b.log.Append(ctx, []*mq.Message{&m}); err != nil {
-		return fmt.Errorf("send back message at physical offset %d for group %q: %w", req.PhysicalOffset, g.Name, logError(err))
+		return fmt.Errorf("send back message at physical offset %d for group %q: %w", req.PhysicalOffset, g.Name, storeError(err))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"varve/broker/topic"
 	"varve/hot"
+	"varve/internal/meta"
 	"varve/internal/mq"
 )
 
@@ -86,7 +87,7 @@ func (s *sending) release() {
 func (s *sending) answer(placed []hot.Placed, err error) {
 	if err != nil {
 		s.b.stats.sendErrors.Add(1)
-		s.done(nil, logError(err))
+		s.done(nil, storeError(err))
 		s.release()
 		return
 	}
@@ -100,10 +101,12 @@ func (s *sending) answer(placed []hot.Placed, err error) {
 	s.release()
 }
 
-// logError gives a log's error the name that fronts know.
-func logError(err error) error {
+// storeError gives an error of the log or the meta store the name that fronts
+// know.
+func storeError(err error) error {
 	for _, m := range []struct{ from, to error }{
-		{hot.ErrBusy, ErrBusy}, {hot.ErrDiskFull, ErrDiskFull}, {hot.ErrClosed, ErrClosed}, {hot.ErrTooLarge, ErrIllegalMessage},
+		{hot.ErrBusy, ErrBusy}, {hot.ErrDiskFull, ErrDiskFull}, {meta.ErrDiskFull, ErrDiskFull},
+		{hot.ErrClosed, ErrClosed}, {hot.ErrTooLarge, ErrIllegalMessage},
 	} {
 		if errors.Is(err, m.from) {
 			return fmt.Errorf("%w: %w", m.to, err)
@@ -243,7 +246,7 @@ func (b *Broker) topicForSend(req *SendRequest) (*Topic, error) {
 	}
 	made, err := b.topics.PutIfAbsent(t)
 	if err != nil {
-		return nil, err
+		return nil, storeError(err)
 	}
 	b.logger.Info("topic created by a send", "topic", made.Name, "queues", made.WriteQueues, "group", req.Group)
 	return made, nil

@@ -39,7 +39,7 @@ func (b *Broker) PutTopic(t Topic) error {
 	}
 	changed, err := b.topics.Put(t)
 	if err != nil {
-		return err
+		return storeError(err)
 	}
 	if changed {
 		b.logger.Info("topic set", "topic", t.Name, "read", t.ReadQueues, "write", t.WriteQueues, "perm", t.Perm)
@@ -59,7 +59,7 @@ func (b *Broker) DeleteTopic(_ context.Context, name string) error {
 	}
 	had, err := b.topics.Delete(name)
 	if err != nil {
-		return err
+		return storeError(err)
 	}
 	if !had {
 		return fmt.Errorf("%w: %q", ErrNoTopic, name)

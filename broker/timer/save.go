@@ -2,10 +2,19 @@ package timer
 
 import (
 	"container/heap"
+	"errors"
 	"fmt"
 
 	"varve/internal/meta"
 )
+
+// change is one save on its way: memory follows it only when the meta store has
+// it.
+type change struct {
+	ops   []int // by queue, how many of its ops are in it
+	added []entry
+	done  []entry
+}
 
 // save moves to the meta store what the log has made durable.
 func (s *Store) save(sync bool) error {
@@ -14,75 +23,88 @@ func (s *Store) save(sync bool) error {
 	}
 	durable := s.log.Stats().DurablePhysical
 	b := s.meta.Batch()
-	var done []entry
+	c := change{ops: make([]int, len(s.queues))}
 	moved := false
-	for _, f := range s.queues {
+	for i, f := range s.queues {
 		n := 0
 		for n < len(f.ops) && f.ops[n].physical < durable {
-			o := &f.ops[n]
-			switch {
-			case o.done != nil:
-				for _, e := range o.done {
-					b.Delete(s.table, e.key())
-				}
-				done = append(done, o.done...)
-			case !o.skip && f.queue.Topic != doneTopic:
-				s.saveEntry(b, o.add)
-			}
-			f.saved = o.offset + 1
+			s.saveOp(b, f, &f.ops[n], &c)
 			n++
 		}
-		if n > 0 {
-			f.ops = f.ops[n:]
-			moved = true
-		}
+		c.ops[i] = n
+		moved = moved || n > 0
 	}
-	return s.commit(b, moved, sync, done)
-}
-
-func (s *Store) saveEntry(b *meta.Batch, e entry) {
-	rec, ok := s.fresh[e]
-	if !ok {
-		return // finished before it was saved
-	}
-	b.PutRaw(s.table, e.key(), rec)
-	if _, submitted := s.taken[e]; !submitted && e.less(s.cursor) {
-		s.cursor = e
-	}
-	s.nextDue = -1
-	s.dropFresh(e)
-}
-
-// commit writes a save, synced when it is time to.
-func (s *Store) commit(b *meta.Batch, moved, sync bool, done []entry) error {
 	now := s.o.Now()
 	sync = sync || now.Sub(s.synced) >= syncEvery
 	if !moved && !(sync && s.unsaved) {
 		return b.Discard()
 	}
-	pos := position{Next: map[string]int64{}}
-	for _, f := range s.queues {
-		if f.saved > 0 {
-			pos.Next[f.name] = f.saved
-		}
-	}
-	if err := b.Put(s.state, positionKey, pos); err != nil {
+	if err := s.commit(b, &c, sync); err != nil {
 		return err
 	}
-	if err := b.Commit(sync); err != nil {
-		return fmt.Errorf("timer: save: %w", err)
-	}
-	for _, e := range done {
-		delete(s.taken, e)
-		s.dropFresh(e)
-	}
-	s.prune()
+	s.apply(&c)
 	s.unsaved = !sync
 	if sync {
 		s.synced = now
 		s.raiseLow()
 	}
 	return nil
+}
+
+// saveOp writes what one record means. A done record comes after its entry, so
+// that a batch with both ends without the entry.
+func (s *Store) saveOp(b *meta.Batch, f *follow, o *op, c *change) {
+	switch {
+	case f.queue.Topic == doneTopic:
+		for _, e := range o.done {
+			b.Delete(s.table, e.key())
+		}
+		c.done = append(c.done, o.done...)
+	case !o.skip:
+		b.PutRaw(s.table, o.add.key(), s.fresh[o.add])
+		c.added = append(c.added, o.add)
+	}
+}
+
+func (s *Store) commit(b *meta.Batch, c *change, sync bool) error {
+	pos := position{Next: map[string]int64{}}
+	for i, f := range s.queues {
+		next := f.saved
+		if n := c.ops[i]; n > 0 {
+			next = f.ops[n-1].offset + 1
+		}
+		if next > 0 {
+			pos.Next[f.name] = next
+		}
+	}
+	if err := b.Put(s.state, positionKey, pos); err != nil {
+		return errors.Join(err, b.Discard())
+	}
+	if err := b.Commit(sync); err != nil {
+		return fmt.Errorf("timer: save: %w", err)
+	}
+	return nil
+}
+
+// apply has memory follow a save that the meta store has.
+func (s *Store) apply(c *change) {
+	for i, f := range s.queues {
+		if n := c.ops[i]; n > 0 {
+			f.saved = f.ops[n-1].offset + 1
+			f.ops = f.ops[n:]
+		}
+	}
+	for _, e := range c.added {
+		if _, submitted := s.taken[e]; !submitted && e.less(s.cursor) {
+			s.cursor = e
+		}
+		s.dropFresh(e)
+		s.nextDue = -1
+	}
+	for _, e := range c.done {
+		delete(s.taken, e)
+	}
+	s.prune()
 }
 
 // prune rebuilds the heap of fresh entries when most of it is void.

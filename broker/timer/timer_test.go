@@ -176,3 +176,33 @@ func TestFullLogIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestFullDiskLosesNothing has no room for the meta store for a while: what
+// could not be saved is kept, the log is held, and all is delivered once.
+func TestFullDiskLosesNothing(t *testing.T) {
+	alone(t, func(w *world) {
+		for i := range 50 {
+			if i == 10 {
+				w.fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1})
+			}
+			m := mq.Message{Topic: real.Topic, Body: fmt.Append(nil, "m", i)}
+			w.timer.Level(&m, 1+i%4)
+			w.append(&m)
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(20 * time.Second)
+		if low, end := w.timer.lowest(), w.log.Confirmed(); low >= end {
+			t.Errorf("the log is held from %d of %d on, though nothing could be saved", low, end)
+		}
+		w.fs.TestingSetDiskUsage(vfs.DiskUsage{})
+		time.Sleep(time.Minute)
+		w.observe()
+		times := map[string]int{}
+		for _, body := range w.history {
+			times[body]++
+		}
+		if len(times) != 50 || len(w.history) != 50 || w.timer.Pending() != 0 {
+			t.Errorf("%d messages were delivered, %d different, %d pending", len(w.history), len(times), w.timer.Pending())
+		}
+	})
+}

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -10,11 +11,12 @@ import (
 // Batch collects writes to any tables of one store, to be applied together.
 // It belongs to one goroutine and ends with Commit or Discard.
 type Batch struct {
+	s *Store
 	b *pebble.Batch
 }
 
 // Batch starts an empty batch.
-func (s *Store) Batch() *Batch { return &Batch{b: s.db.NewBatch()} }
+func (s *Store) Batch() *Batch { return &Batch{s: s, b: s.db.NewBatch()} }
 
 // Put stores v as JSON.
 func (b *Batch) Put(t Table, key string, v any) error {
@@ -50,8 +52,12 @@ func (b *Batch) Empty() bool { return b.b.Empty() }
 // Len is the length of the batch's encoding in bytes.
 func (b *Batch) Len() int { return b.b.Len() }
 
-// Commit applies the batch, durably if sync, and ends it.
+// Commit applies the batch, durably if sync, and ends it. Where it fails,
+// nothing was applied: ErrDiskFull passes by itself when there is room again.
 func (b *Batch) Commit(sync bool) error {
+	if err := b.s.room(); err != nil {
+		return errors.Join(err, b.Discard())
+	}
 	o := pebble.NoSync
 	if sync {
 		o = pebble.Sync

@@ -174,3 +174,21 @@ func TestPowerCut(t *testing.T) {
 		}
 	}
 }
+
+func TestFullDiskRefusesAndRecovers(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, fs)
+	defer s.Close()
+	table := s.Table("t")
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: reserveBytes - 1})
+	if err := table.Put("a", 1); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("a write to a full disk: error %v", err)
+	}
+	if got := scan(t, table, ""); len(got) != 0 {
+		t.Errorf("a refused write left %v", got)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: reserveBytes})
+	if err := table.Put("a", 1); err != nil {
+		t.Errorf("a write when there is room again: error %v", err)
+	}
+}

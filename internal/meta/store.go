@@ -27,12 +27,23 @@ const (
 	versionKey  = "version"
 )
 
+// reserveBytes is the free disk space below which nothing more is written:
+// Pebble needs some to flush what it has, and a write that fails inside it
+// ends the process.
+const reserveBytes = 32 << 20
+
+// ErrDiskFull says that the disk has too little room for state. Nothing was
+// written; the caller may try again later.
+var ErrDiskFull = errors.New("meta: disk is full")
+
 // ErrFormat says that the database was written by a newer version.
 var ErrFormat = errors.New("meta: unknown format version")
 
 // Store is the open database.
 type Store struct {
-	db *pebble.DB
+	db  *pebble.DB
+	fs  vfs.FS
+	dir string
 }
 
 // Open opens or creates the database in dir. A nil fs is the operating
@@ -57,7 +68,7 @@ func Open(dir string, fs vfs.FS) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("meta: open %s: %w", dir, err)
 	}
-	s := &Store{db: db}
+	s := &Store{db: db, fs: fs, dir: dir}
 	if err := s.checkVersion(dir); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -93,6 +104,15 @@ func (s *Store) Sync() error {
 		return fmt.Errorf("meta: sync: %w", err)
 	}
 	return nil
+}
+
+// room reports whether the disk has room for a write: ErrDiskFull.
+func (s *Store) room() error {
+	u, err := s.fs.GetDiskUsage(s.dir)
+	if err == nil && u.AvailBytes < reserveBytes {
+		return fmt.Errorf("%w: %d bytes free, want %d", ErrDiskFull, u.AvailBytes, reserveBytes)
+	}
+	return nil // a file system that can't tell has room
 }
 
 // Table names one key range. The name is a constant of its owner and holds no
