@@ -49,14 +49,13 @@ func (q *run) hotRange(queue mq.Queue, next map[mq.Queue]int64, b wire.Bounds, r
 		return mq.Range{}, storageError("reading "+queue.String(), err)
 	}
 	r := held
-	if border, ok := next[queue]; ok {
-		if held.From > border && !refreshed {
-			return mq.Range{}, errMoved
-		}
-		// Still above a fresh border: what is between was given up by the
-		// user's own trim policy and is nowhere.
-		r.From = max(held.From, border)
+	border := next[queue] // 0 for a queue that the archive doesn't know
+	if held.From > border && !refreshed {
+		return mq.Range{}, errMoved
 	}
+	// Still above a fresh border: what is between was given up by the user's own
+	// trim policy and is nowhere.
+	r.From = max(held.From, border)
 	r.From = max(r.From, b.Offset.Low)
 	if b.Offset.High < math.MaxInt64 {
 		r.To = min(r.To, b.Offset.High+1)

@@ -298,3 +298,13 @@ func message(body string, props ...string) mq.Message {
 	}
 	return m
 }
+
+// workerCommand starts the test's own binary as a worker.
+func (w *world) workerCommand() []string { return []string{os.Args[0]} }
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -96,7 +96,8 @@ func (s *session) mount(ctx context.Context, refs []wire.TableRef, tables []wire
 			"CREATE SCHEMA IF NOT EXISTS "+identifier(schema),
 			"CREATE VIEW "+identifier(schema)+"."+identifier(ref.Name)+" AS "+viewSQL(tables[i]),
 		); err != nil {
-			return fmt.Errorf("table %s: %w", ref.Name, errors.Unwrap(err))
+			msg, _, _ := strings.Cut(errors.Unwrap(err).Error(), "\n\nLINE ")
+			return &wire.Error{Kind: wire.Storage, Message: "reading the files of " + tables[i].Topic + ": " + msg}
 		}
 	}
 	return nil
