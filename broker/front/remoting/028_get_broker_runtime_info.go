@@ -41,9 +41,20 @@ func (f *Front) getBrokerRuntimeInfo(*session, *wire.Command) (*wire.Command, er
 		"topics":               fmt.Sprint(s.Topics),
 		"groups":               fmt.Sprint(s.Groups),
 	}
+	for _, name := range noQueues {
+		table[name] = "0"
+	}
 	return withJSON(struct {
 		Table map[string]string `json:"table"`
 	}{table})
+}
+
+// noQueues are RocketMQ's figures of thread pools and locks that this broker
+// doesn't have; tools print them.
+var noQueues = []string{
+	"sendThreadPoolQueueSize", "sendThreadPoolQueueHeadWaitTimeMills",
+	"pullThreadPoolQueueSize", "pullThreadPoolQueueHeadWaitTimeMills",
+	"EndTransactionQueueSize", "EndTransactionThreadPoolQueueHeadWaitTimeMills", "pageCacheLockTimeMills",
 }
 
 // rate is a count's growth between two questions.

@@ -439,5 +439,6 @@ func TestAdmin(t *testing.T) {
 	call(t, c, wire.Success, wire.NewRequest(wire.DeleteGroup, "groupName", "H", "cleanOffset", "true"))
 	call(t, c, wire.SubscriptionGroupNotExist, wire.NewRequest(wire.GetGroupConfig, "group", "H"))
 	call(t, c, wire.Success, wire.NewRequest(wire.DeleteTopicInBroker, "topic", "made"))
+	call(t, c, wire.Success, wire.NewRequest(wire.DeleteTopicInBroker, "topic", "made"))
 	call(t, c, wire.TopicNotExist, wire.NewRequest(wire.GetTopicStatsInfo, "topic", "made"))
 }
