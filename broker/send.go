@@ -105,8 +105,11 @@ func (s *sending) answer(placed []hot.Placed, err error) {
 // know.
 func storeError(err error) error {
 	for _, m := range []struct{ from, to error }{
-		{hot.ErrBusy, ErrBusy}, {hot.ErrDiskFull, ErrDiskFull}, {meta.ErrDiskFull, ErrDiskFull},
-		{hot.ErrClosed, ErrClosed}, {hot.ErrTooLarge, ErrIllegalMessage},
+		{hot.ErrBusy, ErrBusy},
+		{hot.ErrDiskFull, ErrDiskFull},
+		{meta.ErrDiskFull, ErrDiskFull},
+		{hot.ErrClosed, ErrClosed},
+		{hot.ErrTooLarge, ErrIllegalMessage},
 	} {
 		if errors.Is(err, m.from) {
 			return fmt.Errorf("%w: %w", m.to, err)
