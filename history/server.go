@@ -46,6 +46,10 @@ type ServerConfig struct {
 	// tell: readers are sent back to the broker at the hot start, and otherwise
 	// at the end of the archive. Nil where it can't.
 	Hot func(ctx context.Context, q mq.Queue) (mq.Range, error)
+	// Subscription gives what a group wants of a topic where no heartbeat that
+	// says it came here yet: clients beat every 30 s, and a reader should not
+	// wait for that. Nil where nobody else knows.
+	Subscription func(group, topic string) (Subscription, bool)
 	// Compile makes filters of expression types other than TAG; nil refuses
 	// them.
 	Compile func(kind, expression string) (mq.Filter, error)
@@ -77,7 +81,7 @@ func NewServer(cfg ServerConfig, from Store) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, from: from, subs: newSubscriptions(cfg.Compile), leaders: map[string]*remoting.Client{}}, nil
+	return &Server{cfg: cfg, from: from, subs: newSubscriptions(cfg), leaders: map[string]*remoting.Client{}}, nil
 }
 
 // Serve answers connections until ctx ends or the listener fails.

@@ -49,6 +49,9 @@ func newServed(t *testing.T, hot func(context.Context, mq.Queue) (mq.Range, erro
 	}()
 	s.client = remoting.NewClient(serve(t, ServerConfig{
 		Broker: broker, Hot: hot,
+		Subscription: func(group, topic string) (Subscription, bool) {
+			return Subscription{Kind: "TAG", Expression: "t1", Version: 3}, group == "quiet"
+		},
 		Leader: func(b string) string {
 			if b == broker {
 				return ln.Addr().String()
@@ -92,6 +95,10 @@ func TestPullOverTheWire(t *testing.T) {
 	s := newServed(t, hot)
 	if r := s.pull(t, "t", "0"); r.Code != remoting.SubscriptionNotExist {
 		t.Errorf("before a heartbeat: code %d", r.Code)
+	}
+	expect(t, "known at the broker", s.pull(t, "tagged", "0", "consumerGroup", "quiet"), 0, "64", "0", 32)
+	if r := s.pull(t, "tagged", "0", "consumerGroup", "quiet", "subVersion", "4"); r.Code != remoting.SubscriptionNotLatest {
+		t.Errorf("newer than at the broker: code %d", r.Code)
 	}
 	if r := call(t, s.client, remoting.Heartbeat, heartbeat); r.Code != 0 {
 		t.Fatalf("heartbeat: %d %s", r.Code, r.Remark)

@@ -22,6 +22,7 @@ const (
 // longest ago goes first.
 type subscriptions struct {
 	custom func(kind, expression string) (mq.Filter, error)
+	ask    func(group, topic string) (Subscription, bool) // nil where nobody else knows
 
 	mu  sync.Mutex
 	all *lru[subscriber, subscription]
@@ -36,15 +37,30 @@ type subscription struct {
 	err              error
 }
 
-func newSubscriptions(custom func(kind, expression string) (mq.Filter, error)) *subscriptions {
-	return &subscriptions{custom: custom, all: newLRU[subscriber, subscription](maxSubscriptions, nil)}
+// Subscription is what a group wants of a topic.
+type Subscription struct {
+	Kind, Expression string // TAG or SQL92, and the expression
+	Version          int64
 }
 
-// filter gives the filter of a group's subscription.
+func newSubscriptions(cfg ServerConfig) *subscriptions {
+	return &subscriptions{
+		custom: cfg.Compile, ask: cfg.Subscription,
+		all: newLRU[subscriber, subscription](maxSubscriptions, nil),
+	}
+}
+
+// filter gives the filter of a group's subscription: that of the newest
+// heartbeat here, or of one that only the broker has seen.
 func (s *subscriptions) filter(group, topic string, version int64) (mq.Filter, error) {
-	s.mu.Lock()
-	sub, ok := s.all.get(subscriber{group, topic})
-	s.mu.Unlock()
+	k := subscriber{group, topic}
+	sub, ok := s.get(k)
+	if s.ask != nil && (!ok || sub.version < version) {
+		if known, found := s.ask(group, topic); found {
+			s.set(k, subscription{kind: known.Kind, expression: known.Expression, version: known.Version})
+			sub, ok = s.get(k)
+		}
+	}
 	switch {
 	case !ok:
 		return nil, &refused{remoting.SubscriptionNotExist, fmt.Sprintf("group %s has not subscribed to %s here yet", group, topic)}
@@ -54,10 +70,14 @@ func (s *subscriptions) filter(group, topic string, version int64) (mq.Filter, e
 	return sub.filter, sub.err
 }
 
-func (s *subscriptions) set(k subscriber, sub subscription) {
+func (s *subscriptions) get(k subscriber) (subscription, bool) {
 	s.mu.Lock()
-	old, ok := s.all.get(k)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	return s.all.get(k)
+}
+
+func (s *subscriptions) set(k subscriber, sub subscription) {
+	old, ok := s.get(k)
 	switch {
 	case ok && sub.version < old.version:
 		return

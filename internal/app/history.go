@@ -83,6 +83,15 @@ func (n *Node) openHistory(context.Context) error {
 	if n.store != nil {
 		cfg.Hot = n.store.Range
 	}
+	if n.broker != nil {
+		cfg.Subscription = func(group, topic string) (history.Subscription, bool) {
+			s, err := n.broker.SubscriptionOf(group, topic)
+			if err != nil {
+				return history.Subscription{}, false
+			}
+			return history.Subscription{Kind: s.Type, Expression: s.Expression, Version: s.Version}, true
+		}
+	}
 	srv, err := history.NewServer(cfg, n.history)
 	if err != nil {
 		return fmt.Errorf("start the history node: %w", err)
