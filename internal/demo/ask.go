@@ -214,6 +214,6 @@ func (r *run) retention(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%d messages went, but the queues' first offsets moved by %d", removed, mins)
 	}
 	r.figures.Retained = removed
-	return fmt.Sprintf("rule %q keeps %s a queue: %d messages in %d files went, as explain had said; first offsets moved by as many",
-		rule.Name, rule.Archive.Bytes, removed, files), nil
+	return fmt.Sprintf("rule %q keeps %.1f MiB a queue: %d messages in %d files went, as explain had said; first offsets moved by as many",
+		rule.Name, mib(int64(rule.Archive.Bytes)), removed, files), nil
 }
