@@ -44,20 +44,26 @@ const (
 )
 
 // bareWriter writes the same rows with parquet-go alone, with the archive's own
-// settings, and returns the CPU time of the writing (collector included).
+// settings, and returns the CPU time of it: all that the process takes, the
+// collector included, less what making the rows alone takes.
 func bareWriter(b *bench, n int64) (time.Duration, error) {
 	var sum time.Duration
 	for q := range int64(queues) {
 		name := filepath.Join(b.work, fmt.Sprintf("bare-%d.parquet", q))
-		d, err := bareFile(b.corpus, name, q, n/queues)
+		with, err := bareFile(b.corpus, name, q, n/queues)
 		if err != nil {
 			return 0, fmt.Errorf("writing %s: %w", name, err)
 		}
-		sum += d
+		without, err := rowsOnly(b.corpus, q, n/queues)
+		if err != nil {
+			return 0, err
+		}
+		sum += with - without
 	}
 	return sum, nil
 }
 
+// bareFile makes and writes the rows of one queue.
 func bareFile(c *corpus.Corpus, name string, queue, n int64) (time.Duration, error) {
 	f, err := os.Create(name)
 	if err != nil {
@@ -65,40 +71,57 @@ func bareFile(c *corpus.Corpus, name string, queue, n int64) (time.Duration, err
 	}
 	defer os.Remove(name)
 	defer f.Close()
+	start, err := ownCPU()
+	if err != nil {
+		return 0, err
+	}
 	w := parquet.NewGenericWriter[row](f,
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}), parquet.PageBufferSize(barePage), parquet.MaxRowsPerRowGroup(bareRowGroup),
 		parquet.SkipPageBounds("body"), parquet.SkipPageStatistics("body"),
 		parquet.BloomFilters(parquet.SplitBlockFilter(10, "msg_id"), parquet.SplitBlockFilter(10, "keys", "list", "element")))
-	rows := make([]row, bareBatch)
-	var sum time.Duration
-	for at := int64(0); at < n; at += bareBatch {
-		some := rows[:min(bareBatch, n-at)]
-		for i := range some {
-			fillRow(&some[i], c, queue, at+int64(i))
-		}
-		start, err := ownCPU()
-		if err != nil {
-			return 0, err
-		}
-		if _, err := w.Write(some); err != nil {
-			return 0, err
-		}
-		end, err := ownCPU()
-		if err != nil {
-			return 0, err
-		}
-		sum += end - start
-	}
-	start, err := ownCPU()
+	err = eachBatch(c, queue, n, func(rows []row) error {
+		_, err := w.Write(rows)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
 	if err := w.Close(); err != nil {
 		return 0, err
 	}
-	runtime.GC()
+	return since(start)
+}
+
+// rowsOnly makes the rows and drops them.
+func rowsOnly(c *corpus.Corpus, queue, n int64) (time.Duration, error) {
+	start, err := ownCPU()
+	if err != nil {
+		return 0, err
+	}
+	if err := eachBatch(c, queue, n, func([]row) error { return nil }); err != nil {
+		return 0, err
+	}
+	return since(start)
+}
+
+func eachBatch(c *corpus.Corpus, queue, n int64, f func([]row) error) error {
+	rows := make([]row, bareBatch)
+	for at := int64(0); at < n; at += bareBatch {
+		some := rows[:min(bareBatch, n-at)]
+		for i := range some {
+			fillRow(&some[i], c, queue, at+int64(i))
+		}
+		if err := f(some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func since(start time.Duration) (time.Duration, error) {
+	runtime.GC() // what it leaves behind is its own
 	end, err := ownCPU()
-	return sum + end - start, err
+	return end - start, err
 }
 
 func fillRow(r *row, c *corpus.Corpus, queue, at int64) {
