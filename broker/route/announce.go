@@ -26,6 +26,9 @@ type Announcer struct {
 
 // NewAnnouncer makes an announcer for the name servers at addrs.
 func NewAnnouncer(m Member, topics Topics, addrs []string, logger *slog.Logger) *Announcer {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
 	a := &Announcer{member: m, topics: topics, kick: make(chan struct{}, 1), logger: logger}
 	for _, addr := range addrs {
 		a.clients = append(a.clients, remoting.NewClient(addr, remoting.ClientConfig{}))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -173,6 +174,50 @@ func TestRegisterExpireUnregister(t *testing.T) {
 	if groups() != 1 {
 		t.Error("member still in the route after unregistering")
 	}
+}
+
+// growing is a source of topics that gains one.
+type growing struct{ full atomic.Bool }
+
+func (g *growing) Topic(name string) (Topic, bool) {
+	return Topic{Name: name, ReadQueues: 1, WriteQueues: 1, Perm: 6}, g.full.Load()
+}
+
+func (g *growing) All() []Topic {
+	if !g.full.Load() {
+		return nil
+	}
+	tp, _ := g.Topic("new")
+	return []Topic{tp}
+}
+
+func TestAnnouncerKeepsRegistered(t *testing.T) {
+	table, c, _ := start(t)
+	var src growing
+	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:3", Zone: "z", ActingMaster: true}, &src, []string{c.Addr()}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	wait := func(what string, cond func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal(what)
+			}
+		}
+	}
+	wait("not registered", func() bool { return len(table.Brokers()) == 2 })
+	if b := table.Brokers()[1]; b.Zone != "z" || !b.ActingMaster {
+		t.Errorf("broker %+v", b)
+	}
+	src.full.Store(true)
+	a.Kick()
+	wait("new topic not announced", func() bool { _, ok := table.Route("new"); return ok })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	wait("still registered", func() bool { return len(table.Brokers()) == 1 })
 }
 
 func TestRegisterInTakenPlace(t *testing.T) {

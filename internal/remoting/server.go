@@ -14,6 +14,7 @@ import (
 const (
 	acceptPause = 50 * time.Millisecond // after a failed accept, such as "too many open files"
 	drainTime   = 2 * time.Second       // for replies that wait when the server stops
+	logPause    = 10 * time.Second      // between two reports of refused connections
 )
 
 // Serve accepts connections and serves their requests until ctx ends or the
@@ -38,8 +39,10 @@ type server struct {
 	cfg     *Config
 	serving sync.WaitGroup
 
-	mu    sync.Mutex
-	conns map[*Conn]struct{}
+	mu      sync.Mutex
+	conns   map[*Conn]struct{}
+	refused int       // connections since the last report
+	told    time.Time // when that was
 }
 
 func (s *server) accept(ctx context.Context, ln net.Listener) error {
@@ -71,8 +74,7 @@ func (s *server) admit(nc net.Conn) {
 	}
 	s.mu.Unlock()
 	if full {
-		s.cfg.Logger.Warn("connection refused: too many", slog.String("peer", c.remote.String()),
-			slog.Int("max_conns", s.cfg.MaxConns))
+		s.reportRefused(c)
 		c.fail(fmt.Errorf("over the limit of %d connections", s.cfg.MaxConns))
 		return
 	}
@@ -85,6 +87,22 @@ func (s *server) admit(nc net.Conn) {
 			s.cfg.OnClose(c)
 		}
 	})
+}
+
+// reportRefused logs that the server is full, now and then.
+func (s *server) reportRefused(c *Conn) {
+	s.mu.Lock()
+	s.refused++
+	n, now := s.refused, time.Now()
+	due := now.Sub(s.told) >= logPause
+	if due {
+		s.refused, s.told = 0, now
+	}
+	s.mu.Unlock()
+	if due {
+		s.cfg.Logger.Warn("connections refused: too many", slog.String("last_peer", c.remote.String()),
+			slog.Int("refused", n), slog.Int("max_conns", s.cfg.MaxConns))
+	}
 }
 
 // shutdown lets every connection write what waits, for at most drainTime.
