@@ -377,3 +377,60 @@ func afterCrash(t *testing.T, c crash, allAcked bool) error {
 	}
 	return s.Close()
 }
+
+// A disk that lost what it had synced, after the archive took it: offsets and
+// positions of the archive are not given out again.
+func TestDiskLostArchived(t *testing.T) {
+	fs := vfs.NewMem()
+	o := Options{FS: fs, SegmentBytes: 16 << 10}
+	s := mustOpen(t, "/hot", o)
+	l := newLedger()
+	fill(t, newSender(s, l, "t", 1), 50)
+	q := testQueue("t", 0)
+	r, err := s.Range(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What SetArchived refuses to do, a lost log does.
+	mark, physical := r.To+700, s.Confirmed()+100_000
+	u := s.db.Update()
+	u.Mark(s.find(q).uid, mark)
+	u.Archived(physical)
+	if err := u.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+	for range 2 {
+		s = mustOpen(t, "/hot", o)
+		if got, err := s.Range(t.Context(), q); err != nil || got.From != mark {
+			t.Fatalf("range %v, %v, want it to begin at %d", got, err, mark)
+		}
+		p, err := s.Append(t.Context(), []*mq.Message{{Topic: "t", Body: []byte("after")}})
+		if err != nil || p[0].QueueOffset < mark || p[0].PhysicalOffset < physical {
+			t.Fatalf("placed at %+v, %v, archived up to %d and %d", p, err, mark, physical)
+		}
+		b, err := s.Read(t.Context(), q, mark, mq.Limit{})
+		if err != nil || b.Next != p[0].QueueOffset+1 {
+			t.Fatalf("read up to %d, %v", b.Next, err)
+		}
+		if b, err := s.Read(t.Context(), testQueue("t", 1), 0, mq.Limit{}); err != nil || b.Count == 0 {
+			t.Fatalf("the other queue: %d, %v", b.Count, err)
+		}
+		tail := s.Tail(0)
+		n := 0
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := tail.read(1 << 20); err != nil {
+			t.Fatal(err)
+		}
+		for range mq.Records(tail.out) {
+			n++
+		}
+		if n < 51 {
+			t.Errorf("the tail gives %d records over the gap", n)
+		}
+		tail.Close()
+		closed(t, s)
+	}
+}
