@@ -106,6 +106,24 @@ func TestResultLimits(t *testing.T) {
 	}
 }
 
+// TestLargeResult: what doesn't fit into memory as a whole is shown in part;
+// what fits is shown whole, however many rows it has.
+func TestLargeResult(t *testing.T) {
+	e := newWorld(t).engine(t, func(c *Config) { c.MemoryBytes = 128 << 20; c.MaxRows = 1_000_000 })
+	n, rows, err := drain(t, e, Request{SQL: "select range, repeat('x', 1000) || range from range(1000000)"})
+	if n != 10_000 || err != nil || !strings.Contains(rows.Truncated(), "more memory") {
+		t.Errorf("%d rows, %v; want the first 10000 and to be told so", n, err)
+	}
+	n, rows, err = drain(t, e, Request{SQL: "select range from range(300000) order by range desc"})
+	if n != 300_000 || err != nil || rows.Truncated() != "" {
+		t.Errorf("%d rows, %v, want 300000", n, err)
+	}
+	n, rows, err = drain(t, e, Request{SQL: "select range from range(10000)"})
+	if n != 10_000 || err != nil || rows.Truncated() != "" {
+		t.Errorf("%d rows, %v, %q, want 10000", n, err, rows.Truncated())
+	}
+}
+
 // TestWorkerDies: whatever becomes of a worker, the engine says so and goes on.
 func TestWorkerDies(t *testing.T) {
 	w := newWorld(t)

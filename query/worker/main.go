@@ -144,6 +144,22 @@ func (o *output) reply(r wire.Reply) {
 	}
 }
 
+// row writes one row.
+func (o *output) row(line []byte) error {
+	o.line(line)
+	return o.err
+}
+
+// result writes a result whose rows are lines already.
+func (o *output) result(cols []wire.Column, lines []byte, done wire.Done) error {
+	o.reply(wire.Reply{Columns: cols})
+	if o.err == nil {
+		_, o.err = o.buf.Write(lines)
+	}
+	o.reply(wire.Reply{Done: &done})
+	return o.err
+}
+
 func (o *output) line(b []byte) {
 	if o.err != nil {
 		return

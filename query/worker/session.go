@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -103,6 +104,14 @@ func (s *session) mount(ctx context.Context, refs []wire.TableRef, tables []wire
 	return nil
 }
 
+// firstRows is how many rows a query is run for at first. DuckDB holds a whole
+// result in memory, so a result that is only wanted up to the row limit may be
+// more than there is memory for; these rows are shown then.
+const (
+	firstRows  = 10_000
+	firstBytes = 64 << 20
+)
+
 // query runs the SQL and writes its rows. The SQL is prepared as it was given,
 // for its errors and column names, and run as the inner query of one that
 // bounds the rows and turns JSON into its text.
@@ -115,8 +124,40 @@ func (s *session) query(ctx context.Context, w *output) error {
 	if err != nil {
 		return err
 	}
-	return s.conn.Raw(func(c any) error {
-		stmt, err := prepare(ctx, c, bounded)
+	l := s.hello.Limits
+	if l.MaxRows > firstRows {
+		var first bytes.Buffer
+		keep := func(line []byte) error { first.Write(line); return first.WriteByte('\n') }
+		few, err := s.run(ctx, bounded, cols, firstRows, min(firstBytes, l.MaxBytes), nil, keep)
+		if err != nil {
+			return err
+		}
+		if few.Truncated == "" {
+			return w.result(cols, first.Bytes(), few)
+		}
+		started := false
+		done, err := s.run(ctx, bounded, cols, l.MaxRows, l.MaxBytes, func() { started = true; w.reply(wire.Reply{Columns: cols}) }, w.row)
+		if err != nil && !started && asError(err).Kind == wire.Memory {
+			few.Truncated = fmt.Sprintf("only the first %d rows are shown: all of them need more memory than the limit of %d bytes", few.Rows, l.MemoryBytes)
+			return w.result(cols, first.Bytes(), few)
+		}
+		if err == nil {
+			w.reply(wire.Reply{Done: &done})
+		}
+		return err
+	}
+	done, err := s.run(ctx, bounded, cols, l.MaxRows, l.MaxBytes, func() { w.reply(wire.Reply{Columns: cols}) }, w.row)
+	if err == nil {
+		w.reply(wire.Reply{Done: &done})
+	}
+	return err
+}
+
+// run executes the bounded query for a number of rows and hands on each, as
+// JSON. ready is called once the result is there.
+func (s *session) run(ctx context.Context, bounded string, cols []wire.Column, maxRows, maxBytes int64, ready func(), row func([]byte) error) (done wire.Done, err error) {
+	err = s.conn.Raw(func(c any) error {
+		stmt, err := prepare(ctx, c, bounded+strconv.FormatInt(maxRows+1, 10))
 		if err != nil {
 			return unwrapped(err)
 		}
@@ -126,14 +167,13 @@ func (s *session) query(ctx context.Context, w *output) error {
 			return unwrapped(err)
 		}
 		defer rows.Close()
-		w.reply(wire.Reply{Columns: cols})
-		done, err := s.copyRows(rows, cols, w)
-		if err != nil {
-			return err
+		if ready != nil {
+			ready()
 		}
-		w.reply(wire.Reply{Done: &done})
-		return nil
+		done, err = copyRows(rows, cols, maxRows, maxBytes, row)
+		return err
 	})
+	return done, err
 }
 
 func prepare(ctx context.Context, c any, q string) (*duckdb.Stmt, error) {
@@ -187,8 +227,8 @@ func (s *session) describe(ctx context.Context, q string) (cols []wire.Column, e
 	return cols, err
 }
 
-// bounded wraps the SQL to give one row more than the limit, and fills in the
-// column types.
+// bounded wraps the SQL in a query that ends with LIMIT, for a number to follow,
+// and fills in the column types.
 func (s *session) bounded(ctx context.Context, cols []wire.Column) (string, error) {
 	names := make([]string, len(cols))
 	for i := range cols {
@@ -216,8 +256,8 @@ func (s *session) bounded(ctx context.Context, cols []wire.Column) (string, erro
 			list[i] = "CAST(" + names[i] + " AS VARCHAR)"
 		}
 	}
-	q := "SELECT " + strings.Join(list, ", ") + " FROM " + inner + " LIMIT " + strconv.FormatInt(s.hello.Limits.MaxRows+1, 10)
-	return q, s.onlySelect(ctx, q)
+	q := "SELECT " + strings.Join(list, ", ") + " FROM " + inner + " LIMIT "
+	return q, s.onlySelect(ctx, q+"0")
 }
 
 var errorLine = regexp.MustCompile(`\nLINE (\d+): `)
@@ -238,9 +278,9 @@ func unwrapped(err error) error {
 }
 
 // copyRows encodes the rows until a limit is reached.
-func (s *session) copyRows(rows driver.Rows, cols []wire.Column, w *output) (wire.Done, error) {
+func copyRows(rows driver.Rows, cols []wire.Column, maxRows, maxBytes int64, row func([]byte) error) (wire.Done, error) {
 	var done wire.Done
-	var bytes int64
+	var size int64
 	vals := make([]driver.Value, len(cols))
 	var line []byte
 	for {
@@ -250,7 +290,7 @@ func (s *session) copyRows(rows driver.Rows, cols []wire.Column, w *output) (wir
 		case err != nil:
 			return done, err
 		}
-		if done.Rows == s.hello.Limits.MaxRows {
+		if done.Rows == maxRows {
 			done.Truncated = fmt.Sprintf("only the first %d rows are shown: that is the row limit", done.Rows)
 			return done, nil
 		}
@@ -262,13 +302,12 @@ func (s *session) copyRows(rows driver.Rows, cols []wire.Column, w *output) (wir
 			line = appendValue(line, cols[i].Type, v)
 		}
 		line = append(line, ']')
-		if bytes += int64(len(line)); bytes > s.hello.Limits.MaxBytes {
-			done.Truncated = fmt.Sprintf("only the first %d rows are shown: the result is larger than the limit of %d bytes", done.Rows, s.hello.Limits.MaxBytes)
+		if size += int64(len(line)); size > maxBytes {
+			done.Truncated = fmt.Sprintf("only the first %d rows are shown: the result is larger than the limit of %d bytes", done.Rows, maxBytes)
 			return done, nil
 		}
-		w.line(line)
-		if w.err != nil {
-			return done, w.err
+		if err := row(line); err != nil {
+			return done, err
 		}
 		done.Rows++
 	}
