@@ -48,6 +48,7 @@ func BenchmarkAppend(b *testing.B) {
 				b.ResetTimer()
 				submitAll(b, s, b.N, 64, window)
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+				b.ReportMetric(float64(b.N)/float64(s.Stats().Batches), "msg/batch")
 			})
 		}
 	}

@@ -3,6 +3,7 @@ package hot
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"syscall"
 
 	"varve/hot/index"
@@ -43,6 +44,7 @@ type placedRec struct {
 func (s *Store) commitLoop() {
 	defer close(s.committed)
 	var batch, work []*unit
+	last := 0
 	for {
 		s.subMu.Lock()
 		for len(s.pending) == 0 && !s.closing {
@@ -50,6 +52,8 @@ func (s *Store) commitLoop() {
 			s.subCond.Wait()
 		}
 		s.idle = false
+		s.gather(last)
+		last = len(s.pending)
 		work, s.pending = s.pending, work[:0]
 		done := len(work) == 0
 		s.subMu.Unlock()
@@ -72,6 +76,18 @@ func (s *Store) commitLoop() {
 			size += len(u.buf)
 		}
 		batch = s.commitAll(batch, size)
+	}
+}
+
+// gather lets the callers that the last batch answered come back before the
+// next one is begun: without it the first of them gets a write, and under
+// FlushSync a sync, to itself. A lone caller waits for nobody. subMu must be
+// held; it is let go meanwhile.
+func (s *Store) gather(last int) {
+	for n := 0; n < gatherYields && len(s.pending) < last && !s.closing; n++ {
+		s.subMu.Unlock()
+		runtime.Gosched()
+		s.subMu.Lock()
 	}
 }
 

@@ -36,6 +36,9 @@ const (
 	maxUnitBytes = 16 << 20
 	// maxKeys is how many keys of one message are indexed.
 	maxKeys = 128
+	// gatherYields is how often the committer lets others run before it begins
+	// a batch that is smaller than the last one.
+	gatherYields = 2
 	// batchBytes is where a commit batch stops taking more units.
 	batchBytes = 4 << 20
 	// maxSpare is the number of segment files kept for recycling.
