@@ -134,7 +134,7 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	ours := NewFileWriter(io.Discard, testQueue, FileOptions{})
 	bare := parquet.NewGenericWriter[bareRow](io.Discard, parquet.Compression(codec), parquet.PageBufferSize(pageBytes),
-		parquet.SkipPageBounds("body"), parquet.BloomFilters(
+		parquet.DataPageStatistics(false), parquet.SkipPageBounds("body"), parquet.BloomFilters(
 			parquet.SplitBlockFilter(bloomBitsPerKey, "msg_id"), parquet.SplitBlockFilter(bloomBitsPerKey, "keys", "list", "element")),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("queue_offset"))))
 	var oursCPU, bareCPU time.Duration

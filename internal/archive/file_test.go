@@ -240,6 +240,21 @@ func TestLargeAndEmptyBodies(t *testing.T) {
 	}
 }
 
+// Statistics in page headers would hold the smallest and the largest body
+// again, and other readers refuse headers of that length.
+func TestABodyIsInItsFileOnce(t *testing.T) {
+	body := make([]byte, mq.MaxBodyLen)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range body {
+		body[i] = byte(rng.Uint32())
+	}
+	m := &mq.Message{Topic: testQueue.Topic, QueueID: testQueue.ID, Body: body}
+	f := writeFile(t, mem.New(), testQueue, FileOptions{}, mq.AppendRecord(nil, m))
+	if limit := int64(len(body) + 64<<10); f.Bytes > limit {
+		t.Fatalf("a file of one body of %d bytes has %d bytes, want at most %d", len(body), f.Bytes, limit)
+	}
+}
+
 func TestZeroRows(t *testing.T) {
 	var buf bytes.Buffer
 	f, err := NewFileWriter(&buf, testQueue, FileOptions{}).Close()

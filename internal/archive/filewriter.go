@@ -107,6 +107,9 @@ func writerOptions(o FileOptions) []parquet.WriterOption {
 		parquet.Compression(codec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.CreatedBy("varve", strconv.Itoa(FormatVersion), ""),
+		// The page index has the bounds; in page headers they would repeat whole
+		// bodies, and a header that large is refused by other readers.
+		parquet.DataPageStatistics(false),
 		parquet.SkipPageBounds("body"),
 		parquet.SkipPageBounds("stored_form"),
 		parquet.SkipPageBounds("properties", "key_value", "key"),
