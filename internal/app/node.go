@@ -26,7 +26,7 @@ import (
 	"varve/replay"
 )
 
-// stopWithin bounds the time that a part may take to end.
+// stopWithin bounds the time that the parts may take to end.
 const stopWithin = 10 * time.Second
 
 // Options are what a process gives its Node besides the settings.
