@@ -36,6 +36,11 @@ func runJava(ctx context.Context, c config, p *page) error {
 			}
 		}
 	}
+	if s.Archive != "" { // for the readers
+		if err := s.ArchiveAll(ctx); err != nil {
+			return errors.Join(err, s.Stop())
+		}
+	}
 	return s.Stop()
 }
 
