@@ -38,7 +38,7 @@ lint-full: lint
 	golangci-lint run
 
 race:
-	$(GO) test -race -short -timeout 15m $(RACE)
+	$(GO) test -race -short -timeout 20m $(RACE)
 
 ## interop: the Apache Java clients and a real MinIO (needs Java 17 and Maven)
 interop:

@@ -56,7 +56,7 @@ func TestBucketThatFailsAndComesBack(t *testing.T) {
 				if st.Error == "" || st.FailingSince.IsZero() || st.LagMessages == 0 || st.LagBytes == 0 {
 					t.Errorf("status %+v", st)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 				err := c.Flush(ctx)
 				cancel()
 				if err == nil || !strings.Contains(err.Error(), "failing since") {

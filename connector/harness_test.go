@@ -173,7 +173,7 @@ func (r *running) stop() {
 
 func (r *running) mustFlush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := r.Flush(ctx); err != nil {
 		t.Fatalf("flush: %v; status %+v", err, r.Status())
