@@ -77,7 +77,8 @@ func bareFile(c *corpus.Corpus, name string, queue, n int64) (time.Duration, err
 	}
 	w := parquet.NewGenericWriter[row](f,
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}), parquet.PageBufferSize(barePage), parquet.MaxRowsPerRowGroup(bareRowGroup),
-		parquet.SkipPageBounds("body"), parquet.SkipPageStatistics("body"),
+		parquet.DataPageStatistics(false), parquet.SkipPageBounds("body"),
+		parquet.SkipPageBounds("properties", "key_value", "key"), parquet.SkipPageBounds("properties", "key_value", "value"),
 		parquet.BloomFilters(parquet.SplitBlockFilter(10, "msg_id"), parquet.SplitBlockFilter(10, "keys", "list", "element")))
 	err = eachBatch(c, queue, n, func(rows []row) error {
 		_, err := w.Write(rows)
