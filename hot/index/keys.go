@@ -19,9 +19,10 @@ const (
 	KeyWord   = 'k' // one word of KEYS
 )
 
+const keyMagic uint32 = 0x56424b49 // "VBKI"
+
 const (
-	keyMagic     uint32 = 0x56424b49 // "VBKI"
-	keyVersion          = 1
+	keyVersion   = 1
 	keyHeaderLen        = 40
 	keyEntryLen         = 12
 	// maxKeyBlock bounds the entries of one block.
