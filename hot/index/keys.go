@@ -23,8 +23,8 @@ const keyMagic uint32 = 0x56424b49 // "VBKI"
 
 const (
 	keyVersion   = 1
-	keyHeaderLen        = 40
-	keyEntryLen         = 12
+	keyHeaderLen = 40
+	keyEntryLen  = 12
 	// maxKeyBlock bounds the entries of one block.
 	maxKeyBlock = 1 << 26
 	// keyWindow is the number of entries that a lookup reads at once.
