@@ -1,8 +1,11 @@
 package hot
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -341,6 +344,75 @@ func TestCorruptBehindCheckpoint(t *testing.T) {
 	_, err := Open("/hot", Options{FS: fs, Broker: "b"})
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), last) {
 		t.Fatalf("opening with a bad batch that had been synced: %v", err)
+	}
+}
+
+// What a clean stop left must be there at the next start: a file that is cut
+// short, at the end of a batch or within one, or a last batch that has rotted,
+// refuses to open.
+func TestLossAfterCleanStop(t *testing.T) {
+	for name, harm := range map[string]func(fs vfs.FS, path string, size int64){
+		"half": func(fs vfs.FS, path string, size int64) { truncate(t, fs, path, size/2) },
+		"byte": func(fs vfs.FS, path string, size int64) { truncate(t, fs, path, size-1) },
+		"flip": func(fs vfs.FS, path string, size int64) { flip(t, fs, path, size-segment.TrailerLen-20) },
+		"crc":  func(fs vfs.FS, path string, size int64) { flip(t, fs, path, size-2) },
+	} {
+		_, paths, fs := filled(t, vfs.NewCrashableMem(), true)
+		last := paths[len(paths)-1]
+		info, err := fs.Stat(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		harm(fs, last, info.Size())
+		_, err = Open("/hot", Options{FS: fs, Broker: "b", MinFreeBytes: -1})
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), last) || !strings.Contains(err.Error(), "position") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// After a crash the torn end goes, and the log says so.
+func TestTornEndIsLogged(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "/hot", Options{FS: mem, Flush: FlushSync})
+	w := newSender(s, newLedger(), "t", 1)
+	fill(t, w, 5)
+	end, path := s.Confirmed(), s.files.segs[0].path
+	fill(t, w, 1)
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+	closed(t, s)
+	info, err := crashed.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	truncate(t, crashed, path, info.Size()-1)
+	var text bytes.Buffer
+	s = mustOpen(t, "/hot", Options{FS: crashed, Logger: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	closed(t, s)
+	want := fmt.Sprintf("level=WARN msg=\"torn end of the log cut\" file=%s position=%d bytes=%d", path, end, info.Size()-1-end)
+	if !strings.Contains(text.String(), want) {
+		t.Errorf("log %q, want %s", text.String(), want)
+	}
+}
+
+// truncate cuts a file; vfs has no such call, so its head is written anew.
+func truncate(t *testing.T, fs vfs.FS, path string, size int64) {
+	t.Helper()
+	f, err := fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, size)
+	_, err = f.ReadAt(head, 0)
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = fs.Create(path, vfs.WriteCategoryUnspecified); err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(head)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"varve/hot/index"
 	"varve/hot/segment"
@@ -23,6 +24,9 @@ func (s *Store) replay(st index.State, segs []*seg) (end int64, err error) {
 			return 0, fmt.Errorf("%w: the index covers %d bytes of log, but there is no segment file", ErrCorrupt, st.Checkpoint)
 		}
 		return 0, nil
+	}
+	if err := checkSynced(st, segs); err != nil {
+		return 0, err
 	}
 	end = segs[0].base
 	epoch := uint64(0)
@@ -51,6 +55,31 @@ func (s *Store) replay(st index.State, segs []*seg) (end int64, err error) {
 		}
 	}
 	return end, nil
+}
+
+// checkSynced reports where the log no longer has what was synced at the
+// checkpoint, which after a clean stop is the log's end: ErrCorrupt where the
+// file is too short or the last batch below the checkpoint is not whole. The
+// scan begins behind it and would take the loss for the end.
+func checkSynced(st index.State, segs []*seg) error {
+	for _, g := range slices.Backward(segs) {
+		end := min(st.Checkpoint, g.end.Load())
+		if g.bad != nil || end <= g.base+segment.HeaderLen {
+			continue
+		}
+		if size := g.size.Load(); size < end-g.base {
+			return fmt.Errorf("%w: %s ends at position %d; the log was synced up to %d", ErrCorrupt, g.path, g.base+size, end)
+		}
+		b, err := segment.BatchBefore(g.f, g.base, end)
+		switch {
+		case errors.Is(err, segment.ErrInvalid):
+			return fmt.Errorf("%w: %s at position %d: the last batch that was synced, before %d: %w", ErrCorrupt, g.path, b.Start, end, err)
+		case err != nil:
+			return fmt.Errorf("reading %s: %w", g.path, err)
+		}
+		return nil
+	}
+	return nil
 }
 
 // replaySegment scans what is not in the indexes of one segment. bad is why
@@ -176,6 +205,10 @@ func (s *Store) cut(st index.State, segs []*seg, i int, end int64, epoch uint64,
 	if keep > 0 {
 		segs[keep-1].end.Store(math.MaxInt64)
 	}
-	s.o.Logger.Debug("end of the log", "position", end, "why", why)
+	if end == st.Clean {
+		s.o.Logger.Debug("end of the log", "file", g.path, "position", end, "why", why)
+		return nil
+	}
+	s.o.Logger.Warn("torn end of the log cut", "file", g.path, "position", end, "bytes", max(0, g.base+g.size.Load()-end), "why", why)
 	return nil
 }

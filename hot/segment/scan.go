@@ -147,6 +147,53 @@ func FindStart(r io.ReaderAt, base, at, limit int64) (int64, error) {
 	}
 }
 
+// BatchBefore gives the batch that ends at position end. ErrInvalid says why
+// there is none, and the batch then holds the position that was looked at.
+func BatchBefore(r io.ReaderAt, base, end int64) (Batch, error) {
+	at := Batch{Trailer: Trailer{Start: end - TrailerLen}}
+	if at.Start < base+HeaderLen {
+		return at, fmt.Errorf("%w batch: no room for one", ErrInvalid)
+	}
+	var head [TrailerLen]byte
+	if err := readAll(r, head[:], at.Start-base); err != nil {
+		return at, err
+	}
+	t, length, _, err := parseTrailer(head[:])
+	if err != nil {
+		return at, err
+	}
+	if t.Start < base+HeaderLen || length+TrailerLen > MaxBatchLen || t.Start+int64(length) != at.Start {
+		return at, fmt.Errorf("%w trailer: of %d bytes at %d, found at %d", ErrInvalid, length, t.Start, at.Start)
+	}
+	at.Start = t.Start
+	b := make([]byte, length+TrailerLen)
+	if err := readAll(r, b, t.Start-base); err != nil {
+		return at, err
+	}
+	batch, _, err := parseBatch(b, t.Start)
+	switch {
+	case errors.Is(err, errShort):
+		return at, fmt.Errorf("%w batch: %w", ErrInvalid, err)
+	case err != nil:
+		return at, err
+	case batch.End() != end:
+		return at, fmt.Errorf("%w batch: it ends at %d", ErrInvalid, batch.End())
+	}
+	return batch, nil
+}
+
+// readAll fills b from offset at; an end of the file before is ErrInvalid.
+func readAll(r io.ReaderAt, b []byte, at int64) error {
+	n, err := r.ReadAt(b, at)
+	switch {
+	case n == len(b):
+		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w batch: the file ends after %d of %d bytes", ErrInvalid, n, len(b))
+	}
+	return fmt.Errorf("reading %d bytes at byte %d: %w", len(b), at, err)
+}
+
 // FindEvidence looks through up to window bytes from position from for a
 // trailer which proves that the log was synced beyond from: one that lies
 // where its own fields say, of the given epoch or a later one. It is how a bad
