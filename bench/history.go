@@ -123,7 +123,7 @@ func (b *bench) hurtCase(ctx context.Context, s *server.Server, n int64) error {
 				return fmt.Errorf("starting the cold reader: %w", err)
 			}
 		}
-		before, err := s.CPU()
+		m, err := b.meter(s)
 		if err != nil {
 			return err
 		}
@@ -131,8 +131,7 @@ func (b *bench) hurtCase(ctx context.Context, s *server.Server, n int64) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		after, err := s.CPU()
-		if err != nil {
+		if err := b.done(m, key, sent.Messages, sent.Elapsed); err != nil {
 			return err
 		}
 		if reader != nil {
@@ -141,7 +140,6 @@ func (b *bench) hurtCase(ctx context.Context, s *server.Server, n int64) error {
 			}
 			_ = reader.Wait() // ended by our signal
 		}
-		b.rates(key, sent.Messages, sent.Elapsed, after-before)
 		b.latency(key, &sent.Latency)
 	}
 	return nil

@@ -61,7 +61,7 @@ func (b *bench) pullSession(ctx context.Context) error {
 func (b *bench) pullCase(ctx context.Context, s *server.Server, key string, n int64, c wire.Catchup) error {
 	c.Topic, c.Queues, c.PullBatch, c.Messages = benchTopic, queues, pullBatch, n
 	pass := func(name string) error {
-		before, err := s.CPU()
+		m, err := b.meter(s)
 		if err != nil {
 			return err
 		}
@@ -69,11 +69,12 @@ func (b *bench) pullCase(ctx context.Context, s *server.Server, key string, n in
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		after, err := s.CPU()
-		if err != nil || name == "" {
+		if name == "" {
+			return nil
+		}
+		if err := b.done(m, name, got.Messages, got.Elapsed); err != nil {
 			return err
 		}
-		b.rates(name, got.Messages, got.Elapsed, after-before)
 		if c.History != "" {
 			b.results.set(name, b.name, "% cold", 100*float64(got.Cold)/float64(got.Messages))
 		}
@@ -113,7 +114,7 @@ func (b *bench) pushCase(ctx context.Context, s *server.Server, n int64) error {
 	if err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
-	before, err := s.CPU()
+	m, err := b.meter(s)
 	if err != nil {
 		return err
 	}
@@ -129,11 +130,9 @@ func (b *bench) pushCase(ctx context.Context, s *server.Server, n int64) error {
 	}
 	// From the first message on: what precedes it is the client's own rebalance clock.
 	elapsed := time.Since(time.Unix(0, start.Load()))
-	after, err := s.CPU()
-	if err != nil {
+	if err := b.done(m, "Go push consumer", n, elapsed); err != nil {
 		return err
 	}
-	b.rates("Go push consumer", n, elapsed, after-before)
 	if over := got.Load() - n; over > 0 {
 		b.results.set("Go push consumer", b.name, "doubled", float64(over))
 	}

@@ -64,7 +64,8 @@ func (r *results) report() string {
 		"same cores, 1 KiB JSON-like bodies with a key, a tag and an id, four queues. Sends: 8 s a case after a warm-up; connections × unanswered requests each.\n" +
 		"Send and hot pull cases run Varve with its route and broker roles, as the real broker has no archive either; connector and cold cases run all roles.\n" +
 		"CPU is that of the server's process. Pulls ask for 32 messages, one open pull a queue. The first send is timed from the start of the broker's process\n" +
-		"(the name server of the real one runs already). Memory is read after the send cases.\n\n")
+		"(the name server of the real one runs already). Memory is read after the send cases. \"others' cores\" is what neither server nor driver took: the\n" +
+		"kernel's own threads, the disk's among them, and whatever else ran.\n\n")
 	r.barTable(&b)
 	r.figureTable(&b)
 	return b.String()

@@ -161,7 +161,7 @@ func (b *bench) sendCase(ctx context.Context, s *server.Server, part string, sh 
 	*total += sent.Messages
 	l.Limit = b.seconds(caseTime)
 	stop := b.startProfile(s, part+" "+sh.String(), l.Limit)
-	before, err := s.CPU()
+	m, err := b.meter(s)
 	if err != nil {
 		return err
 	}
@@ -169,25 +169,18 @@ func (b *bench) sendCase(ctx context.Context, s *server.Server, part string, sh 
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", part, sh, err)
 	}
-	after, err := s.CPU()
-	if err != nil {
+	key := part + " " + sh.String()
+	if err := b.done(m, key, sent.Messages, sent.Elapsed); err != nil {
 		return err
 	}
 	stop()
 	*total += sent.Messages
-	key := part + " " + sh.String()
-	b.rates(key, sent.Messages, sent.Elapsed, after-before)
 	b.latency(key, &sent.Latency)
 	if sent.Refused > 0 {
 		b.results.set(key, b.name, "refused", float64(sent.Refused))
 		fmt.Printf("   %d requests refused, the last with %s\n", sent.Refused, sent.Refusal)
 	}
 	return nil
-}
-
-func (b *bench) rates(key string, n int64, elapsed, cpu time.Duration) {
-	b.results.set(key, b.name, "msg/s", float64(n)/elapsed.Seconds())
-	b.results.set(key, b.name, "µs CPU/msg", float64(cpu.Microseconds())/float64(max(n, 1)))
 }
 
 func (b *bench) latency(key string, h *wire.Histogram) {
@@ -232,23 +225,20 @@ func (b *bench) clientCase(ctx context.Context, s *server.Server, callers int, t
 	n, err := b.callers(ctx, p, callers, b.seconds(warmTime), nil)
 	*total += n
 	var h wire.Histogram
-	var before, after time.Duration
+	var m *meter
 	if err == nil {
-		before, err = s.CPU()
+		m, err = b.meter(s)
 	}
-	start := time.Now()
 	if err == nil {
 		n, err = b.callers(ctx, p, callers, b.seconds(caseTime), &h)
 	}
-	elapsed := time.Since(start)
 	if err == nil {
-		after, err = s.CPU()
+		err = b.done(m, key, n, time.Since(m.begun))
 	}
 	if err := errors.Join(err, p.Shutdown()); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	*total += n
-	b.rates(key, n, elapsed, after-before)
 	b.latency(key, &h)
 	return nil
 }
