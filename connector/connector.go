@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"varve/hot"
@@ -26,6 +27,10 @@ type Connector struct {
 	// flushes wait; they outlive sessions and belong to Run's goroutine.
 	flushes []*flushRequest
 
+	// held is the position from which on the log may not be trimmed, whatever
+	// was archived once: the archive may be older than the log.
+	held atomic.Int64
+
 	mu     sync.Mutex
 	status Status
 	// retrying is how many attempts have failed and go on.
@@ -40,17 +45,20 @@ type flushRequest struct {
 	done    chan struct{}
 }
 
-// New makes a connector. Nothing happens before Run.
+// New makes a connector. The log is not trimmed before Run has seen where the
+// archive stands.
 func New(cfg Config, log *hot.Store, a *archive.Archive) (*Connector, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	return &Connector{
+	c := &Connector{
 		cfg: cfg, log: log, archive: a,
 		flush: make(chan *flushRequest), done: make(chan struct{}),
 		status: Status{State: Starting},
-	}, nil
+	}
+	log.Hold("connector", c.held.Load)
+	return c, nil
 }
 
 // Run archives until ctx ends (nil) or a newer connector takes over

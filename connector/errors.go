@@ -17,6 +17,11 @@ var (
 	// needs next: messages were dropped before they were archived.
 	ErrGap = errors.New("messages missing in the hot log")
 
+	// ErrOlder says that the archive lacks messages that it had: it is older
+	// than the log, or another one. A queue whose missing messages the log has
+	// let go since is not archived until the right archive is back.
+	ErrOlder = errors.New("the archive is older than the log")
+
 	// errAgain ends a session so that a new one starts from the snapshots.
 	errAgain = errors.New("archive changed under the connector")
 )

@@ -265,7 +265,7 @@ func TestDroppedUnarchivedBlocksTheQueueOnly(t *testing.T) {
 	if !strings.Contains(st.Error, ErrGap.Error()) {
 		t.Errorf("status %+v", st)
 	}
-	q := st.Blocked[0]
+	q := st.Blocked[0].Queue
 	other := mq.Queue{Broker: broker, Topic: "other"}
 	o.append(t, log, []*mq.Message{{Topic: other.Topic, Body: []byte("x")}})
 	c.mustFlush(t)

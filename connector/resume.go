@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -25,7 +26,10 @@ func (s *session) resume(ctx context.Context) error {
 	if err := s.readTables(ctx); err != nil {
 		return err
 	}
-	s.pos = confirmed
+	s.c.mu.Lock()
+	s.c.status.Blocked = nil
+	s.c.mu.Unlock()
+	s.pos, s.lost = confirmed, s.c.log.Stats().ArchivedPhysical
 	marks := map[mq.Queue]int64{}
 	for _, id := range s.c.log.Queues() {
 		if mq.SystemTopic(id.Topic) {
@@ -46,10 +50,8 @@ func (s *session) resume(ctx context.Context) error {
 	if first := s.c.log.Stats().FirstPhysical; s.pos < first {
 		s.pos = first
 	}
-	s.c.mu.Lock()
-	s.c.status.Blocked = nil
-	s.c.mu.Unlock()
-	s.setArchived(marks, s.pos)
+	low, _ := s.lowWater()
+	s.setArchived(marks, low)
 	s.publish()
 	return nil
 }
@@ -116,14 +118,24 @@ func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
 		return 0, err
 	}
 	q := s.queueOf(s.topicOf([]byte(id.Topic)), id.ID)
+	mark := s.c.log.Archived(id)
 	if q.known && !r.Empty() {
 		same, err := s.sameQueue(ctx, q, r)
-		if err != nil {
+		switch {
+		case err != nil:
 			return 0, err
-		}
-		if !same {
+		case !same && mark > 0 && r.From > 0:
+			return none, s.older(ctx, q, r, 0, mark)
+		case !same:
 			q = s.queueOf(s.reincarnate(q.topic), id.ID)
 		}
+	}
+	if mark > q.next {
+		if r.From > q.next {
+			return none, s.older(ctx, q, r, q.next, mark)
+		}
+		s.c.cfg.Logger.Warn("the archive is older than the log, which still holds what is missing: archived again",
+			slog.Any("queue", id), slog.Int64("archive_end", q.next), slog.Int64("archived", mark))
 	}
 	at := r.From
 	if q.known {
@@ -137,6 +149,26 @@ func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
 		return 0, err
 	}
 	return rec.PhysicalOffset(), nil
+}
+
+// older blocks a queue of which the archive once had more than it has now and
+// the log not enough to make up for it. What the log holds is passed over.
+func (s *session) older(ctx context.Context, q *queue, r mq.Range, end, mark int64) error {
+	from := s.c.log.Confirmed()
+	if !r.Empty() {
+		first, err := s.recordAt(ctx, q.id, r.From)
+		if err != nil {
+			return err
+		}
+		last, err := s.recordAt(ctx, q.id, r.To-1)
+		if err != nil {
+			return err
+		}
+		from, q.lastPhysical = first.PhysicalOffset(), last.PhysicalOffset()
+	}
+	q.next, q.known = r.To, true
+	s.block(q, from, fmt.Errorf("the archive ends at offset %d, this log was archived up to %d and begins at %d: %w", end, mark, r.From, ErrOlder))
+	return nil
 }
 
 // sameQueue compares the log's queue with the archive's at the last record

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +35,7 @@ type session struct {
 	readyTo    map[*topic]struct{}
 	committing int
 	commitSeq  int64
+	lost       int64 // below it the log was archived once; some may be missing in the archive now
 	told       int64 // low-water mark that the log has heard of, and when
 	toldAt     time.Time
 	published  time.Time // when the status was brought up to date by the clock
@@ -178,7 +181,7 @@ func (s *session) take(rec mq.Record) {
 	case q.known && at < q.next:
 		q = s.queueOf(s.reincarnate(t), rec.QueueID())
 	case q.known && at > q.next && q.blocked < 0:
-		s.block(q, at, phys)
+		s.block(q, phys, fmt.Errorf("the log goes on at offset %d, the archive needs %d: %w", at, q.next, ErrGap))
 	}
 	if q.blocked >= 0 {
 		q.lastPhysical = phys
@@ -188,14 +191,21 @@ func (s *session) take(rec mq.Record) {
 }
 
 // block stops archiving a queue: the archive keeps no gaps.
-func (s *session) block(q *queue, at, phys int64) {
+func (s *session) block(q *queue, phys int64, why error) {
 	q.blocked = phys
-	err := fmt.Errorf("archive %v: the log goes on at offset %d, the archive needs %d: %w", q.id, at, q.next, ErrGap)
+	err := fmt.Errorf("archive %v: %w", q.id, why)
 	s.c.failed(err)
 	s.c.mu.Lock()
-	s.c.status.Blocked = append(s.c.status.Blocked, q.id)
+	s.c.status.Blocked = append(s.c.status.Blocked, Blocked{q.id, why.Error()})
 	s.c.mu.Unlock()
 	s.c.cfg.Logger.Error("queue is not archived any more", slog.Any("err", err))
+}
+
+// unblock takes a topic that is gone out of the status.
+func (s *session) unblock(topic string) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.c.status.Blocked = slices.DeleteFunc(s.c.status.Blocked, func(b Blocked) bool { return b.Queue.Topic == topic })
 }
 
 // reincarnate begins a topic anew that was deleted and created again.
@@ -364,6 +374,11 @@ func (s *session) publish() {
 	c.status.Epoch, c.status.OpenSegments, c.status.StagedBytes = s.epoch, s.open, s.staged
 	c.status.Jobs = s.jobs + len(s.waiting)
 	c.mu.Unlock()
+	if low < s.lost {
+		c.held.Store(low)
+	} else {
+		c.held.Store(math.MaxInt64)
+	}
 	if now := c.cfg.Now(); low > s.told && now.Sub(s.toldAt) >= lowWaterEvery {
 		s.toldAt = now
 		s.setArchived(nil, low)

@@ -174,6 +174,7 @@ func (s *session) discard(t *topic) {
 	}
 	clear(t.open)
 	t.ready = 0
+	s.unblock(t.name)
 	if s.topics[t.name] == t {
 		delete(s.topics, t.name)
 	}

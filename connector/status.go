@@ -38,9 +38,9 @@ type Status struct {
 	LagBytes    int64         `json:"lag_bytes"`
 	LagAge      time.Duration `json:"lag_age"`
 
-	// Blocked are queues that are not archived any more, because the log lost
-	// messages before they were archived.
-	Blocked []mq.Queue `json:"blocked,omitempty"`
+	// Blocked are queues that are not archived any more, because messages are
+	// missing between the archive and the log.
+	Blocked []Blocked `json:"blocked,omitempty"`
 
 	OpenSegments int   `json:"open_segments"`
 	StagedBytes  int64 `json:"staged_bytes"`
@@ -52,6 +52,12 @@ type Status struct {
 	Bytes    int64 `json:"bytes"`     // of files
 	Commits  int64 `json:"commits"`
 	Failures int64 `json:"failures"`
+}
+
+// Blocked is a queue that is not archived any more, and why.
+type Blocked struct {
+	Queue  mq.Queue `json:"queue"`
+	Reason string   `json:"reason"`
 }
 
 // Status tells where the connector stands.
