@@ -125,6 +125,19 @@ func TestMinFreeBytes(t *testing.T) {
 	}
 }
 
+func TestFullDiskAtOpen(t *testing.T) {
+	mem := vfs.NewMem()
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: openReserve - 1, TotalBytes: 1 << 30})
+	_, err := Open("/hot", Options{FS: mem, Broker: "b"})
+	if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "/hot has 16777215 bytes left, opening needs 16777216") {
+		t.Fatalf("opening on a full disk: %v", err)
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: openReserve, TotalBytes: 1 << 30})
+	s := mustOpen(t, "/hot", Options{FS: mem, MinFreeBytes: 1 << 30})
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30, TotalBytes: 1 << 30})
+	closed(t, s)
+}
+
 // After a failed sync nothing is appended any more, though a second sync would
 // succeed; what was acked before can be read, also by a new opening.
 func TestFailedSync(t *testing.T) {

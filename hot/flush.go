@@ -192,3 +192,20 @@ func (s *Store) roomForIndex() error {
 	}
 	return nil
 }
+
+// roomToOpen refuses to open the indexes on a full disk, where Pebble may wait
+// for ever. It asks for less than roomForIndex, so that a disk that filled up
+// under the store doesn't keep it from its next start.
+func (s *Store) roomToOpen() error {
+	if s.o.MinFreeBytes < 0 {
+		return nil
+	}
+	free, err := s.diskFree()
+	if err != nil {
+		return err
+	}
+	if least := min(s.o.MinFreeBytes/4, openReserve); free < least {
+		return fmt.Errorf("%w: %s has %d bytes left, opening needs %d", ErrDiskFull, s.dir, free, least)
+	}
+	return nil
+}

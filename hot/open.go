@@ -35,7 +35,8 @@ func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // Open opens or creates the store in dir, which it locks: ErrLocked where
 // another process has it, ErrFormat where a newer version wrote it, ErrCorrupt
-// where data that was synced can't be read.
+// where data that was synced can't be read, ErrDiskFull where there is no room
+// to open the indexes.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{
@@ -78,6 +79,9 @@ func (s *Store) open() error {
 	}
 	var err error
 	if s.lock, err = lockDir(fs, s.dir); err != nil {
+		return err
+	}
+	if err := s.roomToOpen(); err != nil {
 		return err
 	}
 	if err := checkFormat(fs, s.dir); err != nil {

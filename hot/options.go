@@ -65,6 +65,8 @@ const (
 	diskCheckEvery = time.Second
 	// indexReserve is the free space without which no index is written.
 	indexReserve = 32 << 20
+	// openReserve is the free space without which no index is opened.
+	openReserve = 16 << 20
 	// findMax bounds the records of one FindKey.
 	findMax = 1024
 )

@@ -75,6 +75,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"broker.max-message", int64(c.Broker.MaxMessage), 1 << 10, 4 << 20},
 		{"broker.connections", int64(c.Broker.Connections), 1, 1 << 20},
 		{"hot.segment", int64(c.Hot.Segment), 8 << 20, 2 << 30},
+		{"hot.min-free", int64(c.Hot.MinFree), 16 << 20, 1 << 50}, // the indexes need some of it
 		{"hot.max-pending", int64(c.Hot.MaxPending), 8 << 20, 1 << 33},
 		{"connector.roll-bytes", int64(c.Connector.RollBytes), 64 << 10, 4 << 30},
 		{"connector.memory", int64(c.Connector.Memory), 16 << 20, 1 << 40},

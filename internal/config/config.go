@@ -63,7 +63,7 @@ type Hot struct {
 	FlushInterval  time.Duration `koanf:"flush-interval" help:"longest time unsynced under async"`
 	Segment        Bytes         `koanf:"segment" help:"size of a log segment; trimming frees whole ones"`
 	MaxPending     Bytes         `koanf:"max-pending" help:"accepted but unwritten bytes before sends are told busy"`
-	MinFree        Bytes         `koanf:"min-free" help:"free disk below which sends are refused"`
+	MinFree        Bytes         `koanf:"min-free" help:"free disk below which sends are refused, at least 16MiB"`
 	KeepFor        time.Duration `koanf:"keep-for" help:"age up to which archived messages stay hot"`
 	KeepBytes      Bytes         `koanf:"keep-bytes" help:"size up to which archived messages stay hot; 0 is no bound"`
 	TrimInterval   time.Duration `koanf:"trim-interval" help:"how often the log is trimmed"`

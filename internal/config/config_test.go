@@ -68,6 +68,7 @@ func TestErrorsNameKeyAndReason(t *testing.T) {
 		{"bad size", "hot:\n  segment: lots\n", nil, nil, []string{"hot.segment", "hot.segment: amount", "want a form like"}},
 		{"bad duration", "connector:\n  roll-age: soon\n", nil, nil, []string{"connector.roll-age"}},
 		{"out of bounds", "hot:\n  segment: 1MiB\n", nil, nil, []string{"hot.segment", "between"}},
+		{"no reserve", "", nil, []string{"--hot.min-free=0"}, []string{"hot.min-free", "0 is not between 16777216"}},
 		{"role", "", nil, []string{"--roles=route,brokr"}, []string{"roles", "brokr"}},
 		{"address", "", nil, []string{"--http.listen=8082"}, []string{"http.listen", "host:port"}},
 		{"s3", "archive:\n  kind: s3\n", nil, nil, []string{"archive.s3.endpoint"}},

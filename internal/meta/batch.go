@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -55,7 +56,7 @@ func (b *Batch) Len() int { return b.b.Len() }
 // Commit applies the batch, durably if sync, and ends it. Where it fails,
 // nothing was applied: ErrDiskFull passes by itself when there is room again.
 func (b *Batch) Commit(sync bool) error {
-	if err := b.s.room(); err != nil {
+	if err := room(b.s.fs, b.s.dir, reserveBytes); err != nil {
 		return errors.Join(err, b.Discard())
 	}
 	o := pebble.NoSync
@@ -80,12 +81,17 @@ func (b *Batch) Discard() error {
 	return nil
 }
 
-// quiet keeps Pebble's own progress lines out of the program's log. Its
-// errors come back from the calls that meet them.
+// quiet keeps Pebble's own progress lines out of the program's log. Most of
+// its errors come back from the calls that meet them, but not those of its
+// background work, which it tries again.
 type quiet struct{}
 
-func (quiet) Infof(string, ...any)  {}
-func (quiet) Errorf(string, ...any) {}
+func (quiet) Infof(string, ...any) {}
+
+func (quiet) Errorf(format string, args ...any) {
+	slog.Error("state database", "text", fmt.Sprintf(format, args...))
+}
+
 func (quiet) Fatalf(format string, args ...any) {
 	panic("meta: pebble: " + fmt.Sprintf(format, args...))
 }

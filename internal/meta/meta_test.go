@@ -192,3 +192,20 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 		t.Errorf("a write when there is room again: error %v", err)
 	}
 }
+
+// A disk that is full at the start is an error that names it, not a wait.
+func TestFullDiskAtOpen(t *testing.T) {
+	fs := vfs.NewMem()
+	if err := open(t, fs).Close(); err != nil {
+		t.Fatal(err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: openBytes - 1})
+	_, err := Open("meta", fs)
+	if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "meta has 16777215 bytes free, want 16777216") {
+		t.Errorf("opening on a full disk: error %v", err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: openBytes})
+	if err := open(t, fs).Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -32,6 +32,11 @@ const (
 // ends the process.
 const reserveBytes = 32 << 20
 
+// openBytes is the free disk space without which the database isn't opened:
+// Pebble begins a log of its own, and waits for ever where it can't. It is less
+// than reserveBytes, so that what filled up while it was open opens again.
+const openBytes = 16 << 20
+
 // ErrDiskFull says that the disk has too little room for state. Nothing was
 // written; the caller may try again later.
 var ErrDiskFull = errors.New("meta: disk is full")
@@ -54,6 +59,9 @@ func Open(dir string, fs vfs.FS) (*Store, error) {
 	}
 	if err := fs.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("meta: create directory %s: %w", dir, err)
+	}
+	if err := room(fs, dir, openBytes); err != nil {
+		return nil, fmt.Errorf("meta: open %s: %w", dir, err)
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
@@ -106,11 +114,11 @@ func (s *Store) Sync() error {
 	return nil
 }
 
-// room reports whether the disk has room for a write: ErrDiskFull.
-func (s *Store) room() error {
-	u, err := s.fs.GetDiskUsage(s.dir)
-	if err == nil && u.AvailBytes < reserveBytes {
-		return fmt.Errorf("%w: %d bytes free, want %d", ErrDiskFull, u.AvailBytes, reserveBytes)
+// room reports whether the disk of dir has room for a write: ErrDiskFull.
+func room(fs vfs.FS, dir string, want uint64) error {
+	u, err := fs.GetDiskUsage(dir)
+	if err == nil && u.AvailBytes < want {
+		return fmt.Errorf("%w: %s has %d bytes free, want %d", ErrDiskFull, dir, u.AvailBytes, want)
 	}
 	return nil // a file system that can't tell has room
 }
