@@ -43,6 +43,8 @@ type Connector struct {
 type flushRequest struct {
 	targets map[mq.Queue]int64
 	done    chan struct{}
+	// blocked, read once done is closed, is why something was left out.
+	blocked error
 }
 
 // New makes a connector. The log is not trimmed before Run has seen where the
@@ -110,7 +112,8 @@ func (c *Connector) Run(ctx context.Context) error {
 }
 
 // Flush archives everything that was acked before the call, and returns when
-// it is committed and the archived marks have moved.
+// it is committed and the archived marks have moved. ErrBlocked says that a
+// damaged table kept its topic out, and that all else is archived.
 func (c *Connector) Flush(ctx context.Context) error {
 	if err := c.log.Flush(ctx); err != nil {
 		return fmt.Errorf("flush the hot log: %w", err)
@@ -138,6 +141,9 @@ func (c *Connector) Flush(ctx context.Context) error {
 	}
 	select {
 	case <-req.done:
+		if req.blocked != nil {
+			return fmt.Errorf("flush: the rest is archived, but %w: %w", ErrBlocked, req.blocked)
+		}
 		return nil
 	case <-c.done:
 		return ErrStopped

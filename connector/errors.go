@@ -13,6 +13,9 @@ var (
 	ErrNotStored = errors.New("the bucket acknowledged an object that it does not hold")
 	// ErrStopped says that the connector is not running any more.
 	ErrStopped = errors.New("connector has stopped")
+	// ErrBlocked says that a topic is not archived because its table can't be
+	// read.
+	ErrBlocked = errors.New("a topic could not be archived")
 	// ErrGap says that the log goes on at a later offset than the archive
 	// needs next: messages were dropped before they were archived.
 	ErrGap = errors.New("messages missing in the hot log")

@@ -171,9 +171,12 @@ func (r *running) stop() {
 	<-r.done
 }
 
+// flushWait is how long a flush may take on a loaded machine.
+const flushWait = 2 * time.Minute
+
 func (r *running) mustFlush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), flushWait)
 	defer cancel()
 	if err := r.Flush(ctx); err != nil {
 		t.Fatalf("flush: %v; status %+v", err, r.Status())

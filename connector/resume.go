@@ -27,12 +27,18 @@ func (s *session) resume(ctx context.Context) error {
 		return err
 	}
 	s.c.mu.Lock()
-	s.c.status.Blocked = nil
+	s.c.status.Blocked, s.c.status.Damaged = nil, s.damagedTopics()
 	s.c.mu.Unlock()
 	s.pos, s.lost = confirmed, s.c.log.Stats().ArchivedPhysical
 	marks := map[mq.Queue]int64{}
 	for _, id := range s.c.log.Queues() {
 		if mq.SystemTopic(id.Topic) {
+			continue
+		}
+		if t := s.topics[id.Topic]; t != nil && t.damaged != nil {
+			if err := s.keepBlocked(ctx, t, id); err != nil {
+				return fmt.Errorf("resume %v: %w", id, err)
+			}
 			continue
 		}
 		from, err := s.place(ctx, id)
@@ -74,11 +80,16 @@ func (s *session) readTables(ctx context.Context) error {
 			if err == nil {
 				_, err = table.Refresh(gctx)
 			}
-			if err != nil {
+			if err != nil && !archive.Unreadable(err) {
 				return fmt.Errorf("table of topic %s: %w", name, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			if err != nil {
+				s.topicOf([]byte(name)).damaged = err
+				s.c.cfg.Logger.Error("topic is not archived while its table can't be read", slog.String("topic", name), slog.Any("err", err))
+				return nil
+			}
 			return s.known(name, table)
 		})
 	}

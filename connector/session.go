@@ -60,7 +60,7 @@ type event struct {
 	uploaded *segment         // its file is in the bucket, or err
 	file     archive.DataFile // of uploaded
 	commit   *commit          // it is done, or err
-	err      error
+	err      error            // with nothing else it ends the session
 }
 
 // runSession runs one session; begun is called when it knows where to go on.
@@ -81,7 +81,11 @@ func (c *Connector) runSession(ctx context.Context, begun func()) error {
 	c.begin()
 	c.cfg.Logger.Info("connector begins", slog.String("broker", c.cfg.Broker),
 		slog.Int64("epoch", s.epoch), slog.Int64("position", s.pos), slog.Int("tables", len(s.topics)))
-	s.running.Go(func() { s.follow(ctx, s.pos) })
+	from := s.pos
+	s.running.Go(func() { s.follow(ctx, from) })
+	if topics := s.damagedTopics(); len(topics) > 0 {
+		s.running.Go(func() { s.watchDamaged(ctx, topics) })
+	}
 	return s.own(ctx)
 }
 
@@ -178,6 +182,8 @@ func (s *session) take(rec mq.Record) {
 	switch {
 	case phys <= q.lastPhysical:
 		return
+	case t.damaged != nil && q.blocked < 0:
+		s.block(q, phys, t.damaged)
 	case q.known && at < q.next:
 		q = s.queueOf(s.reincarnate(t), rec.QueueID())
 	case q.known && at > q.next && q.blocked < 0:
@@ -252,6 +258,11 @@ func (s *session) rollFlushed() {
 			if t == nil {
 				continue // not taken yet
 			}
+			if t.damaged != nil {
+				f.blocked = fmt.Errorf("topic %s is blocked: %w", t.name, t.damaged)
+				delete(f.targets, id)
+				continue
+			}
 			q := t.queues[id.ID]
 			switch {
 			case q == nil:
@@ -279,8 +290,10 @@ func (s *session) handle(e event) error {
 		return nil
 	case e.uploaded != nil:
 		return s.uploadedOne(e)
-	default:
+	case e.commit != nil:
 		return s.committed(e.commit, e.err)
+	default:
+		return e.err
 	}
 }
 

@@ -21,6 +21,9 @@ type topic struct {
 	ready       int                   // uploaded files that wait for a commit
 	readySince  time.Time
 	committing  bool
+	// damaged is why the topic's table can't be read. Nothing of the topic is
+	// archived then, and the log keeps its messages.
+	damaged error
 	// gone says that the topic was deleted, or that its table was: what is
 	// under way for it is let go.
 	gone bool

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,8 +40,12 @@ type Status struct {
 	LagAge      time.Duration `json:"lag_age"`
 
 	// Blocked are queues that are not archived any more, because messages are
-	// missing between the archive and the log.
+	// missing between the archive and the log, or because their topic's table
+	// can't be read.
 	Blocked []Blocked `json:"blocked,omitempty"`
+	// Damaged are the topics whose table can't be read, and why. The log keeps
+	// their messages until it can.
+	Damaged map[string]string `json:"damaged,omitempty"`
 
 	OpenSegments int   `json:"open_segments"`
 	StagedBytes  int64 `json:"staged_bytes"`
@@ -64,7 +69,7 @@ type Blocked struct {
 func (c *Connector) Status() Status {
 	c.mu.Lock()
 	st, low, oldest := c.status, c.low, c.oldest
-	st.Blocked = slices.Clone(st.Blocked)
+	st.Blocked, st.Damaged = slices.Clone(st.Blocked), maps.Clone(st.Damaged)
 	c.mu.Unlock()
 	st.LagBytes = max(0, c.log.Confirmed()-low)
 	ctx := context.Background()

@@ -28,6 +28,11 @@ func archiveCommand() *cobra.Command {
 					t.row(x.Topic, x.Messages, x.Files, size(x.Bytes), size(x.RawBytes), ratio, x.Pending, x.LastTime)
 				}
 				t.row("archive at " + s.Location)
+				for _, x := range s.Topics {
+					if x.Error != "" {
+						t.row("topic " + x.Topic + " is blocked: " + x.Error)
+					}
+				}
 				if s.Error != "" {
 					t.row("the connector waits: " + s.Error)
 				}

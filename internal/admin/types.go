@@ -245,7 +245,8 @@ type ArchiveTopic struct {
 	RawBytes  int64     `json:"raw_bytes"`
 	FirstTime time.Time `json:"first_time,omitzero"`
 	LastTime  time.Time `json:"last_time,omitzero"`
-	Pending   int64     `json:"pending"` // messages confirmed but not yet archived
+	Pending   int64     `json:"pending"`         // messages confirmed but not yet archived
+	Error     string    `json:"error,omitempty"` // why the table can't be read: the topic is blocked
 }
 
 // ArchiveStatus is the whole archive.

@@ -129,16 +129,26 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 		if errors.Is(err, archive.ErrNoTable) {
 			continue
 		}
-		if err != nil {
+		switch {
+		case archive.Unreadable(err):
+			out.Topics = append(out.Topics, admin.ArchiveTopic{Topic: name, Pending: pending[name], Error: err.Error()})
+		case err != nil:
 			return out, fmt.Errorf("table of %s: %w", name, err)
+		default:
+			out.Topics = append(out.Topics, archiveTopic(name, t, pending[name]))
 		}
-		out.Topics = append(out.Topics, archiveTopic(name, t, pending[name]))
 		delete(pending, name)
 	}
 	for name, n := range pending {
 		out.Topics = append(out.Topics, admin.ArchiveTopic{Topic: name, Pending: n})
 	}
 	st := a.n.connector.Status()
+	for i := range out.Topics { // open here, damaged for the connector
+		t := &out.Topics[i]
+		if t.Error == "" {
+			t.Error = st.Damaged[t.Topic]
+		}
+	}
 	out.Pending = st.LagMessages
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
@@ -209,7 +219,7 @@ func (a archiveAPI) ArchiveFiles(ctx context.Context, topic string) ([]admin.Arc
 
 func (a archiveAPI) Flush(ctx context.Context) error {
 	err := a.n.connector.Flush(ctx)
-	if err != nil && (errors.Is(err, connector.ErrStopped) || strings.Contains(err.Error(), "failing since")) {
+	if err != nil && (errors.Is(err, connector.ErrStopped) || errors.Is(err, connector.ErrBlocked) || strings.Contains(err.Error(), "failing since")) {
 		return admin.Unavailable("%v", err)
 	}
 	return err

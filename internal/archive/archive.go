@@ -37,6 +37,12 @@ var (
 	ErrFormat = errors.New("archive format is not supported")
 )
 
+// Unreadable tells errors that are about one table's objects from those of the
+// bucket: the other tables can be used all the same.
+func Unreadable(err error) bool {
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, objstore.ErrNotFound)
+}
+
 // Options configure an Archive. The zero value is ready to use.
 type Options struct {
 	KeepSnapshots   int // snapshots kept in a table's metadata at least; default 32
@@ -123,7 +129,9 @@ func (a *Archive) checkFormat(ctx context.Context) error {
 // Bucket is where the archive's objects are.
 func (a *Archive) Bucket() objstore.Bucket { return a.bucket }
 
-// Topics lists the topics that have a table that was not dropped, in order.
+// Topics lists the topics that have a table that was not dropped, in order. A
+// table that can't be read (see Unreadable) is among them; Table gives its
+// error.
 func (a *Archive) Topics(ctx context.Context) ([]string, error) {
 	seen := map[string]bool{}
 	for o, err := range a.bucket.List(ctx, markerPrefix) {
@@ -137,7 +145,7 @@ func (a *Archive) Topics(ctx context.Context) ([]string, error) {
 	var out []string
 	for topic := range seen {
 		switch _, err := a.Table(ctx, topic); {
-		case err == nil:
+		case err == nil, Unreadable(err):
 			out = append(out, topic)
 		case !errors.Is(err, ErrNoTable):
 			return nil, err

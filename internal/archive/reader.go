@@ -238,9 +238,14 @@ func (r *Reader) findPhysical(ctx context.Context, broker string, pos int64) (mq
 	if err != nil {
 		return nil, err
 	}
+	var unread error // a table that could hold the record too
 	for _, topic := range topics {
 		t, err := r.table(ctx, topic)
 		if errors.Is(err, mq.ErrNoQueue) || err == nil && asked[t] {
+			continue
+		}
+		if Unreadable(err) {
+			unread = err
 			continue
 		}
 		if err != nil {
@@ -249,6 +254,9 @@ func (r *Reader) findPhysical(ctx context.Context, broker string, pos int64) (mq
 		if rec, err := r.physicalIn(ctx, t, broker, pos); !errors.Is(err, mq.ErrNotFound) {
 			return rec, err
 		}
+	}
+	if unread != nil {
+		return nil, unread
 	}
 	return nil, mq.ErrNotFound
 }
