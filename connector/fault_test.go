@@ -59,7 +59,9 @@ func TestBucketThatFailsAndComesBack(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 				err := c.Flush(ctx)
 				cancel()
-				if err == nil || !strings.Contains(err.Error(), "failing since") {
+				// A second try finds the object of a put that only lost its
+				// answer, so that work goes on between the failures.
+				if name != "put is lost" && (err == nil || !strings.Contains(err.Error(), "failing since")) {
 					t.Errorf("flush: %v", err)
 				}
 			}
