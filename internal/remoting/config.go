@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Errors of a connection. They are wrapped with the peer.
@@ -25,6 +27,7 @@ type Handler func(c *Conn, req *Command)
 type Config struct {
 	MaxConns     int           // connections served at once; 20,000. More are closed as they come
 	IdleTimeout  time.Duration // a connection that sends nothing is closed; 120 s
+	FrameTimeout time.Duration // a frame that has begun is whole by then, or its connection is closed; 60 s
 	WriteTimeout time.Duration // one write of at most maxWrite bytes; 30 s
 	OutHigh      int           // bytes waiting to be written that stop reading; 8 MiB
 	OutMax       int           // bytes waiting to be written that end the connection; 64 MiB
@@ -34,11 +37,14 @@ type Config struct {
 	// OnClose hears of every connection that ended, after its last request.
 	OnClose func(c *Conn)
 	Logger  *slog.Logger
+
+	reading *semaphore.Weighted // bounds the large frames being read; nil for a client, which trusts its server
 }
 
 func (c Config) withDefaults() Config {
 	def(&c.MaxConns, 20_000)
 	def(&c.IdleTimeout, 120*time.Second)
+	def(&c.FrameTimeout, 60*time.Second)
 	def(&c.WriteTimeout, 30*time.Second)
 	def(&c.OutHigh, 8<<20)
 	def(&c.OutMax, 64<<20)

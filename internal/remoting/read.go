@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -18,6 +21,11 @@ const (
 	largeBuffer = 128 << 10
 	// shrinkAfter is how long a connection keeps an empty large buffer.
 	shrinkAfter = 2 * time.Second
+	// maxReading bounds the frames that are being read by all servers of the
+	// process, of those that don't fit a large buffer, by the length that they
+	// announce. Others wait to be read. It has room for 32 of the largest
+	// messages.
+	maxReading = 128 << 20
 	// maxSkippedHeader is the longest header of an oversized frame that is
 	// decoded to find out whom to answer.
 	maxSkippedHeader = 64 << 10
@@ -25,6 +33,9 @@ const (
 	// be known. No client uses it.
 	nobody = -1
 )
+
+// reading is what is left of maxReading.
+var reading = semaphore.NewWeighted(maxReading)
 
 var largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 
@@ -34,8 +45,10 @@ type reader struct {
 	buf   []byte // bytes [r:w) are unread
 	r, w  int
 	small []byte
-	large *[]byte // pooled, nil if not in use
-	skip  int     // bytes of an oversized frame still to drop
+	large *[]byte   // pooled, nil if not in use
+	skip  int       // bytes of an oversized frame still to drop
+	held  int64     // taken of Config.reading for the frame in buf
+	begun time.Time // when the unread frame in buf was first waited for; zero if there is none
 	cmd   Command
 }
 
@@ -57,7 +70,14 @@ func (rd *reader) run() error {
 		if err := rd.frames(); err != nil {
 			return err
 		}
-		rd.makeRoom()
+		if rd.r == rd.w && rd.skip == 0 {
+			rd.begun = time.Time{}
+		} else if rd.begun.IsZero() {
+			rd.begun = time.Now()
+		}
+		if err := rd.makeRoom(); err != nil {
+			return err
+		}
 		rd.c.out.waitBelow(rd.c.cfg.OutHigh)
 		if err := rd.fill(); err != nil {
 			return err
@@ -88,6 +108,7 @@ func (rd *reader) frames() error {
 			return nil
 		}
 		rd.r += 4 + n
+		rd.begun = time.Time{}
 		rd.c.dispatch(have[4:4+n], &rd.cmd)
 	}
 }
@@ -118,38 +139,62 @@ func (rd *reader) oversized(n int, have []byte) (done bool, err error) {
 
 // makeRoom sees to it that the next read has space, for the whole of a frame
 // that has begun where that is not more than twice what has arrived of it.
-func (rd *reader) makeRoom() {
+// The memory grows with what has arrived, but it is the announced length that
+// is taken of the budget: frames that wait for a part of it would wait for
+// each other.
+func (rd *reader) makeRoom() error {
 	if rd.r == rd.w {
 		rd.r, rd.w = 0, 0
 		if len(rd.buf) > largeBuffer {
 			rd.release()
 			rd.useLarge()
 		}
-		return
+		return nil
 	}
 	need := frameHead
 	if have := rd.buf[rd.r:rd.w]; len(have) >= 4 {
 		need = 4 + min(int(binary.BigEndian.Uint32(have)), MaxFrame)
 	}
 	if len(rd.buf)-rd.r >= need {
-		return
+		return nil
 	}
 	if need <= len(rd.buf) {
 		rd.w = copy(rd.buf, rd.buf[rd.r:rd.w])
 		rd.r = 0
-		return
+		return nil
 	}
 	if rd.w-rd.r < len(rd.buf)-rd.r {
-		return // fill what there is before growing
+		return nil // fill what there is before growing
 	}
 	old := rd.buf[rd.r:rd.w]
 	if need <= largeBuffer && rd.large == nil {
 		rd.useLarge()
 	} else {
+		if err := rd.reserve(int64(need)); err != nil {
+			return err
+		}
 		rd.buf = make([]byte, min(need, 2*max(len(old), largeBuffer)))
 	}
 	rd.w = copy(rd.buf, old)
 	rd.r = 0
+	return nil
+}
+
+// reserve takes n bytes of the budget for the frame that has begun, once.
+func (rd *reader) reserve(n int64) error {
+	b := rd.c.cfg.reading
+	if b == nil || rd.held > 0 {
+		return nil
+	}
+	if !b.TryAcquire(n) {
+		ctx, cancel := context.WithDeadline(rd.c.ctx, rd.begun.Add(rd.c.cfg.FrameTimeout))
+		defer cancel()
+		if err := b.Acquire(ctx, n); err != nil {
+			return fmt.Errorf("a frame of %d bytes found no room beside others for %s: %w", n, rd.c.cfg.FrameTimeout, err)
+		}
+	}
+	rd.held = n
+	return nil
 }
 
 func (rd *reader) useLarge() {
@@ -165,12 +210,27 @@ func (rd *reader) release() {
 		largeBuffers.Put(rd.large)
 		rd.large = nil
 	}
+	if rd.held > 0 {
+		rd.c.cfg.reading.Release(rd.held)
+		rd.held = 0
+	}
 	rd.buf = rd.small
 }
 
 // fill reads once. A connection with nothing buffered gives its large buffer
-// back after a while, and ends after the idle timeout.
+// back after a while, and ends after the idle timeout. A frame that has begun
+// must be there within the frame timeout, however it trickles.
 func (rd *reader) fill() error {
+	if !rd.begun.IsZero() {
+		left := time.Until(rd.begun.Add(rd.c.cfg.FrameTimeout))
+		if left < rd.c.cfg.IdleTimeout {
+			err := rd.readOnce(left)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return fmt.Errorf("a frame was not there %s after its beginning: %w", rd.c.cfg.FrameTimeout, err)
+			}
+			return err
+		}
+	}
 	idle := rd.c.cfg.IdleTimeout
 	if rd.large != nil && rd.w == 0 && idle > shrinkAfter {
 		if err := rd.readOnce(shrinkAfter); !errors.Is(err, os.ErrDeadlineExceeded) {

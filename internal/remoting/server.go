@@ -22,6 +22,9 @@ const (
 // has ended; ctx's end is no error.
 func Serve(ctx context.Context, ln net.Listener, h Handler, cfg Config) error {
 	cfg = cfg.withDefaults()
+	if cfg.reading == nil {
+		cfg.reading = reading
+	}
 	s := &server{handler: h, cfg: &cfg, conns: make(map[*Conn]struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
