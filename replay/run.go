@@ -129,7 +129,7 @@ func (t *task) persist(ctx context.Context, log *slog.Logger) error {
 			tries, wait = 0, t.s.cfg.RetryWait
 		}
 		var unfit *unfitError
-		if errors.As(err, &unfit) {
+		if errors.As(err, &unfit) || t.s.cfg.Permanent(err) {
 			return err
 		}
 		if tries >= t.s.cfg.MaxRetries {

@@ -25,7 +25,10 @@ type Config struct {
 	RetryWait     time.Duration // before the first retry, doubled for each; default 200 ms
 	MaxJobs       int           // records kept; the oldest ended ones go; default 1000
 	StreamBytes   int           // read ahead by one stream; default 32 MiB
-	Logger        *slog.Logger
+	// Permanent tells errors that no retry helps against: the job fails at once
+	// and can be resumed when their reason is gone. By default there are none.
+	Permanent func(error) bool
+	Logger    *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -38,6 +41,9 @@ func (c Config) withDefaults() Config {
 	set(&c.RetryWait, 200*time.Millisecond)
 	set(&c.MaxJobs, 1000)
 	set(&c.StreamBytes, 32<<20)
+	if c.Permanent == nil {
+		c.Permanent = func(error) bool { return false }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -117,6 +117,7 @@ func TestBadSpecs(t *testing.T) {
 	for want, sp := range map[string]Spec{
 		"no source":               ok(func(s *Spec) { s.Source = "" }),
 		"no destination":          ok(func(s *Spec) { s.Destination = "" }),
+		"into itself":             ok(func(s *Spec) { s.Destination = "src" }),
 		"system topic":            ok(func(s *Spec) { s.Destination = mq.ScheduleTopic }),
 		"longer than 127":         ok(func(s *Spec) { s.Destination = strings.Repeat("x", 128) }),
 		"no topic nothing":        ok(func(s *Spec) { s.Source = "nothing" }),
@@ -305,6 +306,34 @@ func TestGivesUp(t *testing.T) {
 			t.Errorf("%s %q", job.State, job.Error)
 		}
 	})
+}
+
+// TestPermanent: an error that no retry helps against fails the job at once,
+// and the job can be resumed.
+func TestPermanent(t *testing.T) {
+	b := newBus()
+	b.send(srcQueue(0), 1000, "b")
+	l := &life{bus: b, jobs: newMemJobs()}
+	errDamaged, reads := errors.New("damaged object x"), 0
+	l.fault = func(point string) error {
+		if point == "read" {
+			if reads++; reads == 1 {
+				return errDamaged
+			}
+		}
+		return nil
+	}
+	s, _ := l.start(t, Config{RetryWait: time.Hour, Permanent: func(err error) bool { return errors.Is(err, errDamaged) }})
+	job := run(t, s, Spec{Source: "src", Destination: "dest"})
+	if job.State != Failed || !strings.Contains(job.Error, "src@a/0 at 0: damaged object x") {
+		t.Fatalf("%s %q", job.State, job.Error)
+	}
+	if _, err := s.Resume(t.Context(), job.ID); err != nil {
+		t.Fatal(err)
+	}
+	if job, _ = s.Wait(t.Context(), job.ID); job.State != Done {
+		t.Errorf("%s %q", job.State, job.Error)
+	}
 }
 
 // TestRate: a paced job keeps its rate over many small waits.

@@ -50,6 +50,8 @@ func (s *Spec) check() (mq.Filter, error) {
 		return nil, bad("no source topic is named")
 	case len(s.Destination) > mq.MaxTopicLen:
 		return nil, bad("the destination's name is longer than %d bytes", mq.MaxTopicLen)
+	case s.Destination == s.Source:
+		return nil, bad("%s would be replayed into itself; name another topic", s.Source)
 	case mq.SystemTopic(s.Destination):
 		return nil, bad("%s is a system topic and can't be written to", s.Destination)
 	case s.FromMillis < 0 || s.ToMillis < 0:

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,11 +24,11 @@ func archiveCommand() *cobra.Command {
 			return show(cmd, s, func(t *table) {
 				t.row("TOPIC", "MESSAGES", "FILES", "BYTES", "RAW", "RATIO", "PENDING", "LAST STORED")
 				for _, x := range s.Topics {
-					ratio := "-"
+					raw, ratio := "-", "-"
 					if x.RawBytes > 0 {
-						ratio = fmt.Sprintf("%.0f %%", 100*float64(x.Bytes)/float64(x.RawBytes))
+						raw, ratio = size(x.RawBytes), fmt.Sprintf("%.0f %%", 100*float64(x.Bytes)/float64(x.RawBytes))
 					}
-					t.row(x.Topic, x.Messages, x.Files, size(x.Bytes), size(x.RawBytes), ratio, x.Pending, x.LastTime)
+					t.row(x.Topic, x.Messages, x.Files, size(x.Bytes), raw, ratio, x.Pending, x.LastTime)
 				}
 				t.row("archive at " + s.Location)
 				for _, x := range s.Topics {
@@ -52,16 +55,58 @@ func archiveCommand() *cobra.Command {
 				}
 			})
 		},
-	}, &cobra.Command{
-		Use: "flush", Short: "Archive everything stored so far and wait for it", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := client(cmd).Flush(cmd.Context()); err != nil {
-				return err
-			}
-			return show(cmd, map[string]bool{"flushed": true}, func(t *table) { t.row("the archive has everything that was stored") })
-		},
-	}, archiveTrim())
+	}, archiveFlush(), archiveTrim())
 	return cmd
+}
+
+// flushLook is how often a flush that waits looks why.
+const flushLook = 3 * time.Second
+
+func archiveFlush() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{Use: "flush", Short: "Archive everything stored so far and wait for it", Args: cobra.NoArgs}
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up after this long, with exit code 1; never where 0")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if timeout < 0 {
+			return usageError{fmt.Errorf("--timeout: %s is negative", timeout)}
+		}
+		ctx, cancel := context.WithCancel(cmd.Context())
+		if timeout > 0 {
+			ctx, cancel = context.WithTimeout(cmd.Context(), timeout)
+		}
+		defer cancel()
+		err := awaitFlush(ctx, cmd)
+		if errors.Is(err, context.DeadlineExceeded) && cmd.Context().Err() == nil {
+			err = fmt.Errorf("not everything is archived within %s", timeout)
+			if s, look := client(cmd).ArchiveStatus(cmd.Context()); look == nil {
+				err = fmt.Errorf("%w: %d messages wait; %s", err, s.Pending, dash(s.Error))
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return show(cmd, map[string]bool{"flushed": true}, func(t *table) { t.row("the archive has everything that was stored") })
+	}
+	return cmd
+}
+
+// awaitFlush says on standard error why the flush waits, when that changes.
+func awaitFlush(ctx context.Context, cmd *cobra.Command) error {
+	done := make(chan error, 1)
+	go func() { done <- client(cmd).Flush(ctx) }()
+	look := time.NewTicker(flushLook)
+	defer look.Stop()
+	for said := ""; ; {
+		select {
+		case err := <-done:
+			return err
+		case <-look.C:
+			if s, err := client(cmd).ArchiveStatus(ctx); err == nil && s.Error != "" && s.Error != said {
+				said = s.Error
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d messages wait: %s\n", s.Pending, s.Error)
+			}
+		}
+	}
 }
 
 func archiveTrim() *cobra.Command {

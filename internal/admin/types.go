@@ -242,7 +242,7 @@ type ArchiveTopic struct {
 	Files     int       `json:"files"`
 	Messages  int64     `json:"messages"`
 	Bytes     int64     `json:"bytes"`
-	RawBytes  int64     `json:"raw_bytes"`
+	RawBytes  int64     `json:"raw_bytes,omitempty"` // of the stored records; 0 where it isn't known of all files
 	FirstTime time.Time `json:"first_time,omitzero"`
 	LastTime  time.Time `json:"last_time,omitzero"`
 	Pending   int64     `json:"pending"`         // messages confirmed but not yet archived

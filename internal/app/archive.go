@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"varve/connector"
@@ -172,7 +173,8 @@ func (a archiveAPI) pending(ctx context.Context) map[string]int64 {
 
 func archiveTopic(name string, t *archive.Table, pending int64) admin.ArchiveTopic {
 	out := admin.ArchiveTopic{Topic: name, Location: t.Location(), Snapshot: t.Snapshot().ID, Pending: pending}
-	for _, f := range tableFiles(t) {
+	files := tableFiles(t)
+	for _, f := range files {
 		out.Files++
 		out.Messages += f.Rows
 		out.Bytes += f.Bytes
@@ -183,6 +185,11 @@ func archiveTopic(name string, t *archive.Table, pending int64) admin.ArchiveTop
 		if last := millis(f.LastStoreMillis); last.After(out.LastTime) {
 			out.LastTime = last
 		}
+	}
+	// A manifest doesn't keep the raw length: a sum without those of an earlier
+	// process would be no sum.
+	if slices.ContainsFunc(files, func(f archive.DataFile) bool { return f.RawBytes == 0 }) {
+		out.RawBytes = 0
 	}
 	return out
 }

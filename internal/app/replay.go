@@ -24,13 +24,16 @@ func (n *Node) openReplay(context.Context) error {
 		return nil
 	}
 	var err error
-	n.replay, err = replay.New(replay.Config{Logger: n.log}, replaySource{n.reader, n}, n.meta.Table("replay"), publisher{n})
+	n.replay, err = replay.New(replay.Config{Permanent: damagedArchive, Logger: n.log}, replaySource{n.reader, n}, n.meta.Table("replay"), publisher{n})
 	if err != nil {
 		return fmt.Errorf("start replay: %w", err)
 	}
 	n.onRun("replay", n.replay.Run)
 	return nil
 }
+
+// damagedArchive tells errors that last until somebody puts the archive right.
+func damagedArchive(err error) bool { return errors.Is(err, archive.ErrDamaged) }
 
 // replaySource reads every tier and knows the queues of each.
 type replaySource struct {
@@ -147,6 +150,8 @@ func replayError(err error) error {
 		return admin.NotFound("%v", err)
 	case errors.Is(err, replay.ErrBadSpec):
 		return admin.BadRequest("%s", strings.TrimPrefix(err.Error(), replay.ErrBadSpec.Error()+": "))
+	case errors.Is(err, broker.ErrBadRequest):
+		return admin.BadRequest("%v", err)
 	case errors.Is(err, replay.ErrState), errors.Is(err, errNoBroker):
 		return admin.Conflict("%v", err)
 	}
