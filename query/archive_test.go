@@ -44,6 +44,36 @@ func (w *world) commit(t *testing.T, a *archive.Archive, table *archive.Table, q
 	l.next = to
 }
 
+// TestOlderArchive queries where the archive lacks what it had: that is an
+// error, other than a hole of messages that never were in the archive.
+func TestOlderArchive(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine(t, nil)
+	q := mq.Queue{Broker: "varve-a", Topic: "t"}
+	for i := range 20 {
+		w.send(q, message(fmt.Sprint(i)))
+	}
+	w.archive(q, 5)
+	w.trim(q, 10)
+	count := func() error {
+		rows, err := e.Query(t.Context(), Request{SQL: "select count(*) from t"})
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+		}
+		return rows.Err()
+	}
+	if err := count(); err != nil {
+		t.Errorf("dropped before it was archived: %v", err)
+	}
+	w.logs[q].mark = 8
+	if err := count(); err == nil || !strings.Contains(err.Error(), "the archive ends at offset 5, but was archived up to 8, and the hot log begins at 10") {
+		t.Errorf("an older archive: %v", err)
+	}
+}
+
 // TestRealArchive queries an Iceberg table on disk and a hot log, through a
 // second Archive that has to look for what the first one commits.
 func TestRealArchive(t *testing.T) {

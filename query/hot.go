@@ -54,7 +54,11 @@ func (q *run) hotRange(queue mq.Queue, next map[mq.Queue]int64, b wire.Bounds, r
 		return mq.Range{}, errMoved
 	}
 	// Still above a fresh border: what is between was given up by the user's own
-	// trim policy and is nowhere.
+	// trim policy and is nowhere, unless it was archived once.
+	if mark := hot.Archived(queue); held.From > border && mark > border {
+		return mq.Range{}, storageError("reading "+queue.String(), fmt.Errorf(
+			"the archive ends at offset %d, but was archived up to %d, and the hot log begins at %d: the archive is older than the log, or another one", border, mark, held.From))
+	}
 	r.From = max(held.From, border)
 	r.From = max(r.From, b.Offset.Low)
 	if b.Offset.High < math.MaxInt64 {

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"maps"
 
 	"varve/internal/archive"
 	"varve/internal/mq"
@@ -43,6 +44,9 @@ func (c archiveCatalog) State(ctx context.Context, topic string, refresh bool) (
 		}
 	}
 	st := State{Next: map[mq.Queue]int64{}}
+	// First the snapshot: a commit meanwhile shows up in the index. A queue that
+	// retention left no file of is in the snapshot only.
+	maps.Copy(st.Next, t.Snapshot().Next)
 	ix := t.Index()
 	for _, q := range ix.Queues() {
 		if r, ok := ix.Range(q); ok {
@@ -65,6 +69,8 @@ type Files interface {
 type Hot interface {
 	mq.Reader
 	Queues() []mq.Queue
+	// Archived is the first offset of a queue that was never archived.
+	Archived(q mq.Queue) int64
 }
 
 // Deps are what an Engine reads. Hot is nil where the process has no log.

@@ -94,6 +94,7 @@ type testLog struct {
 	from int64 // of the hot log
 	recs []mq.Record
 	next int64 // archived
+	mark int64 // archived once, where that is more
 }
 
 // epoch is the store time of every queue's offset 0; each offset is a second
@@ -210,7 +211,7 @@ func (w *world) State(_ context.Context, topic string, _ bool) (State, error) {
 	return st, nil
 }
 
-// Queues, Range, Read and OffsetAt implement Hot.
+// Archived, Queues, Range, Read and OffsetAt implement Hot.
 func (w *world) Queues() []mq.Queue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -219,6 +220,12 @@ func (w *world) Queues() []mq.Queue {
 		out = append(out, q)
 	}
 	return out
+}
+
+func (w *world) Archived(q mq.Queue) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(w.logs[q].next, w.logs[q].mark)
 }
 
 func (w *world) log(q mq.Queue) (*testLog, error) {

@@ -39,6 +39,9 @@ func archiveCommand() *cobra.Command {
 				if s.Error != "" {
 					t.row("the connector waits: " + s.Error)
 				}
+				for _, b := range s.Blocked {
+					t.row(fmt.Sprintf("not archived any more: %s/%s/%d: %s", b.Broker, b.Topic, b.Queue, b.Reason))
+				}
 			})
 		},
 	}, &cobra.Command{

@@ -255,6 +255,16 @@ type ArchiveStatus struct {
 	Topics   []ArchiveTopic `json:"topics"`
 	Pending  int64          `json:"pending"`
 	Error    string         `json:"error,omitempty"` // why the connector waits
+	// Blocked are the queues that are not archived any more.
+	Blocked []ArchiveBlocked `json:"blocked,omitempty"`
+}
+
+// ArchiveBlocked is a queue that is not archived any more, and why.
+type ArchiveBlocked struct {
+	Broker string `json:"broker"`
+	Topic  string `json:"topic"`
+	Queue  int32  `json:"queue"`
+	Reason string `json:"reason"`
 }
 
 // ArchiveFile is one data file.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"varve/connector"
 	"varve/hot"
@@ -17,6 +18,14 @@ import (
 	"varve/internal/objstore"
 	"varve/internal/objstore/fs"
 	"varve/internal/objstore/s3"
+)
+
+const (
+	// watchEvery is how often the connector's state is looked at.
+	watchEvery = time.Second
+	// failingLong is how long the connector may fail before the process is not
+	// ready any more.
+	failingLong = 30 * time.Second
 )
 
 // openArchive opens the bucket and checks that it is safe to commit to.
@@ -100,6 +109,7 @@ func (n *Node) openConnector(context.Context) error {
 		return fmt.Errorf("start the connector: %w", err)
 	}
 	n.onRun("connector", n.runConnector)
+	n.onRun("connector watch", n.watchConnector)
 	return nil
 }
 
@@ -113,6 +123,34 @@ func (n *Node) runConnector(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// watchConnector keeps the process's readiness up to date with what the
+// connector is in trouble with.
+func (n *Node) watchConnector(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		n.health.Set("archive", trouble(n.connector.Status(), time.Now()))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// trouble is why a connector needs somebody's help, "" where it doesn't. What
+// fails for a short time isn't worth a word: the log holds what comes meanwhile.
+func trouble(st connector.Status, now time.Time) string {
+	switch {
+	case st.State == connector.Retrying && now.Sub(st.FailingSince) >= failingLong:
+		return fmt.Sprintf("archiving fails since %s: %s", st.FailingSince.UTC().Format(time.RFC3339), st.Error)
+	case len(st.Blocked) > 0:
+		b := st.Blocked[0]
+		return fmt.Sprintf("%d queues are not archived any more, such as %v: %s", len(st.Blocked), b.Queue, b.Reason)
+	}
+	return ""
 }
 
 // archiveAPI implements admin.Archive.
@@ -153,6 +191,9 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 	out.Pending = st.LagMessages
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
+	}
+	for _, b := range st.Blocked {
+		out.Blocked = append(out.Blocked, admin.ArchiveBlocked{Broker: b.Queue.Broker, Topic: b.Queue.Topic, Queue: b.Queue.ID, Reason: b.Reason})
 	}
 	return out, nil
 }
@@ -229,7 +270,13 @@ func (a archiveAPI) Flush(ctx context.Context) error {
 	if err != nil && (errors.Is(err, connector.ErrStopped) || errors.Is(err, connector.ErrBlocked) || strings.Contains(err.Error(), "failing since")) {
 		return admin.Unavailable("%v", err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if why := trouble(a.n.connector.Status(), time.Now()); why != "" {
+		return admin.Unavailable("flush: %s", why)
+	}
+	return nil
 }
 
 func (a archiveAPI) Trim(ctx context.Context, keep int64) (admin.Trimmed, error) {
