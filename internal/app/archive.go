@@ -37,9 +37,13 @@ func (n *Node) openArchive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.archive, err = archive.Open(ctx, n.bucket, archive.Options{Logger: n.log})
+	want, err := n.expectedArchive()
+	if err != nil {
+		return err
+	}
+	n.archive, err = archive.Open(ctx, n.bucket, archive.Options{Identity: want, Logger: n.log})
 	if err == nil {
-		return nil
+		return n.rememberArchive(want)
 	}
 	reason := ""
 	switch {
@@ -49,12 +53,53 @@ func (n *Node) openArchive(ctx context.Context) error {
 		reason = "the store refuses these credentials or what they may do; reading, writing, listing and deleting objects are needed"
 	case errors.Is(err, objstore.ErrUnsafe):
 		reason = "the store cannot hold an archive: it must support create-only writes (If-None-Match)"
+	case errors.Is(err, archive.ErrIdentity):
+		return &config.Error{Key: key, Reason: fmt.Sprintf("%s is not the archive that the data directory %s belongs to; "+
+			"messages that this process archived are in that one only: mount it, or name its place (%v)", n.bucket.URL(), n.dir.root, err)}
 	case errors.Is(err, archive.ErrFormat):
 		reason = "the archive was written by a newer Varve"
 	default:
 		reason = "the archive cannot be opened"
 	}
 	return &config.Error{Key: key, Reason: fmt.Sprintf("%s (%v)", reason, err)}
+}
+
+// archiveKey is where the state keeps which archive this process belongs to.
+const archiveKey = "identity"
+
+// archiveIdentity is its value.
+type archiveIdentity struct {
+	ID string `json:"id"`
+}
+
+// expectedArchive is the archive that this process must find, "" for any: a
+// broker that has nothing in an archive may change to another.
+func (n *Node) expectedArchive() (string, error) {
+	var have archiveIdentity
+	if _, err := n.meta.Table("archive").Get(archiveKey, &have); err != nil {
+		return "", fmt.Errorf("read which archive this is: %w", err)
+	}
+	if n.store == nil {
+		return have.ID, nil
+	}
+	for _, q := range n.store.Queues() {
+		if n.store.Archived(q) > 0 {
+			return have.ID, nil
+		}
+	}
+	return "", nil
+}
+
+// rememberArchive notes the archive where another one or none was expected.
+func (n *Node) rememberArchive(known string) error {
+	id := n.archive.Identity()
+	if id == known {
+		return nil
+	}
+	if err := n.meta.Table("archive").Put(archiveKey, archiveIdentity{id}); err != nil {
+		return fmt.Errorf("remember the archive: %w", err)
+	}
+	return nil
 }
 
 // openBucket makes the archive's bucket, and gives the key that names it.

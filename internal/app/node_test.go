@@ -167,6 +167,86 @@ func TestWholeNodeOverS3(t *testing.T) {
 	readAll(t, api, "orders", 0, 400)
 }
 
+// TestArchiveMovedAway starts a node without the archive that it filled.
+func TestArchiveMovedAway(t *testing.T) {
+	c := settings(t)
+	_, api, stop := run(t, c)
+	if _, err := api.CreateTopic(t.Context(), admin.TopicSpec{Name: "orders", Queues: 1}); err != nil {
+		t.Fatal(err)
+	}
+	send(t, api, "orders", 0, 100)
+	if err := api.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	right, away := filepath.Join(c.DataDir, "archive"), filepath.Join(c.DataDir, "away")
+	older := filepath.Join(c.DataDir, "older")
+	if err := os.CopyFS(older, os.DirFS(right)); err != nil {
+		t.Fatal(err)
+	}
+	send(t, api, "orders", 100, 300)
+	if err := api.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Trim(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(right, away); err != nil {
+		t.Fatal(err)
+	}
+	n, err := Open(t.Context(), c, Options{})
+	if err == nil {
+		n.closeAll()
+		t.Fatal("it starts without its archive")
+	}
+	if text := err.Error(); !strings.Contains(text, "no archive is there") || !strings.Contains(text, right) {
+		t.Errorf("without its archive: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(right, "_varve", "identity.json")); err == nil {
+		t.Error("an archive was begun in the empty place")
+	}
+	olderArchive(t, c, older)
+	c.Archive.Dir = away
+	_, api, _ = run(t, c)
+	readAll(t, api, "orders", 0, 300)
+	if got := countRows(t, api, "orders"); got != "300" {
+		t.Errorf("SQL counts %s", got)
+	}
+}
+
+// olderArchive runs a node over a backup of its archive from before a trim.
+func olderArchive(t *testing.T, c *config.Config, dir string) {
+	t.Helper()
+	c.Archive.Dir = dir
+	n, api, stop := run(t, c)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if ok, why := n.Health().Ready(); !ok {
+			if !strings.Contains(why, "the archive ends at offset 100, this log was archived up to 300") {
+				t.Errorf("not ready: %s", why)
+			}
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("ready over an older archive")
+		}
+	}
+	if s, err := api.ArchiveStatus(t.Context()); err != nil || len(s.Blocked) != 1 || s.Blocked[0].Topic != "orders" {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	if err := api.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "not archived any more") {
+		t.Errorf("flush: %v", err)
+	}
+	_, err := api.Query(t.Context(), admin.SQLRequest{SQL: "select count(*) from orders"}, func([]admin.Column) error { return nil }, func([]any) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "the archive ends at offset 100") {
+		t.Errorf("query: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("end: %v", err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	fake := httptest.NewServer(gofakes3.New(s3mem.New()).Server())
 	t.Cleanup(fake.Close)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go"
+	"github.com/google/uuid"
 
 	"varve/internal/objstore"
 )
@@ -35,6 +36,9 @@ var (
 	ErrDamaged = errors.New("damaged archive object")
 	// ErrFormat says that the archive was written by a newer version.
 	ErrFormat = errors.New("archive format is not supported")
+	// ErrIdentity says that it is another archive than the one that was asked
+	// for, or a place without any.
+	ErrIdentity = errors.New("another archive")
 )
 
 // Unreadable tells errors that are about one table's objects from those of the
@@ -49,8 +53,11 @@ type Options struct {
 	MergeManifests  int // small manifests that make a commit merge them; default 32
 	ManifestEntries int // files in a full manifest; default 2000
 	CommitAttempts  int // lost races after which a commit gives up; default 50
-	Now             func() time.Time
-	Logger          *slog.Logger
+	// Identity is the archive that must be there; empty for any, which is also
+	// made where there is none.
+	Identity string
+	Now      func() time.Time
+	Logger   *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -69,8 +76,9 @@ func (o Options) withDefaults() Options {
 
 // Archive is a bucket of tables. It may be used concurrently.
 type Archive struct {
-	bucket objstore.Bucket
-	opts   Options
+	bucket   objstore.Bucket
+	opts     Options
+	identity string
 
 	mu     sync.Mutex
 	tables map[string]*tableSlot
@@ -91,6 +99,11 @@ type formatFile struct {
 	Format int `json:"format"`
 }
 
+// identityFile is the content of identityName.
+type identityFile struct {
+	ID string `json:"id"`
+}
+
 // Open checks that a bucket is safe to commit to (objstore.Probe) and of a
 // format that this version knows.
 func Open(ctx context.Context, b objstore.Bucket, o Options) (*Archive, error) {
@@ -98,6 +111,9 @@ func Open(ctx context.Context, b objstore.Bucket, o Options) (*Archive, error) {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
 	a := &Archive{bucket: b, opts: o.withDefaults(), tables: map[string]*tableSlot{}}
+	if err := a.identify(ctx); err != nil {
+		return nil, fmt.Errorf("open archive %s: %w", b.URL(), err)
+	}
 	if err := a.checkFormat(ctx); err != nil {
 		return nil, fmt.Errorf("open archive %s: %w", b.URL(), err)
 	}
@@ -124,6 +140,43 @@ func (a *Archive) checkFormat(ctx context.Context) error {
 		return fmt.Errorf("%w: version %d, this program knows %d", ErrFormat, have.Format, FormatVersion)
 	}
 	return nil
+}
+
+// Identity is the archive's own name, random and the same for as long as it
+// lives; copies of it have it too.
+func (a *Archive) Identity() string { return a.identity }
+
+// identify reads the archive's identity, and gives it one where it has none. A
+// place that lacks the archive asked for is left as it is.
+func (a *Archive) identify(ctx context.Context) error {
+	var have identityFile
+	data, err := getObject(ctx, a.bucket, identityName, 1<<10)
+	if errors.Is(err, objstore.ErrNotFound) && a.opts.Identity == "" {
+		if data, err = json.Marshal(identityFile{uuid.NewString()}); err != nil {
+			return err
+		}
+		err = a.bucket.Put(ctx, identityName, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent)
+		if errors.Is(err, objstore.ErrExists) { // another process was faster, or our own lost try
+			data, err = getObject(ctx, a.bucket, identityName, 1<<10)
+		}
+	}
+	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
+		return err
+	}
+	if err == nil {
+		if err := json.Unmarshal(data, &have); err != nil || have.ID == "" {
+			return damaged(identityName, "no identity in it (%v)", err)
+		}
+	}
+	switch want := a.opts.Identity; {
+	case want == "" || want == have.ID:
+		a.identity = have.ID
+		return nil
+	case have.ID == "":
+		return fmt.Errorf("%w: %s is wanted, no archive is there", ErrIdentity, want)
+	default:
+		return fmt.Errorf("%w: %s is wanted, %s is there", ErrIdentity, want, have.ID)
+	}
 }
 
 // Bucket is where the archive's objects are.

@@ -13,6 +13,7 @@ import (
 const (
 	ownPrefix    = "_varve/"
 	formatName   = ownPrefix + "format.json"
+	identityName = ownPrefix + "identity.json"
 	markerPrefix = ownPrefix + "tables/"
 	hintName     = "metadata/version-hint.text"
 )
