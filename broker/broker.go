@@ -187,8 +187,8 @@ func (b *Broker) runTicks(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-flush.C:
-			if err := b.offsets.Flush(); err != nil {
-				b.logger.Error("offsets not saved, will try again", "error", err)
+			if err := b.save(); err != nil {
+				b.logger.Error("progress not saved, will try again", "error", err)
 			}
 		case <-clients.C:
 			b.expireClients()
@@ -220,10 +220,16 @@ func (b *Broker) Close() error {
 	for p := b.waits.take(); p != nil; p = b.waits.take() {
 		p.done(PullResult{}, ErrClosed)
 	}
-	if err := b.offsets.Flush(); err != nil {
+	if err := b.save(); err != nil {
 		return fmt.Errorf("close broker: %w", err)
 	}
 	return nil
+}
+
+// save saves what is in memory only: progress, and the groups and retry topics
+// that a full disk didn't take.
+func (b *Broker) save() error {
+	return errors.Join(b.offsets.Flush(), b.groups.Flush(), b.topics.Flush())
 }
 
 // Stats gives the broker's figures.

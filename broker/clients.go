@@ -58,7 +58,7 @@ func (b *Broker) ensureRetryTopic(g *Group, unit bool) error {
 	if g.RetryQueues == 0 {
 		return nil
 	}
-	_, err := b.topics.PutIfAbsent(Topic{
+	_, err := b.topics.KeepIfAbsent(Topic{
 		Name: mq.RetryTopic(g.Name), ReadQueues: g.RetryQueues, WriteQueues: g.RetryQueues,
 		Perm: topic.PermRead | topic.PermWrite, SysFlag: topic.SysFlag(false, unit),
 	})

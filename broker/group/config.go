@@ -108,11 +108,16 @@ type Configs struct {
 	meta   meta.Table
 	byName atomic.Pointer[map[string]*Config] // replaced by each change, never changed
 	mu     sync.Mutex
+	// unsaved are the groups that a full disk didn't take.
+	unsaved map[string]struct{}
 }
+
+// maxUnsaved bounds the groups that wait for room on the disk.
+const maxUnsaved = 10_000
 
 // Load reads the groups of a meta store.
 func Load(s *meta.Store) (*Configs, error) {
-	c := &Configs{meta: s.Table(tableName)}
+	c := &Configs{meta: s.Table(tableName), unsaved: map[string]struct{}{}}
 	all := map[string]*Config{}
 	err := c.meta.Scan("", func(name string, raw []byte) error {
 		g := Default(name)
@@ -160,14 +165,35 @@ func (c *Configs) put(g *Config) error {
 	if err := c.meta.Put(g.Name, g); err != nil {
 		return fmt.Errorf("save group %q: %w", g.Name, err)
 	}
+	delete(c.unsaved, g.Name)
+	c.show(g)
+	return nil
+}
+
+// show lets readers see a group. c.mu must be held.
+func (c *Configs) show(g *Config) {
 	all := maps.Clone(*c.byName.Load())
 	all[strings.Clone(g.Name)] = g.clone()
 	c.byName.Store(&all)
+}
+
+// Flush saves the groups that a full disk didn't take. It stops at the first
+// error; what is not saved is tried by the next one.
+func (c *Configs) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.unsaved {
+		g, _ := c.Get(name)
+		if err := c.put(g); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // PutIfAbsent creates a group with default settings, or gives the one that is
-// there.
+// there. On a full disk the group is in memory until a Flush: a new group can
+// read what is there.
 func (c *Configs) PutIfAbsent(name string) (*Config, error) {
 	if have, ok := c.Get(name); ok {
 		return have, nil
@@ -181,7 +207,13 @@ func (c *Configs) PutIfAbsent(name string) (*Config, error) {
 		return have, nil
 	}
 	g := Default(name)
-	if err := c.put(&g); err != nil {
+	err := c.put(&g)
+	if errors.Is(err, meta.ErrDiskFull) && len(c.unsaved) < maxUnsaved {
+		c.unsaved[strings.Clone(name)] = struct{}{}
+		c.show(&g)
+		err = nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	have, _ := c.Get(name)
@@ -195,7 +227,9 @@ func (c *Configs) Delete(name string) (had bool, err error) {
 	if _, ok := c.Get(name); !ok {
 		return false, nil
 	}
-	if err := c.meta.Delete(name); err != nil {
+	if _, ok := c.unsaved[name]; ok {
+		delete(c.unsaved, name)
+	} else if err := c.meta.Delete(name); err != nil {
 		return false, fmt.Errorf("delete group %q: %w", name, err)
 	}
 	all := maps.Clone(*c.byName.Load())

@@ -2,7 +2,8 @@
 // permissions and their attributes.
 //
 // Table is the whole of it: a map in memory for the hot path, and one record a
-// topic in the meta store. A topic is on disk before any caller can see it.
+// topic in the meta store. A topic is on disk before any caller can see it, but
+// for the ones of KeepIfAbsent on a full disk.
 //
 // Lock order: Table.mu is a leaf; it is held while the meta store is written,
 // so changes of topics are serial. Readers take no lock.

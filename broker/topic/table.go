@@ -2,6 +2,7 @@ package topic
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,11 +24,15 @@ type Table struct {
 
 	mu       sync.Mutex // serializes changes
 	onChange []func()
+	unsaved  map[string]struct{} // topics that a full disk didn't take
 }
+
+// maxUnsaved bounds the topics that wait for room on the disk.
+const maxUnsaved = 10_000
 
 // Load reads the topics of a meta store.
 func Load(s *meta.Store) (*Table, error) {
-	t := &Table{meta: s.Table(tableName)}
+	t := &Table{meta: s.Table(tableName), unsaved: map[string]struct{}{}}
 	all := map[string]*Config{}
 	err := t.meta.Scan("", func(name string, raw []byte) error {
 		var c Config
@@ -61,7 +66,13 @@ func (t *Table) Put(c Config) (changed bool, err error) {
 }
 
 // PutIfAbsent creates a topic, or gives the one that is there.
-func (t *Table) PutIfAbsent(c Config) (*Config, error) {
+func (t *Table) PutIfAbsent(c Config) (*Config, error) { return t.putIfAbsent(c, false) }
+
+// KeepIfAbsent is PutIfAbsent for a topic that can be made anew: on a full disk
+// it is in memory until a Flush.
+func (t *Table) KeepIfAbsent(c Config) (*Config, error) { return t.putIfAbsent(c, true) }
+
+func (t *Table) putIfAbsent(c Config, keep bool) (*Config, error) {
 	if have, ok := t.Get(c.Name); ok {
 		return have, nil
 	}
@@ -73,7 +84,14 @@ func (t *Table) PutIfAbsent(c Config) (*Config, error) {
 	if have, ok := t.Get(c.Name); ok {
 		return have, nil
 	}
-	if _, err := t.put(&c); err != nil {
+	_, err := t.put(&c)
+	if keep && errors.Is(err, meta.ErrDiskFull) && len(t.unsaved) < maxUnsaved {
+		next := c.clone()
+		t.unsaved[next.Name] = struct{}{}
+		t.show(next)
+		err = nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	have, _ := t.Get(c.Name)
@@ -82,17 +100,42 @@ func (t *Table) PutIfAbsent(c Config) (*Config, error) {
 
 func (t *Table) put(c *Config) (changed bool, err error) {
 	next := c.clone()
-	if have, ok := t.Get(c.Name); ok && have.equal(next) {
+	_, unsaved := t.unsaved[c.Name]
+	have, ok := t.Get(c.Name)
+	same := ok && have.equal(next)
+	if same && !unsaved {
 		return false, nil
 	}
 	if err := t.meta.Put(c.Name, next); err != nil {
 		return false, fmt.Errorf("save topic %q: %w", c.Name, err)
 	}
+	delete(t.unsaved, c.Name)
+	if !same {
+		t.show(next)
+	}
+	return !same, nil
+}
+
+// show lets readers see a topic. t.mu must be held.
+func (t *Table) show(c *Config) {
 	all := maps.Clone(*t.byName.Load())
-	all[next.Name] = next
+	all[c.Name] = c
 	t.byName.Store(&all)
 	t.changed()
-	return true, nil
+}
+
+// Flush saves the topics that a full disk didn't take. It stops at the first
+// error; what is not saved is tried by the next one.
+func (t *Table) Flush() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range t.unsaved {
+		c, _ := t.Get(name)
+		if _, err := t.put(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Delete removes a topic; had is false where there was none.
@@ -102,7 +145,9 @@ func (t *Table) Delete(name string) (had bool, err error) {
 	if _, ok := t.Get(name); !ok {
 		return false, nil
 	}
-	if err := t.meta.Delete(name); err != nil {
+	if _, ok := t.unsaved[name]; ok {
+		delete(t.unsaved, name)
+	} else if err := t.meta.Delete(name); err != nil {
 		return false, fmt.Errorf("delete topic %q: %w", name, err)
 	}
 	all := maps.Clone(*t.byName.Load())

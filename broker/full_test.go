@@ -1,0 +1,38 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A group that is new on a full disk reads what is there; it is saved when
+// there is room again.
+func TestNewGroupOnFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	r := newRig(t, fs, nil)
+	r.send(message("orders", 0, "a"))
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20})
+	r.join(newClient(), "c1", "late", "orders", "*")
+	p := <-r.pullAsync(inline("orders", 0, 0))
+	if got := p.bodies(); len(got) != 1 || got[0] != "a" {
+		t.Errorf("pull on a full disk: %v", p)
+	}
+	if err := r.save(); err == nil {
+		t.Error("saving on a full disk gives no error")
+	}
+	if err := r.DeleteGroup("late", false); err != nil {
+		t.Errorf("deleting a group that isn't saved: %v", err)
+	}
+	r.join(newClient(), "c2", "late", "orders", "*")
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+	r.stop()
+	r = newRig(t, fs, nil)
+	defer r.stop()
+	if _, ok := r.Group("late"); !ok {
+		t.Error("the group is gone")
+	}
+	if _, ok := r.topics.Get("%RETRY%late"); !ok {
+		t.Error("the group's retry topic is gone")
+	}
+}
