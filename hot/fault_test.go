@@ -349,6 +349,54 @@ func TestCorruptMiddle(t *testing.T) {
 	}
 }
 
+// A read gives what is before a bad record, and fails only where it begins
+// with it; the records behind can be read.
+func TestReadUpToBadRecord(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, "/hot", Options{FS: mem})
+	defer closed(t, s)
+	var placed []Placed
+	for i := range 40 {
+		p, err := s.Append(t.Context(), []*mq.Message{{Topic: "t", Body: []byte{byte(i)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		placed = append(placed, p...)
+	}
+	flip(t, mem, s.files.segs[0].path, placed[25].PhysicalOffset+20)
+	q := testQueue("t", 0)
+	for name, lim := range map[string]mq.Limit{"all": {}, "filtered": {Filter: bodyFrom{10}}, "none": {Filter: bodyFrom{30}}} {
+		want := map[string]int{"all": 25, "filtered": 15, "none": 0}[name]
+		b, err := s.Read(t.Context(), q, 0, lim)
+		if err != nil || b.Next != 25 || b.Count != want {
+			t.Errorf("%s: %d messages up to %d, %v; want %d up to 25", name, b.Count, b.Next, err, want)
+		}
+		n := 0
+		for r := range mq.Records(b.Body) {
+			n++
+			if err := r.Check(true); err != nil {
+				t.Errorf("%s: offset %d: %v", name, r.QueueOffset(), err)
+			}
+		}
+		if n != want {
+			t.Errorf("%s: %d records in the body", name, n)
+		}
+	}
+	if _, err := s.Read(t.Context(), q, 25, mq.Limit{}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a read that begins with the bad record: %v", err)
+	}
+	if b, err := s.Read(t.Context(), q, 26, mq.Limit{}); err != nil || b.Count != 14 {
+		t.Errorf("behind the bad record: %d messages, %v", b.Count, err)
+	}
+}
+
+// bodyFrom keeps the messages whose body is at least from.
+type bodyFrom struct{ from byte }
+
+func (bodyFrom) MatchTag(int64) bool { return true }
+
+func (f bodyFrom) MatchRecord(r mq.Record) bool { return r.Body()[0] >= f.from }
+
 func TestCorruptBehindCheckpoint(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	_, paths, fs := filled(t, mem, false)

@@ -93,6 +93,9 @@ func (s *Store) read(ctx context.Context, q *queue, at int64, lim mq.Limit) (mq.
 			if now := q.rng(); at < now.From {
 				return mq.Batch{}, fmt.Errorf("%w [%d, %d)", mq.ErrTooLow, now.From, now.To)
 			}
+			if rd.next > at {
+				break // what is before the bad place is good; the next read begins there
+			}
 			return mq.Batch{}, err
 		}
 	}
@@ -162,11 +165,13 @@ func (rd *reading) plan() (full bool) {
 }
 
 // fetch reads the wanted records, those that lie near each other in one go,
-// and appends the ones that the filter keeps to the body.
+// and appends the ones that the filter keeps to the body. After an error
+// rd.next is the offset that it is about.
 func (s *Store) fetch(rd *reading) error {
 	for ws := rd.wants; len(ws) > 0; {
 		g := s.files.acquire(ws[0].pos)
 		if g == nil {
+			rd.next = ws[0].off
 			return fmt.Errorf("%w: no segment holds position %d", ErrCorrupt, ws[0].pos)
 		}
 		n, dense := span(ws, g.end.Load())
@@ -213,17 +218,20 @@ func (rd *reading) fetchSpan(g *seg, ws []want, dense bool) error {
 		}
 		buf = rd.scratch[:length]
 	}
-	if _, err := g.f.ReadAt(buf, ws[0].pos-g.base); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%w: %s ends before position %d", ErrCorrupt, g.path, ws[0].pos+int64(length))
-		}
-		return fmt.Errorf("reading %s at position %d: %w", g.path, ws[0].pos, err)
+	start := len(rd.body)
+	if direct {
+		start -= length
 	}
+	got, rerr := g.f.ReadAt(buf, ws[0].pos-g.base)
 	for _, w := range ws {
 		at := w.pos - ws[0].pos
 		r := mq.Record(buf[at : at+int64(w.size) : at+int64(w.size)])
-		if err := checkPlaced(r, w); err != nil {
-			return fmt.Errorf("%w: %s at position %d: %w", ErrCorrupt, g.path, w.pos, err)
+		if err := badRecord(g, w, r, at+int64(w.size) <= int64(got), rerr); err != nil {
+			if direct {
+				rd.body = rd.body[:start+int(at)]
+			}
+			rd.next = w.off
+			return err
 		}
 		if !direct {
 			if rd.lim.Filter != nil && !rd.lim.Filter.MatchRecord(r) {
@@ -232,6 +240,21 @@ func (rd *reading) fetchSpan(g *seg, ws []want, dense bool) error {
 			rd.body = append(rd.body, r...)
 		}
 		rd.count++
+	}
+	return nil
+}
+
+// badRecord reports why r, of which a read that ended with rerr got the whole or
+// not, is not the wanted record.
+func badRecord(g *seg, w want, r mq.Record, whole bool, rerr error) error {
+	switch {
+	case !whole && errors.Is(rerr, io.EOF):
+		return fmt.Errorf("%w: %s ends before position %d", ErrCorrupt, g.path, w.pos+int64(w.size))
+	case !whole:
+		return fmt.Errorf("reading %s at position %d: %w", g.path, w.pos, rerr)
+	}
+	if err := checkPlaced(r, w); err != nil {
+		return fmt.Errorf("%w: %s at position %d: %w", ErrCorrupt, g.path, w.pos, err)
 	}
 	return nil
 }
