@@ -8,13 +8,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
+
+	"github.com/spf13/cobra"
 
 	"varve/internal/admin"
 	"varve/internal/config"
@@ -34,21 +39,88 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is one call of the command; an interrupt ends its context.
+// run is one call of the command; an interrupt ends its context, a second one
+// the process.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	root := newRoot()
 	root.SetArgs(args)
-	root.SetIn(stdin)
+	root.SetIn(interruptible{ctx, stdin})
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "varve: "+err.Error())
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errInterrupted
+	}
+	if asksJSON(root, args, err) {
+		_ = json.NewEncoder(stderr).Encode(map[string]*admin.Error{"error": {Code: errorCode(err), Message: err.Error()}})
+	} else {
+		fmt.Fprintln(stderr, "varve: "+err.Error())
+	}
 	return exitCode(err)
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// interruptible is an input that gives up waiting when its context ends.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	buf, got := make([]byte, len(p)), make(chan result, 1)
+	go func() {
+		n, err := i.r.Read(buf)
+		got <- result{n, err}
+	}()
+	select {
+	case r := <-got:
+		return copy(p, buf[:r.n]), r.err
+	case <-i.ctx.Done():
+		return 0, i.ctx.Err()
+	}
+}
+
+// asksJSON reports whether an error goes out as JSON. A command line that
+// can't be parsed is searched for the flag.
+func asksJSON(root *cobra.Command, args []string, err error) bool {
+	if kind, _ := root.PersistentFlags().GetString("output"); kind == "json" {
+		return true
+	}
+	var usage usageError
+	line := " " + strings.Join(args, " ") + " "
+	return errors.As(err, &usage) && slices.ContainsFunc([]string{"-o json", "-ojson", "-o=json", "--output json", "--output=json"}, func(f string) bool {
+		return strings.Contains(line, " "+f+" ")
+	})
+}
+
+// errorCode is the word for an error in JSON: the API's own, or one of usage,
+// no_server, interrupted and failed.
+func errorCode(err error) string {
+	var api *admin.Error
+	switch {
+	case errors.Is(err, errInterrupted):
+		return "interrupted"
+	case errors.As(err, &api):
+		return api.Code
+	}
+	switch exitCode(err) {
+	case exitUsage:
+		return "usage"
+	case exitNoServer:
+		return "no_server"
+	}
+	return "failed"
 }
 
 // usageError is a command line that can't be run.
@@ -63,7 +135,7 @@ func exitCode(err error) int {
 		api   *admin.Error
 	)
 	switch {
-	case errors.As(err, &usage), errors.As(err, &conf):
+	case errors.As(err, &usage), errors.As(err, &conf), errors.Is(err, admin.ErrAddress):
 		return exitUsage
 	case errors.Is(err, admin.ErrNoServer):
 		return exitNoServer
@@ -71,7 +143,7 @@ func exitCode(err error) int {
 		switch {
 		case api.Status == http.StatusNotFound:
 			return exitNotFound
-		case api.Status < http.StatusInternalServerError:
+		case api.Status < http.StatusInternalServerError, api.Code == admin.CodeLimit:
 			return exitRefused
 		}
 	}

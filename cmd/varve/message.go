@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -134,6 +136,9 @@ func messageFind() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(found) == 0 {
+				return admin.NotFound("topic %q has no message with key %q there", s.Topic, s.Key)
+			}
 			return show(cmd, found, func(t *table) { messageRows(t, found) })
 		},
 	}
@@ -147,12 +152,20 @@ func messageRead() *cobra.Command {
 	s := admin.Stretch{}
 	from := ""
 	cmd := &cobra.Command{
-		Use: "read TOPIC", Short: "Read a queue from an offset or a time on, across hot and archive", Args: cobra.ExactArgs(1),
+		Use: "read TOPIC", Short: "Read a topic or one queue from a time or an offset on, across hot and archive", Args: cobra.ExactArgs(1),
+		Long: `Read messages, the oldest first, whether they are hot or archived. Without
+--queue the topic's queues are merged by store time; an --offset needs a --queue.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.Topic = args[0]
 			var err error
 			if s.From, err = timeFlag("from", from); err != nil {
 				return err
+			}
+			if !cmd.Flags().Changed("queue") {
+				if s.Offset >= 0 {
+					return usageError{fmt.Errorf("--offset: an offset is of one queue: give --queue as well")}
+				}
+				return readTopic(cmd, s)
 			}
 			page, err := client(cmd).ReadMessages(cmd.Context(), s)
 			if err != nil {
@@ -164,7 +177,7 @@ func messageRead() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().Int32Var(&s.Queue, "queue", 0, "queue")
+	cmd.Flags().Int32Var(&s.Queue, "queue", 0, "queue; all of them, merged by store time, where it isn't given")
 	cmd.Flags().StringVar(&s.Broker, "broker", "", "broker group; the server's own where empty")
 	cmd.Flags().Int64Var(&s.Offset, "offset", -1, "first offset")
 	cmd.Flags().StringVar(&from, "from", "", "first store time, where no offset is given")
@@ -172,6 +185,55 @@ func messageRead() *cobra.Command {
 	cmd.Flags().StringVar(&s.SQL, "where", "", `property expression, such as "amount > 10"`)
 	cmd.Flags().IntVar(&s.Max, "max", 32, "most messages")
 	return cmd
+}
+
+// readTopic shows the first messages of all queues of a topic by store time.
+func readTopic(cmd *cobra.Command, s admin.Stretch) error {
+	c := client(cmd)
+	topic, err := c.Topic(cmd.Context(), s.Topic)
+	if err != nil {
+		return err
+	}
+	all := []admin.Message{}
+	for _, q := range topic.Detail {
+		if q.Min == q.Max || s.Broker != "" && s.Broker != q.Broker {
+			continue
+		}
+		of := s
+		of.Broker, of.Queue = q.Broker, q.ID
+		list, err := readQueue(cmd.Context(), c, of)
+		if err != nil {
+			return err
+		}
+		all = append(all, list...)
+		slices.SortStableFunc(all, func(a, b admin.Message) int { return a.StoreTime.Compare(b.StoreTime) })
+		all = all[:min(len(all), s.Max)]
+	}
+	return show(cmd, map[string]any{"messages": all}, func(t *table) {
+		messageRows(t, all)
+		if len(all) == s.Max {
+			t.row(fmt.Sprintf("the first %d; more with --max, later ones with --from %s", len(all), all[len(all)-1].StoreTime.UTC().Format(time.RFC3339Nano)))
+		}
+	})
+}
+
+// readQueue reads until it has s.Max messages or the queue's end: one answer
+// of the server may stop short of both.
+func readQueue(ctx context.Context, c *admin.Client, s admin.Stretch) ([]admin.Message, error) {
+	var out []admin.Message
+	want := s.Max
+	for {
+		s.Max = want - len(out)
+		p, err := c.ReadMessages(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p.Messages...)
+		if len(out) >= want || p.Next >= p.Max || p.Next == s.Offset {
+			return out, nil
+		}
+		s.Offset = p.Next
+	}
 }
 
 func timeFlag(name, value string) (time.Time, error) {

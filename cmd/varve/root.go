@@ -49,7 +49,7 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	return root
 }
 
-// flagError suggests the nearest flag for an unknown one.
+// flagError suggests a flag that is near to an unknown one.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -57,7 +57,10 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	return usageError{fmt.Errorf("%w; did you mean --%s?", err, config.Nearest(unknown.GetSpecifiedName(), known))}
+	if near := config.Nearest(unknown.GetSpecifiedName(), known); near != "" {
+		err = fmt.Errorf("%w; did you mean --%s?", err, near)
+	}
+	return usageError{err}
 }
 
 // strict makes every wrong argument a usage error, and a group of commands

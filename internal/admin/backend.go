@@ -128,6 +128,11 @@ func OverLimit(format string, args ...any) error {
 	return &Error{http.StatusUnprocessableEntity, CodeLimit, fmt.Sprintf(format, args...)}
 }
 
+// NoRoom is an error about a disk that is full.
+func NoRoom(format string, args ...any) error {
+	return &Error{http.StatusInsufficientStorage, CodeLimit, fmt.Sprintf(format, args...)}
+}
+
 // Unavailable is an error about a part that can't work at the moment.
 func Unavailable(format string, args ...any) error {
 	return &Error{http.StatusServiceUnavailable, CodeUnavailable, fmt.Sprintf(format, args...)}

@@ -22,20 +22,41 @@ import (
 type Client struct {
 	base string
 	http *http.Client
+	err  error // why the address is none
 }
 
 // ErrNoServer says that nothing answers at the address.
 var ErrNoServer = errors.New("no Varve server answers")
 
+// ErrAddress says that a server's address can't be one.
+var ErrAddress = errors.New("not a server's address")
+
 // NewClient takes the address of a process's HTTP port, as host:port or URL.
+// With an impossible one every call fails with ErrAddress.
 func NewClient(address string) *Client {
-	if !strings.Contains(address, "://") {
-		address = "http://" + address
+	base := address
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
 	}
-	return &Client{base: strings.TrimSuffix(address, "/"), http: &http.Client{}}
+	c := &Client{base: strings.TrimSuffix(base, "/"), http: &http.Client{}}
+	if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || !portOK(u.Port()) {
+		c.err = fmt.Errorf("%q is %w: want host:port or a URL, such as 127.0.0.1:8082", address, ErrAddress)
+	}
+	return c
+}
+
+func portOK(port string) bool {
+	if port == "" {
+		return true
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n > 0 && n < 1<<16
 }
 
 func (c *Client) do(ctx context.Context, method, path string, q url.Values, in any) (*http.Response, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)

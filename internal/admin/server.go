@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+
+	"varve/internal/units"
 )
 
 // Limits of a request.
@@ -179,7 +182,7 @@ func (q *query) page() int {
 }
 
 // ParseTime reads an RFC 3339 time, a date, milliseconds since 1970, or a
-// duration before now such as "15m" or "-15m".
+// duration before now such as "15m", "-15m" or "7d".
 func ParseTime(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return t, nil
@@ -192,11 +195,11 @@ func ParseTime(s string, now time.Time) (time.Time, error) {
 	if s == "now" {
 		return now, nil
 	}
-	if d, err := time.ParseDuration(s); err == nil {
-		return now.Add(-d.Abs()), nil
+	if d, err := units.ParseDuration(strings.TrimPrefix(s, "-")); err == nil {
+		return now.Add(-time.Duration(d)), nil
 	}
 	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return time.UnixMilli(ms), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is no time; write 2026-01-31T09:30:00Z, milliseconds since 1970, or a time ago such as 15m", s)
+	return time.Time{}, fmt.Errorf("%q is no time; write 2026-01-31T09:30:00Z, milliseconds since 1970, or a time ago such as 15m or 7d", s)
 }

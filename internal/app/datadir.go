@@ -37,6 +37,9 @@ func openDataDir(root string) (*dataDir, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, bad("make %s: %v", root, pathCause(err))
 	}
+	if err := refuseForeign(root); err != nil {
+		return nil, bad("%v", err)
+	}
 	lock, err := os.OpenFile(filepath.Join(root, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, bad("%s cannot be written: %v", root, pathCause(err))
@@ -59,6 +62,27 @@ func openDataDir(root string) (*dataDir, error) {
 		_, _ = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return d, nil
+}
+
+// refuseForeign keeps the server out of a directory that something else
+// filled. What a first start that was cut short leaves may be there, so may an
+// archive that was put back, and what a new file system has.
+func refuseForeign(root string) error {
+	if _, err := os.Stat(filepath.Join(root, "FORMAT")); !errors.Is(err, fs.ErrNotExist) {
+		return nil // checkFormat judges it
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", root, pathCause(err))
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case "LOCK", "FORMAT.tmp", "archive", "lost+found":
+		default:
+			return fmt.Errorf("%s is not empty and not a Varve data directory (it has %q and no FORMAT); choose another, or a new one", root, e.Name())
+		}
+	}
+	return nil
 }
 
 func (d *dataDir) checkFormat() error {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/pprof"
 
@@ -12,6 +13,7 @@ import (
 // openHTTP builds the HTTP port: health, metrics, API, and pprof where asked.
 func (n *Node) openHTTP() {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", n.front)
 	mux.HandleFunc("GET /healthz", n.health.Live)
 	mux.HandleFunc("GET /readyz", n.health.ServeReady)
 	mux.Handle("GET /metrics", n.metrics.Handler())
@@ -24,6 +26,25 @@ func (n *Node) openHTTP() {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	n.onRun("http port", n.serveHTTP(mux))
+}
+
+// front says what else is at this port.
+func (n *Node) front(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, `Varve %s, broker %s
+
+GET  /healthz            is the process alive
+GET  /readyz             is every part ready, or why not
+GET  /metrics            Prometheus metrics
+GET  /api/v1/status      what the process is doing, as JSON
+GET  /api/v1/topics      topics; /api/v1/topics/TOPIC is one with its queues
+GET  /api/v1/groups      consumer groups
+GET  /api/v1/archive     what is archived
+GET  /api/v1/replays     replay jobs
+POST /api/v1/sql         {"sql": "select ..."}: rows as NDJSON
+
+The command line uses the same API: varve help
+`, n.version, n.cfg.Broker.Name)
 }
 
 // backend is what the API works on; a role that isn't run stays nil.

@@ -141,7 +141,7 @@ func TestWholeNodeOverS3(t *testing.T) {
 	if err != nil || d.Detail[0].HotStart != 300 || d.Detail[0].Min != 0 || d.Detail[0].Max != 400 {
 		t.Errorf("%v: %+v", err, d.Detail)
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics"} {
 		resp, err := http.Get("http://" + n.Addr("http") + path)
 		if err != nil {
 			t.Fatal(err)
@@ -150,6 +150,9 @@ func TestWholeNodeOverS3(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != 200 {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, text)
+		}
+		if path == "/" && !strings.Contains(string(text), "/healthz") {
+			t.Errorf("front page: %s", text)
 		}
 		if path == "/metrics" && !strings.Contains(string(text), "varve_hot_appended_messages_total 400") {
 			t.Errorf("metrics: %s", text)
@@ -277,6 +280,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"not an address here", func(c *config.Config) { c.HTTP.Listen = "192.0.2.1:1" }, []string{"http.listen", "not an address of this machine"}},
 		{"every address", func(c *config.Config) { c.Broker.Listen = ":0" }, []string{"broker.advertise", "every address"}},
 		{"newer format", func(c *config.Config) { plant(t, c, "FORMAT", "varve 99\n") }, []string{"data-dir", "newer"}},
+		{"directory with other things", func(c *config.Config) { plant(t, c, "notes.txt", "x") }, []string{"data-dir", "not empty", "notes.txt"}},
 		{"foreign directory", func(c *config.Config) { plant(t, c, "FORMAT", "etcd\n") }, []string{"data-dir", "not a Varve data directory"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

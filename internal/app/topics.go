@@ -23,7 +23,9 @@ func brokerError(err error) error {
 		return admin.BadRequest("%v", err)
 	case errors.Is(err, broker.ErrForbidden):
 		return admin.Conflict("%v", err)
-	case errors.Is(err, broker.ErrBusy), errors.Is(err, broker.ErrDiskFull), errors.Is(err, broker.ErrClosed):
+	case errors.Is(err, broker.ErrDiskFull):
+		return admin.NoRoom("%v", err)
+	case errors.Is(err, broker.ErrBusy), errors.Is(err, broker.ErrClosed):
 		return admin.Unavailable("%v", err)
 	}
 	return err

@@ -72,21 +72,34 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		val, lo, hi int64
 	}{
 		{"broker.default-queues", int64(c.Broker.DefaultQueues), 1, 1024},
-		{"broker.max-message", int64(c.Broker.MaxMessage), 1 << 10, 4 << 20},
 		{"broker.connections", int64(c.Broker.Connections), 1, 1 << 20},
-		{"hot.segment", int64(c.Hot.Segment), 8 << 20, 2 << 30},
-		{"hot.min-free", int64(c.Hot.MinFree), 16 << 20, 1 << 50}, // the indexes need some of it
-		{"hot.max-pending", int64(c.Hot.MaxPending), 8 << 20, 1 << 33},
-		{"connector.roll-bytes", int64(c.Connector.RollBytes), 64 << 10, 4 << 30},
-		{"connector.memory", int64(c.Connector.Memory), 16 << 20, 1 << 40},
 		{"history.broker-id", int64(c.History.BrokerID), 1, 1 << 30},
-		{"query.memory", int64(c.Query.Memory), 64 << 20, 1 << 44},
 		{"query.rows", c.Query.Rows, 1, 1 << 40},
 		{"query.concurrency", int64(c.Query.Concurrency), 1, 256},
 		{"memory.gc-percent", int64(c.Memory.GC), 5, 1000},
 	} {
 		if b.val < b.lo || b.val > b.hi {
 			return bad(b.key, "%d is not between %d and %d", b.val, b.lo, b.hi)
+		}
+	}
+	for _, b := range []struct {
+		key         string
+		val, lo, hi Bytes
+	}{
+		{"broker.max-message", c.Broker.MaxMessage, 1 << 10, 4 << 20},
+		{"hot.segment", c.Hot.Segment, 8 << 20, 2 << 30},
+		{"hot.min-free", c.Hot.MinFree, 16 << 20, 1 << 50}, // the indexes need some of it
+		{"hot.max-pending", c.Hot.MaxPending, 8 << 20, 1 << 33},
+		{"connector.roll-bytes", c.Connector.RollBytes, 64 << 10, 4 << 30},
+		{"connector.memory", c.Connector.Memory, 16 << 20, 1 << 40},
+		{"query.memory", c.Query.Memory, 64 << 20, 1 << 44},
+		{"memory.limit", c.Memory.Limit, 64 << 20, 1 << 44},
+	} {
+		if b.key == "memory.limit" && b.val == 0 {
+			continue
+		}
+		if b.val < b.lo || b.val > b.hi {
+			return bad(b.key, "%s is not between %s and %s", b.val, b.lo, b.hi)
 		}
 	}
 	for _, d := range []struct {

@@ -35,7 +35,7 @@ type Log struct {
 
 // Memory bounds the Go heap; DuckDB workers have a limit of their own.
 type Memory struct {
-	Limit Bytes `koanf:"limit" help:"soft limit of the Go heap (GOMEMLIMIT wins where it is set)"`
+	Limit Bytes `koanf:"limit" help:"soft limit of the Go heap, at least 64MiB; 0 is no limit (GOMEMLIMIT wins where it is set)"`
 	GC    int   `koanf:"gc-percent" help:"heap growth between collections (GOGC wins where it is set)"`
 }
 

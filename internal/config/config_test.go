@@ -67,6 +67,9 @@ func TestErrorsNameKeyAndReason(t *testing.T) {
 		{"bad word", "", nil, []string{"--hot.flush=never"}, []string{"hot.flush", `"never"`, "async", "flag --hot.flush"}},
 		{"bad size", "hot:\n  segment: lots\n", nil, nil, []string{"hot.segment", "hot.segment: amount", "want a form like"}},
 		{"bad duration", "connector:\n  roll-age: soon\n", nil, nil, []string{"connector.roll-age"}},
+		{"bad unit", "", nil, []string{"--hot.keep-for=7y"}, []string{"hot.keep-for", `"7y"`, "units are w, d, h, m, s"}},
+		{"no unit", "hot:\n  keep-for: 7\n", nil, nil, []string{"hot.keep-for", `"7"`, "units are"}},
+		{"heap too small", "", nil, []string{"--memory.limit=1"}, []string{"memory.limit", "1 is not between 64MiB and 16TiB"}},
 		{"out of bounds", "hot:\n  segment: 1MiB\n", nil, nil, []string{"hot.segment", "between"}},
 		{"no reserve", "", nil, []string{"--hot.min-free=0"}, []string{"hot.min-free", "0 is not between 16777216"}},
 		{"role", "", nil, []string{"--roles=route,brokr"}, []string{"roles", "brokr"}},
@@ -86,6 +89,25 @@ func TestErrorsNameKeyAndReason(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestDaysAndWeeks(t *testing.T) {
+	l, err := load(t, "retention:\n  interval: 1d12h\n", []string{"VARVE_CONNECTOR_ROLL_AGE_MAX=2w"}, []string{"--hot.keep-for=7d", "--memory.limit=0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Hot.KeepFor != 7*24*time.Hour || l.Connector.RollAgeMax != 14*24*time.Hour || l.Retention.Interval != 36*time.Hour {
+		t.Errorf("got %v %v %v", l.Hot.KeepFor, l.Connector.RollAgeMax, l.Retention.Interval)
+	}
+}
+
+func TestOnlyNearWordsAreSuggested(t *testing.T) {
+	known := []string{"config", "output", "server", "hot.flush"}
+	for s, want := range map[string]string{"outptu": "output", "hot.flsh": "hot.flush", "srver": "server", "nosuch.flag": "", "x": ""} {
+		if got := Nearest(s, known); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
 	}
 }
 

@@ -25,9 +25,10 @@ func unknown(source, key string, known []string) error {
 	return &Error{Key: key, Source: source, Reason: "unknown setting", Near: Nearest(key, known)}
 }
 
-// Nearest is the known word with the fewest edits to s.
+// Nearest is the known word with the fewest edits to s, "" where none is near:
+// a word is that with one edit and one more for every three letters.
 func Nearest(s string, known []string) string {
-	best, at := "", len(s)+1
+	best, at := "", 2+len(s)/3
 	for _, k := range known {
 		if d := edits(s, k); d < at {
 			best, at = k, d

@@ -183,7 +183,7 @@ func decode(k *koanf.Koanf, sources map[string]string, into *Config) error {
 	dec, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		TagName: "koanf", Result: into, WeaklyTypedInput: true, Metadata: &meta, ZeroFields: true,
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(),
+			spanToDuration,
 			mapstructure.TextUnmarshallerHookFunc(),
 			numberToBytes,
 			mapstructure.StringToSliceHookFunc(","),
@@ -203,6 +203,16 @@ func decode(k *koanf.Koanf, sources map[string]string, into *Config) error {
 		}
 	}
 	return nil
+}
+
+// spanToDuration reads a time span with its unit; a bare number would be taken
+// for nanoseconds.
+func spanToDuration(_, to reflect.Type, v any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() {
+		return v, nil
+	}
+	d, err := units.ParseDuration(fmt.Sprint(v))
+	return time.Duration(d), err
 }
 
 func numberToBytes(from, to reflect.Type, v any) (any, error) {

@@ -20,7 +20,7 @@ var table = []rule{
 	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/obs", "internal/retention", "internal/units", "query/worker"}},
 	{folder: "internal/app", local: []string{"..."}, big: []string{pebble}},
 	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/retention"}, big: []string{rocketmq}},
-	{folder: "internal/admin/...", local: []string{"internal/retention"}},
+	{folder: "internal/admin/...", local: []string{"internal/retention", "internal/units"}},
 	{folder: "internal/config", local: []string{"internal/units"}},
 	{folder: "internal/units"},
 	{folder: "internal/obs"},

@@ -30,7 +30,7 @@ func ParseDuration(s string) (Duration, error) {
 		}
 		n, err := strconv.ParseUint(head, 10, 32)
 		if err != nil {
-			return 0, fmt.Errorf("time span %q: want a form like 90d, 1d12h or 36h", s)
+			return 0, fmt.Errorf("time span %q: want a form like 90d, 1d12h or 36h; units are w, d, h, m, s, ms, us and ns", s)
 		}
 		if n > uint64((1<<63-1-total)/u.is) {
 			return 0, fmt.Errorf("time span %q is too long", s)
@@ -42,7 +42,7 @@ func ParseDuration(s string) (Duration, error) {
 	}
 	d, err := time.ParseDuration(rest)
 	if err != nil {
-		return 0, fmt.Errorf("time span %q: want a form like 90d, 1d12h or 36h", s)
+		return 0, fmt.Errorf("time span %q: want a form like 90d, 1d12h or 36h; units are w, d, h, m, s, ms, us and ns", s)
 	}
 	if d < 0 || total+d < total {
 		return 0, fmt.Errorf("time span %q is out of range", s)
