@@ -71,7 +71,7 @@ func TestErrorsNameKeyAndReason(t *testing.T) {
 		{"no unit", "hot:\n  keep-for: 7\n", nil, nil, []string{"hot.keep-for", `"7"`, "units are"}},
 		{"heap too small", "", nil, []string{"--memory.limit=1"}, []string{"memory.limit", "1 is not between 64MiB and 16TiB"}},
 		{"out of bounds", "hot:\n  segment: 1MiB\n", nil, nil, []string{"hot.segment", "between"}},
-		{"no reserve", "", nil, []string{"--hot.min-free=0"}, []string{"hot.min-free", "0 is not between 16777216"}},
+		{"no reserve", "", nil, []string{"--hot.min-free=0"}, []string{"hot.min-free", "0 is not between 16MiB"}},
 		{"role", "", nil, []string{"--roles=route,brokr"}, []string{"roles", "brokr"}},
 		{"address", "", nil, []string{"--http.listen=8082"}, []string{"http.listen", "host:port"}},
 		{"s3", "archive:\n  kind: s3\n", nil, nil, []string{"archive.s3.endpoint"}},
