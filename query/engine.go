@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -152,9 +154,12 @@ type run struct {
 	dir   string
 	proc  *process
 	stats Stats
-	files int      // made in dir
-	undo  []func() // what close does, last first
-	once  sync.Once
+	files int // made in dir
+	// objects tells what the linked files of dir are, by their names there.
+	objects map[string]object
+	mounted bool     // the worker has been told of them
+	undo    []func() // what close does, last first
+	once    sync.Once
 }
 
 // close ends the query and removes all of it. It may be called twice.
@@ -189,6 +194,7 @@ func (q *run) start() (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.mounted = true
 	if err := q.proc.send(wire.Tables{Tables: tables}); err != nil {
 		return nil, err
 	}
@@ -241,6 +247,9 @@ func (q *run) explain(err error) error {
 	case q.e.ctx.Err() != nil:
 		return ErrClosed
 	case errors.As(err, &e) && e.Kind != wire.Crashed:
+		if e := q.damaged(e); e != nil {
+			return e
+		}
 		return &Error{Kind: e.Kind, Position: e.Position, Message: q.hidePaths(e.Message)}
 	case q.ctx.Err() != nil:
 		return &Error{Kind: wire.Timeout, Message: fmt.Sprintf("the query ran longer than its limit of %s; narrow it (store_time, queue_id) or ask for a longer limit (up to %s)", q.req.Timeout, q.e.cfg.MaxTimeout)}
@@ -248,6 +257,34 @@ func (q *run) explain(err error) error {
 		return e
 	}
 	return &Error{Kind: wire.Internal, Message: q.hidePaths(err.Error())}
+}
+
+// object is a data file of the archive.
+type object struct{ topic, name string }
+
+// damaged gives the error that names the data file where the worker couldn't
+// read one, nil for any other error.
+func (q *run) damaged(e *Error) *Error {
+	for link, o := range q.objects {
+		if strings.Contains(e.Message, link) {
+			why := strings.ReplaceAll(q.hidePaths(e.Message), link, "the file")
+			return &Error{Kind: wire.Storage, Message: "reading " + o.name + " of topic " + o.topic + " in the archive: " + why}
+		}
+	}
+	// DuckDB doesn't say which file it is where it can't decode one's metadata.
+	if !q.mounted || e.Kind != wire.Storage || len(q.objects) == 0 {
+		return nil
+	}
+	which := fmt.Sprintf("one of the %d files of topic ", len(q.objects))
+	topics := map[string]bool{}
+	for _, o := range q.objects {
+		if len(q.objects) == 1 {
+			which = o.name + " of topic "
+		}
+		topics[o.topic] = true
+	}
+	which += strings.Join(slices.Sorted(maps.Keys(topics)), ", ")
+	return &Error{Kind: wire.Storage, Message: "reading " + which + " in the archive: " + q.hidePaths(e.Message)}
 }
 
 // hidePaths takes the query's directory out of a message.

@@ -22,6 +22,14 @@ const maxAttempts = 5
 // errMoved says that the border between archive and hot log moved too far.
 var errMoved = errors.New("the hot log was trimmed meanwhile")
 
+// missingError is errMoved where an object of the archive isn't there: by
+// retention, as long as the archive's newer state doesn't list it any more.
+type missingError struct{ name string }
+
+func (e *missingError) Error() string { return e.name + " is not in the archive" }
+
+func (e *missingError) Is(target error) bool { return target == errMoved }
+
 // gather makes the files of the query's tables.
 func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
 	names, err := q.names()
@@ -45,6 +53,7 @@ func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
 
 func (q *run) gatherTopic(topic string, b wire.Bounds) ([]string, error) {
 	refresh := false
+	var last error
 	for range maxAttempts {
 		before := q.stats
 		files, err := q.attempt(topic, b, refresh)
@@ -53,6 +62,11 @@ func (q *run) gatherTopic(topic string, b wire.Bounds) ([]string, error) {
 		}
 		q.stats = before
 		refresh = true
+		last = err
+	}
+	var missing *missingError
+	if errors.As(last, &missing) {
+		return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the archive lists " + missing.name + ", and the object is missing: it was removed by other means than retention"}
 	}
 	return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the hot log is trimmed faster than the query can read its end; try again"}
 }
@@ -109,7 +123,12 @@ func (q *run) link(topic string, files []archive.DataFile) ([]string, error) {
 	}
 	paths, release, err := q.e.deps.Files.Local(q.ctx, files)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, objstore.ErrNotFound) {
-		return nil, errMoved // retention was faster
+		name := "one of its objects"
+		var missing *MissingFileError
+		if errors.As(err, &missing) {
+			name = missing.Name
+		}
+		return nil, &missingError{name} // retention was faster
 	}
 	if err != nil {
 		return nil, storageError("getting the archive files of "+topic, err)
@@ -121,12 +140,16 @@ func (q *run) link(topic string, files []archive.DataFile) ([]string, error) {
 			return nil, storageError("getting the archive files of "+topic, err)
 		}
 		out[i] = q.newFile("archive")
+		if q.objects == nil {
+			q.objects = map[string]object{}
+		}
+		q.objects[filepath.Base(out[i])] = object{topic, files[i].Name}
 		if err := os.Link(p, out[i]); err == nil {
 			continue
 		}
 		// Another file system, or one without links: by name then.
 		if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
-			return nil, errMoved
+			return nil, &missingError{files[i].Name}
 		} else if err != nil {
 			return nil, storageError("getting the archive files of "+topic, err)
 		}

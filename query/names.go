@@ -26,10 +26,16 @@ func (q *run) names() (names, error) {
 			topics = append(topics, queue.Topic)
 		}
 	}
+	if q.e.deps.Empty != nil {
+		topics = append(topics, q.e.deps.Empty()...)
+	}
 	slices.Sort(topics)
 	var n names
 	for _, t := range slices.Compact(topics) {
 		tenant, local := mq.SplitTenant(t)
+		if tenant == mq.DefaultTenant {
+			local = t // also where it is spelled out: "default%x" is not x
+		}
 		n.topics = append(n.topics, name{tenant, local, t})
 	}
 	return n, nil

@@ -73,11 +73,24 @@ type Hot interface {
 	Archived(q mq.Queue) int64
 }
 
+// MissingFileError is how a Files names the data file that isn't there.
+type MissingFileError struct {
+	Name string
+	Err  error
+}
+
+func (e *MissingFileError) Error() string { return e.Name + ": " + e.Err.Error() }
+
+func (e *MissingFileError) Unwrap() error { return e.Err }
+
 // Deps are what an Engine reads. Hot is nil where the process has no log.
 type Deps struct {
 	Catalog Catalog
 	Files   Files
 	Hot     Hot
+	// Empty lists topics that are tables even where they have no message yet,
+	// by wire name. It may be nil.
+	Empty func() []string
 }
 
 // PathFiles is Files over an archive in a local directory.

@@ -11,6 +11,7 @@ import (
 	"varve/internal/config"
 	wire "varve/internal/remoting"
 	"varve/internal/tier"
+	"varve/query"
 )
 
 // openReader makes the reader of every tier that this process has. A broker
@@ -58,7 +59,7 @@ func (f queryFiles) Local(ctx context.Context, files []archive.DataFile) (paths 
 		path, r, err := f.h.LocalFile(ctx, df)
 		if err != nil {
 			release()
-			return nil, nil, err
+			return nil, nil, &query.MissingFileError{Name: df.Name, Err: err}
 		}
 		paths, held = append(paths, path), append(held, r)
 	}

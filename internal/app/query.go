@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"varve/internal/admin"
 	"varve/internal/config"
+	"varve/internal/mq"
 	"varve/query"
 	"varve/query/wire"
 )
@@ -22,6 +24,9 @@ func (n *Node) openQuery(context.Context) error {
 	if n.store != nil {
 		deps.Hot = n.store
 	}
+	if n.broker != nil {
+		deps.Empty = n.emptyTopics
+	}
 	var err error
 	n.query, err = query.New(query.Config{
 		TempDir: n.dir.path("tmp", "query"), MaxConcurrent: c.Concurrency, Timeout: c.Timeout, MaxTimeout: max(10*c.Timeout, c.Timeout),
@@ -32,6 +37,18 @@ func (n *Node) openQuery(context.Context) error {
 	}
 	n.onClose("query engine", n.query.Close)
 	return nil
+}
+
+// emptyTopics lists what the broker has as a topic, but for what it makes
+// itself for groups: those are tables when there is a message in them.
+func (n *Node) emptyTopics() []string {
+	var out []string
+	for _, t := range n.broker.Topics() {
+		if !strings.HasPrefix(t.Name, mq.RetryPrefix) && !strings.HasPrefix(t.Name, mq.DLQPrefix) {
+			out = append(out, t.Name)
+		}
+	}
+	return out
 }
 
 // sqlAPI implements admin.SQL.

@@ -115,7 +115,8 @@ func asError(err error) *wire.Error {
 		msg = "the query needs more " + what + " than its limit; select fewer columns or rows, or aggregate less finely"
 	case strings.HasPrefix(msg, "Parser Error"):
 		kind = wire.Syntax
-	case strings.HasPrefix(msg, "IO Error"), strings.HasPrefix(msg, "Invalid Input Error: No magic bytes"):
+	case strings.HasPrefix(msg, "IO Error"), strings.HasPrefix(msg, "Invalid Input Error: No magic bytes"),
+		strings.Contains(msg, "TProtocolException"), strings.Contains(msg, "Variable-length int over"): // a damaged header
 		kind = wire.Storage
 	case strings.HasPrefix(msg, "INTERNAL Error"), strings.HasPrefix(msg, "FATAL Error"):
 		kind = wire.Internal
