@@ -106,6 +106,10 @@ final class PullScenarios {
         long deadline = System.nanoTime() + 60_000_000_000L;
         while (at < from + 80 && System.nanoTime() < deadline) {
             for (MessageExt m : c.poll(1_000)) {
+                // The client pulls from the moment of assign, and may still give what came before the seek.
+                if (at == from + 30 && m.getQueueOffset() < at) {
+                    continue;
+                }
                 Env.equal("offset", at++, m.getQueueOffset());
             }
         }
@@ -142,8 +146,12 @@ final class PullScenarios {
             return other.fetchConsumeOffset(q, true) == 12;
         });
         // A lower one is taken too: the last writer wins.
-        other.getOffsetStore().updateConsumeOffsetToBroker(q, 7, false);
-        Env.until("lower offset", 30, () -> other.fetchConsumeOffset(q, true) == 7);
+        // The first client forgets its own, or it would go on committing that every five seconds.
+        c.getOffsetStore().removeOffset(q);
+        Env.until("lower offset", 30, () -> {
+            other.getOffsetStore().updateConsumeOffsetToBroker(q, 7, false);
+            return other.fetchConsumeOffset(q, true) == 7;
+        });
         Env.until("both clients are members of the group", 40, () -> {
             Set<String> members = new HashSet<>(c.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
                 .findConsumerIdList(env.topic, env.group));
