@@ -293,18 +293,20 @@ func TestTricklingFrameEnds(t *testing.T) {
 		start := time.Now()
 		_, peer, done := pipeConn(echo, Config{})
 		time.Sleep(50 * time.Second)
-		go func() {
+		var writer sync.WaitGroup
+		writer.Go(func() {
 			for _, b := range jsonFrame(`{"code":10,"opaque":5}`, 5000) {
 				if _, err := peer.Write([]byte{b}); err != nil {
 					return
 				}
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		<-done
 		if d := time.Since(start); d != 110*time.Second {
 			t.Errorf("ended after %s, want 110s", d)
 		}
+		writer.Wait()
 	})
 }
 
