@@ -57,7 +57,8 @@ final class ConsumeScenarios {
         Env.until("two queues each", 60, () -> queuesOf(a, env.topic) == 2 && queuesOf(b, env.topic) == 2);
         env.sendMany(p, "x", 200);
         Env.until("200 messages at two consumers", 60, () -> one.countOf("x") + two.countOf("x") >= 200);
-        Env.equal("both have work", true, one.countOf("x") == 100 && two.countOf("x") == 100);
+        // How many each gets is the producer's choice of queues, which a retried send shifts.
+        Env.equal("both have work", true, one.countOf("x") > 0 && two.countOf("x") > 0);
         Inbox both = new Inbox();
         both.messages.addAll(one.messages);
         both.messages.addAll(two.messages);
