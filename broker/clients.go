@@ -80,7 +80,7 @@ func (b *Broker) groupFor(name string) (*Group, error) {
 	if err := group.CheckName(name); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	g, err := b.groups.PutIfAbsent(name)
+	g, err := b.groups.GetOrDefault(name)
 	if err != nil {
 		return nil, storeError(err)
 	}

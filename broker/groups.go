@@ -15,7 +15,7 @@ func (b *Broker) PutGroup(g Group) error {
 	if err := g.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	if err := b.groups.Put(g); err != nil {
+	if _, err := b.groups.Put(g); err != nil {
 		return storeError(err)
 	}
 	b.logger.Info("group set", "group", g.Name, "consume", g.ConsumeEnabled, "retries", g.RetryMaxTimes)

@@ -1,23 +1,18 @@
 package group
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"varve/internal/meta"
 )
 
 // MaxNameLen bounds a group's name.
 const MaxNameLen = 120
-
-// tableName is the meta table that holds one Config a group, by name.
-const tableName = "group"
 
 // RetryPolicy says after which delays a message is delivered again. The JSON
 // is RocketMQ's.
@@ -40,7 +35,6 @@ type CustomizedPolicy struct {
 }
 
 // Config is the settings of one consumer group. The JSON names are RocketMQ's.
-// A Config in Configs is never changed: a change replaces it.
 type Config struct {
 	Name                  string            `json:"groupName"`
 	ConsumeEnabled        bool              `json:"consumeEnable"`
@@ -96,51 +90,22 @@ func CheckName(name string) error {
 
 func (c *Config) clone() *Config {
 	d := *c
+	d.Name = strings.Clone(c.Name)
 	d.Attributes = maps.Clone(c.Attributes)
 	if d.Attributes == nil {
 		d.Attributes = map[string]string{}
 	}
+	if p := c.RetryPolicy.Exponential; p != nil {
+		own := *p
+		d.RetryPolicy.Exponential = &own
+	}
+	if p := c.RetryPolicy.Customized; p != nil {
+		d.RetryPolicy.Customized = &CustomizedPolicy{NextMillis: slices.Clone(p.NextMillis)}
+	}
 	return &d
 }
 
-// Configs is the set of group settings.
-type Configs struct {
-	meta   meta.Table
-	byName atomic.Pointer[map[string]*Config] // replaced by each change, never changed
-	mu     sync.Mutex
-	// unsaved are the groups that a full disk didn't take.
-	unsaved map[string]struct{}
-}
-
-// maxUnsaved bounds the groups that wait for room on the disk.
-const maxUnsaved = 10_000
-
-// Load reads the groups of a meta store.
-func Load(s *meta.Store) (*Configs, error) {
-	c := &Configs{meta: s.Table(tableName), unsaved: map[string]struct{}{}}
-	all := map[string]*Config{}
-	err := c.meta.Scan("", func(name string, raw []byte) error {
-		g := Default(name)
-		if err := json.Unmarshal(raw, &g); err != nil {
-			return fmt.Errorf("group %q in the meta store: %w", name, err)
-		}
-		all[name] = g.clone()
-		return nil
-	})
-	c.byName.Store(&all)
-	return c, err
-}
-
-// Get finds a group. The Config must not be changed.
-func (c *Configs) Get(name string) (*Config, bool) {
-	g, ok := (*c.byName.Load())[name]
-	return g, ok
-}
-
-// Len is the number of groups.
-func (c *Configs) Len() int { return len(*c.byName.Load()) }
-
-// Check reports why g cannot be a group, nil if it can.
+// Check reports why c cannot be a group, nil if it can.
 func (c *Config) Check() error {
 	if err := CheckName(c.Name); err != nil {
 		return err
@@ -151,96 +116,28 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// Put creates or replaces a group.
-func (c *Configs) Put(g Config) error {
-	if err := g.Check(); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.put(&g)
+// Configs is the set of group settings. A Config in it is never changed: a
+// change replaces it.
+type Configs struct{ *meta.Settings[Config] }
+
+// Load reads the groups of a meta store.
+func Load(s *meta.Store) (*Configs, error) {
+	all, err := meta.LoadSettings(s, meta.SettingsOf[Config]{
+		What:  "group",
+		Name:  func(c *Config) string { return c.Name },
+		New:   Default,
+		Check: (*Config).Check,
+		Clone: (*Config).clone,
+		Equal: func(a, b *Config) bool { return reflect.DeepEqual(a, b) },
+	})
+	return &Configs{all}, err
 }
 
-func (c *Configs) put(g *Config) error {
-	if err := c.meta.Put(g.Name, g); err != nil {
-		return fmt.Errorf("save group %q: %w", g.Name, err)
-	}
-	delete(c.unsaved, g.Name)
-	c.show(g)
-	return nil
-}
-
-// show lets readers see a group. c.mu must be held.
-func (c *Configs) show(g *Config) {
-	all := maps.Clone(*c.byName.Load())
-	all[strings.Clone(g.Name)] = g.clone()
-	c.byName.Store(&all)
-}
-
-// Flush saves the groups that a full disk didn't take. It stops at the first
-// error; what is not saved is tried by the next one.
-func (c *Configs) Flush() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name := range c.unsaved {
-		g, _ := c.Get(name)
-		if err := c.put(g); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// PutIfAbsent creates a group with default settings, or gives the one that is
-// there. On a full disk the group is in memory until a Flush: a new group can
-// read what is there.
-func (c *Configs) PutIfAbsent(name string) (*Config, error) {
+// GetOrDefault finds a group, or creates it with default settings. On a full
+// disk it is in memory until a Flush: a new group can read what is there.
+func (c *Configs) GetOrDefault(name string) (*Config, error) {
 	if have, ok := c.Get(name); ok {
 		return have, nil
 	}
-	if err := CheckName(name); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if have, ok := c.Get(name); ok {
-		return have, nil
-	}
-	g := Default(name)
-	err := c.put(&g)
-	if errors.Is(err, meta.ErrDiskFull) && len(c.unsaved) < maxUnsaved {
-		c.unsaved[strings.Clone(name)] = struct{}{}
-		c.show(&g)
-		err = nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	have, _ := c.Get(name)
-	return have, nil
-}
-
-// Delete removes a group; had is false where there was none.
-func (c *Configs) Delete(name string) (had bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.Get(name); !ok {
-		return false, nil
-	}
-	if _, ok := c.unsaved[name]; ok {
-		delete(c.unsaved, name)
-	} else if err := c.meta.Delete(name); err != nil {
-		return false, fmt.Errorf("delete group %q: %w", name, err)
-	}
-	all := maps.Clone(*c.byName.Load())
-	delete(all, name)
-	c.byName.Store(&all)
-	return true, nil
-}
-
-// All gives every group in name order. The Configs must not be changed.
-func (c *Configs) All() []*Config {
-	out := slices.Collect(maps.Values(*c.byName.Load()))
-	slices.SortFunc(out, func(a, b *Config) int { return strings.Compare(a.Name, b.Name) })
-	return out
+	return c.KeepIfAbsent(Default(name))
 }

@@ -8,6 +8,6 @@
 // group's membership or subscriptions is told to all its members, so that they
 // share out the queues anew.
 //
-// Lock order: Configs.mu, Registry.mu and Locks.mu are leaves, never held
-// together. Client methods are called with none of them held.
+// Lock order: Registry.mu and Locks.mu are leaves, never held together, nor
+// while Configs is changed. Client methods are called with none of them held.
 package group

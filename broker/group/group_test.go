@@ -199,10 +199,10 @@ func TestConfigsSurviveARestart(t *testing.T) {
 	}
 	g := Default("pay")
 	g.RetryMaxTimes, g.Attributes = 3, map[string]string{"owner": "me"}
-	if err := c.Put(g); err != nil {
+	if _, err := c.Put(g); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.PutIfAbsent("ship"); err != nil {
+	if _, err := c.GetOrDefault("ship"); err != nil {
 		t.Fatal(err)
 	}
 	if had, err := c.Delete("ship"); !had || err != nil {

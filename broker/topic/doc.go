@@ -5,6 +5,6 @@
 // topic in the meta store. A topic is on disk before any caller can see it, but
 // for the ones of KeepIfAbsent on a full disk.
 //
-// Lock order: Table.mu is a leaf; it is held while the meta store is written,
-// so changes of topics are serial. Readers take no lock.
+// Lock order: Table.mu is a leaf, taken while meta.Settings holds its own: changes
+// of topics are serial. Readers take no lock.
 package topic

@@ -45,7 +45,7 @@ func SysFlag(unit, unitSub bool) int32 {
 }
 
 // Config is one topic. The JSON names are RocketMQ's, so that a front can
-// answer with it. A Config in a Table is never changed: a change replaces it.
+// answer with it.
 type Config struct {
 	Name        string            `json:"topicName"`
 	ReadQueues  int32             `json:"readQueueNums"`
@@ -69,6 +69,7 @@ func (c *Config) Queues() int32 { return max(c.ReadQueues, c.WriteQueues) }
 // clone gives a copy that shares nothing with c.
 func (c *Config) clone() *Config {
 	d := *c
+	d.Name = strings.Clone(c.Name)
 	d.Attributes = maps.Clone(c.Attributes)
 	if d.Attributes == nil {
 		d.Attributes = map[string]string{}

@@ -14,6 +14,9 @@
 //     durable with the next synced write, and survives a crash of the process
 //     alone; writes are never reordered.
 //
-// There is no lock in this package: Store and Table are safe for concurrent
-// use, a Batch is not.
+// Settings is a table that is in memory as well, for what every request asks.
+//
+// Store, Table and Settings are safe for concurrent use, a Batch is not.
+// Settings.mu is the one lock; it is held while the store is written and while
+// SettingsOf.Changed runs.
 package meta
