@@ -4,8 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // Errors of a connection. They are wrapped with the peer.
@@ -16,6 +14,8 @@ var (
 	ErrSlowReader = errors.New("peer doesn't read its replies")
 	// ErrTooManyCalls says that a connection awaits as many replies as it may.
 	ErrTooManyCalls = errors.New("too many calls await a reply")
+	// ErrSlowFrame says that a frame came too slowly for the memory it holds.
+	ErrSlowFrame = errors.New("frame comes too slowly")
 )
 
 // Handler takes one request of a connection. It runs on the connection's
@@ -28,6 +28,7 @@ type Config struct {
 	MaxConns     int           // connections served at once; 20,000. More are closed as they come
 	IdleTimeout  time.Duration // a connection that sends nothing is closed; 120 s
 	FrameTimeout time.Duration // a frame that has begun is whole by then, or its connection is closed; 60 s
+	StepTimeout  time.Duration // each MiB of a frame of more than 128 KiB is there by then, likewise; 5 s
 	WriteTimeout time.Duration // one write of at most maxWrite bytes; 30 s
 	OutHigh      int           // bytes waiting to be written that stop reading; 8 MiB
 	OutMax       int           // bytes waiting to be written that end the connection; 64 MiB
@@ -38,13 +39,14 @@ type Config struct {
 	OnClose func(c *Conn)
 	Logger  *slog.Logger
 
-	reading *semaphore.Weighted // bounds the large frames being read; nil for a client, which trusts its server
+	reading *budget // bounds the large frames being read; nil for a client, which trusts its server
 }
 
 func (c Config) withDefaults() Config {
 	def(&c.MaxConns, 20_000)
 	def(&c.IdleTimeout, 120*time.Second)
 	def(&c.FrameTimeout, 60*time.Second)
+	def(&c.StepTimeout, 5*time.Second)
 	def(&c.WriteTimeout, 30*time.Second)
 	def(&c.OutHigh, 8<<20)
 	def(&c.OutMax, 64<<20)

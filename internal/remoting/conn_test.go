@@ -8,12 +8,9 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // echo answers with the request's fields and body.
@@ -307,55 +304,6 @@ func TestTricklingFrameEnds(t *testing.T) {
 			t.Errorf("ended after %s, want 110s", d)
 		}
 		writer.Wait()
-	})
-}
-
-// Large frames over the budget wait until others are done, and give up after
-// the frame timeout; small ones don't wait.
-func TestLargeFramesShareBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		budget := semaphore.NewWeighted(3 << 20)
-		large := jsonFrame(`{"code":10,"opaque":5,"flag":2}`, 2<<20)
-		start := func() (net.Conn, <-chan struct{}, *atomic.Int64) {
-			handled := new(atomic.Int64)
-			_, peer, done := pipeConn(func(_ *Conn, req *Command) { handled.Add(int64(len(req.Body))) }, Config{reading: budget})
-			return peer, done, handled
-		}
-		first, firstEnd, firstHas := start()
-		second, secondEnd, secondHas := start()
-		small, smallEnd, smallHas := start()
-		for _, peer := range []net.Conn{first, second} {
-			go func() { _, _ = peer.Write(large[:1<<20]) }()
-			synctest.Wait()
-		}
-		if _, err := small.Write(jsonFrame(`{"code":10,"opaque":5,"flag":2}`, 100<<10)); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if smallHas.Load() != 100<<10 || secondHas.Load() != 0 {
-			t.Errorf("handled %d bytes of the small one and %d of the one that waits", smallHas.Load(), secondHas.Load())
-		}
-		time.Sleep(10 * time.Second)
-		if _, err := first.Write(large[1<<20:]); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := second.Write(large[1<<20:]); err != nil { // the first part is taken now
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if firstHas.Load() != 2<<20 || secondHas.Load() != 2<<20 {
-			t.Errorf("handled %d and %d bytes", firstHas.Load(), secondHas.Load())
-		}
-		for _, peer := range []net.Conn{first, second} {
-			go func() { _, _ = peer.Write(large[:1<<20]) }()
-		}
-		<-firstEnd
-		<-secondEnd
-		_ = small.Close()
-		<-smallEnd
-		if !budget.TryAcquire(3 << 20) {
-			t.Error("the ended connections hold some of the budget")
-		}
 	})
 }
 

@@ -17,6 +17,9 @@
 //   - A connection that doesn't read its replies stops being read from at
 //     Config.OutHigh bytes and is closed at Config.OutMax bytes or after
 //     Config.WriteTimeout without progress.
+//   - A frame of more than 128 KiB takes memory as it arrives, of a budget that
+//     all connections of the process share; one that then comes slower than a
+//     MiB in Config.StepTimeout ends its connection.
 //   - A frame whose boundary is known never costs the connection: it is
 //     answered with an error and skipped.
 //

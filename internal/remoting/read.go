@@ -10,8 +10,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -21,11 +19,6 @@ const (
 	largeBuffer = 128 << 10
 	// shrinkAfter is how long a connection keeps an empty large buffer.
 	shrinkAfter = 2 * time.Second
-	// maxReading bounds the frames that are being read by all servers of the
-	// process, of those that don't fit a large buffer, by the length that they
-	// announce. Others wait to be read. It has room for 32 of the largest
-	// messages.
-	maxReading = 128 << 20
 	// maxSkippedHeader is the longest header of an oversized frame that is
 	// decoded to find out whom to answer.
 	maxSkippedHeader = 64 << 10
@@ -33,9 +26,6 @@ const (
 	// be known. No client uses it.
 	nobody = -1
 )
-
-// reading is what is left of maxReading.
-var reading = semaphore.NewWeighted(maxReading)
 
 var largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 
@@ -47,14 +37,15 @@ type reader struct {
 	small []byte
 	large *[]byte   // pooled, nil if not in use
 	skip  int       // bytes of an oversized frame still to drop
-	held  int64     // taken of Config.reading for the frame in buf
 	begun time.Time // when the unread frame in buf was first waited for; zero if there is none
+	share share     // of Config.reading, for a buf over the large one
+	step  step      // of the frame in buf, while share has something
 	cmd   Command
 }
 
 // read serves the connection's frames until it ends.
 func (c *Conn) read() {
-	rd := reader{c: c, small: make([]byte, smallBuffer)}
+	rd := reader{c: c, small: make([]byte, smallBuffer), share: share{b: c.cfg.reading}}
 	rd.buf = rd.small
 	err := rd.run()
 	rd.release()
@@ -108,7 +99,7 @@ func (rd *reader) frames() error {
 			return nil
 		}
 		rd.r += 4 + n
-		rd.begun = time.Time{}
+		rd.begun, rd.step = time.Time{}, step{}
 		rd.c.dispatch(have[4:4+n], &rd.cmd)
 	}
 }
@@ -138,10 +129,8 @@ func (rd *reader) oversized(n int, have []byte) (done bool, err error) {
 }
 
 // makeRoom sees to it that the next read has space, for the whole of a frame
-// that has begun where that is not more than twice what has arrived of it.
-// The memory grows with what has arrived, but it is the announced length that
-// is taken of the budget: frames that wait for a part of it would wait for
-// each other.
+// that has begun where that is not more than twice what has arrived of it: the
+// memory grows with what arrives, not with what is announced.
 func (rd *reader) makeRoom() error {
 	if rd.r == rd.w {
 		rd.r, rd.w = 0, 0
@@ -151,50 +140,49 @@ func (rd *reader) makeRoom() error {
 		}
 		return nil
 	}
-	need := frameHead
-	if have := rd.buf[rd.r:rd.w]; len(have) >= 4 {
-		need = 4 + min(int(binary.BigEndian.Uint32(have)), MaxFrame)
-	}
-	if len(rd.buf)-rd.r >= need {
-		return nil
-	}
-	if need <= len(rd.buf) {
-		rd.w = copy(rd.buf, rd.buf[rd.r:rd.w])
-		rd.r = 0
-		return nil
-	}
-	if rd.w-rd.r < len(rd.buf)-rd.r {
-		return nil // fill what there is before growing
-	}
+	need := rd.need()
 	old := rd.buf[rd.r:rd.w]
-	if need <= largeBuffer && rd.large == nil {
+	switch {
+	case len(rd.buf) > largeBuffer && need <= largeBuffer:
+		rd.giveBack() // what follows a large frame doesn't keep its buffer
 		rd.useLarge()
-	} else {
-		if err := rd.reserve(int64(need)); err != nil {
-			return err
+	case len(rd.buf)-rd.r >= need:
+		return nil
+	case need <= len(rd.buf): // at the front
+	case rd.w < len(rd.buf):
+		return nil // fill what there is before growing
+	case need <= largeBuffer:
+		rd.useLarge()
+	default:
+		size := min(need, 2*max(len(old), largeBuffer))
+		if err := rd.wait(size); err != nil {
+			return fmt.Errorf("a frame of %d bytes found no room beside others for %s: %w", need, rd.c.cfg.FrameTimeout, err)
 		}
-		rd.buf = make([]byte, min(need, 2*max(len(old), largeBuffer)))
+		rd.buf = make([]byte, size)
 	}
 	rd.w = copy(rd.buf, old)
 	rd.r = 0
 	return nil
 }
 
-// reserve takes n bytes of the budget for the frame that has begun, once.
-func (rd *reader) reserve(n int64) error {
-	b := rd.c.cfg.reading
-	if b == nil || rd.held > 0 {
-		return nil
+// need is the length of the frame that has begun, as far as it is known.
+func (rd *reader) need() int {
+	if have := rd.buf[rd.r:rd.w]; len(have) >= 4 {
+		return 4 + min(int(binary.BigEndian.Uint32(have)), MaxFrame)
 	}
-	if !b.TryAcquire(n) {
-		ctx, cancel := context.WithDeadline(rd.c.ctx, rd.begun.Add(rd.c.cfg.FrameTimeout))
-		defer cancel()
-		if err := b.Acquire(ctx, n); err != nil {
-			return fmt.Errorf("a frame of %d bytes found no room beside others for %s: %w", n, rd.c.cfg.FrameTimeout, err)
-		}
-	}
-	rd.held = n
-	return nil
+	return frameHead
+}
+
+// wait takes of the budget for a buffer of size bytes.
+func (rd *reader) wait(size int) error {
+	ctx, cancel := context.WithDeadline(rd.c.ctx, rd.begun.Add(rd.c.cfg.FrameTimeout))
+	defer cancel()
+	return rd.share.grow(ctx, int64(size))
+}
+
+func (rd *reader) giveBack() {
+	rd.share.release()
+	rd.step = step{}
 }
 
 func (rd *reader) useLarge() {
@@ -210,10 +198,7 @@ func (rd *reader) release() {
 		largeBuffers.Put(rd.large)
 		rd.large = nil
 	}
-	if rd.held > 0 {
-		rd.c.cfg.reading.Release(rd.held)
-		rd.held = 0
-	}
+	rd.giveBack()
 	rd.buf = rd.small
 }
 
@@ -223,7 +208,10 @@ func (rd *reader) release() {
 func (rd *reader) fill() error {
 	if !rd.begun.IsZero() {
 		left := time.Until(rd.begun.Add(rd.c.cfg.FrameTimeout))
-		if left < rd.c.cfg.IdleTimeout {
+		switch still := rd.c.cfg.StepTimeout - rd.step.waited; {
+		case rd.share.taken() && still < left:
+			return rd.fillStep(still)
+		case left < rd.c.cfg.IdleTimeout:
 			err := rd.readOnce(left)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return fmt.Errorf("a frame was not there %s after its beginning: %w", rd.c.cfg.FrameTimeout, err)
@@ -243,6 +231,18 @@ func (rd *reader) fill() error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("nothing received for %s: %w", rd.c.cfg.IdleTimeout, err)
 	}
+	return err
+}
+
+// fillStep is fill for a frame that others may have to wait for. Only the time
+// in which nothing else held it up counts.
+func (rd *reader) fillStep(left time.Duration) error {
+	from, began := rd.w, time.Now()
+	err := rd.readOnce(left)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: %d bytes of one of %d in %s, want %d", ErrSlowFrame, rd.step.bytes, rd.need(), rd.c.cfg.StepTimeout, stepBytes)
+	}
+	rd.step.add(rd.w-from, time.Since(began))
 	return err
 }
 
