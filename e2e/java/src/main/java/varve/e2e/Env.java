@@ -135,6 +135,14 @@ final class Env implements AutoCloseable {
         return rs;
     }
 
+    /** Sends n messages one after the other, as many to each queue. */
+    void sendEvenly(DefaultMQProducer p, String prefix, int n) throws Exception {
+        List<MessageQueue> qs = queues(p);
+        for (int i = 0; i < n; i++) {
+            sent(p.send(message(prefix + i), qs.get(i % qs.size())));
+        }
+    }
+
     Message message(String body) {
         return new Message(topic, "TagA", "key-" + body, body.getBytes(StandardCharsets.UTF_8));
     }
