@@ -33,7 +33,9 @@ func TestBadTree(t *testing.T) {
 		"imports stray/stray.go",    // a folder that no row lists
 		"imports broker/up_test.go", // a test that imports a command
 		"size broker/long.go",
-		"doc hot/hot.go",
+		"doc hot/hot.go",           // a folder without a package comment
+		"doc broker/long.go",       // a package comment outside doc.go
+		"doc internal/mq/clock.go", // an exported variable without a comment
 		"files broker/long.go",
 		"clock internal/mq/clock.go",
 		"words docs/page.md",

@@ -58,9 +58,11 @@ func checkSizes(files []*file) []Finding {
 	return out
 }
 
-// checkDocs wants a package comment in one file of every folder.
+// checkDocs wants a doc.go with a package comment in every folder (a command's
+// may be in main.go), and a comment on whatever other packages can name.
 func checkDocs(files []*file) []Finding {
 	has, first := map[string]bool{}, map[string]string{}
+	var out []Finding
 	for _, f := range files {
 		if f.test {
 			continue
@@ -69,17 +71,56 @@ func checkDocs(files []*file) []Finding {
 		if first[dir] == "" {
 			first[dir] = f.name
 		}
-		if f.ast.Doc != nil {
+		if base := path.Base(f.name); f.ast.Doc != nil && (base == "doc.go" || base == "main.go" && f.ast.Name.Name == "main") {
 			has[dir] = true
 		}
+		for _, d := range f.ast.Decls {
+			for _, id := range undocumented(d) {
+				out = append(out, Finding{f.name, f.line(id.Pos()), "doc", id.Name + " is exported and has no comment"})
+			}
+		}
 	}
-	var out []Finding
 	for dir, name := range first {
 		if !has[dir] {
-			out = append(out, Finding{name, 1, "doc", "no file of " + dir + " has a package comment"})
+			out = append(out, Finding{name, 1, "doc", dir + " has no doc.go with a package comment"})
 		}
 	}
 	return out
+}
+
+// undocumented lists what a declaration exports without a word. Consts and vars
+// may share the comment of their group, and methods that the standard library
+// calls need none.
+func undocumented(d ast.Decl) (out []*ast.Ident) {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		r := receiver(d)
+		if d.Doc == nil && d.Name.IsExported() && (r == "" || ast.IsExported(r)) && !wellKnown[d.Name.Name] {
+			out = append(out, d.Name)
+		}
+	case *ast.GenDecl:
+		for _, s := range d.Specs {
+			switch s := s.(type) {
+			case *ast.TypeSpec:
+				if s.Name.IsExported() && d.Doc == nil && s.Doc == nil && s.Comment == nil {
+					out = append(out, s.Name)
+				}
+			case *ast.ValueSpec:
+				for _, name := range s.Names {
+					if name.IsExported() && d.Doc == nil && s.Doc == nil && s.Comment == nil {
+						out = append(out, name)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// wellKnown are methods whose meaning the standard library gives.
+var wellKnown = map[string]bool{
+	"String": true, "Error": true, "Unwrap": true, "Is": true, "Read": true, "Write": true, "Close": true,
+	"MarshalJSON": true, "UnmarshalJSON": true, "MarshalText": true, "UnmarshalText": true, "Len": true, "Less": true, "Swap": true,
 }
 
 // checkCalls looks for file access and clock reads where they don't belong.

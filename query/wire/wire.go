@@ -84,7 +84,7 @@ const (
 	Busy         Kind = "busy"          // no place among the running queries
 	Crashed      Kind = "crashed"       // the worker died
 	Storage      Kind = "storage"       // the archive or the log could not be read
-	Internal     Kind = "internal"
+	Internal     Kind = "internal"      // our own fault
 )
 
 // Error is a failed query.

@@ -1,6 +1,5 @@
-// Package mq asks for the time.
 package mq
 
 import "time"
 
-var started = time.Now()
+var Started = time.Now()

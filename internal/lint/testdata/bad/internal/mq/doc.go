@@ -1,0 +1,2 @@
+// Package mq asks for the time.
+package mq
