@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"varve/hot"
 	"varve/internal/mq"
 )
 
@@ -75,7 +76,7 @@ func (b *Broker) readCold(ctx context.Context, p *pull, r PullResult) (PullResul
 		r.Status, r.Next = PullNoNew, whole.To
 		return r, nil
 	}
-	if b.cfg.HistoryBrokerID != 0 && p.req.Routable {
+	if b.cfg.HistoryBrokerID != 0 && p.req.Routable && !p.here {
 		r.Suggest = b.cfg.HistoryBrokerID
 		if b.routed.first(p, b.now()) {
 			b.stats.coldRouted.Add(1)
@@ -94,6 +95,13 @@ func (b *Broker) readCold(ctx context.Context, p *pull, r PullResult) (PullResul
 	}
 	r.fill(batch)
 	return r, nil
+}
+
+// standsIn reports whether the archive is to answer a pull that the log failed:
+// the log is damaged there, and the offset was archived.
+func (b *Broker) standsIn(p *pull, err error) bool {
+	p.here = err != nil && hot.Damaged(err) && p.req.Offset < b.log.Archived(p.queue)
+	return p.here
 }
 
 // coldRoutes remembers who was sent to the history node a short while ago.
@@ -180,10 +188,12 @@ func (f *firstOffsets) forget(topic string) {
 }
 
 // firstOffset is the first readable offset of a queue as far as is known
-// without asking the archive now.
-func (b *Broker) firstOffset(q mq.Queue, hot mq.Range) int64 {
-	if hot.From == 0 || b.log.Archived(q) == 0 {
-		return hot.From
+// without asking the archive now: at the most that. Before the archive has
+// answered it is 0, since a client that took the hot start for the first offset
+// would skip what is archived.
+func (b *Broker) firstOffset(q mq.Queue, inLog mq.Range) int64 {
+	if inLog.From == 0 || b.log.Archived(q) == 0 {
+		return inLog.From
 	}
 	now := b.now()
 	off, known, ask := b.first.get(q, now)
@@ -191,15 +201,15 @@ func (b *Broker) firstOffset(q mq.Queue, hot mq.Range) int64 {
 		b.spawn(func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, firstOffsetAge)
 			defer cancel()
-			from := hot.From
-			if r, err := b.reader.Range(ctx, q); err == nil {
-				from = r.From
+			r, err := b.reader.Range(ctx, q)
+			if err != nil { // what was known before is the best there is
+				r.From = off
 			}
-			b.first.set(q, from, now)
+			b.first.set(q, r.From, now)
 		})
 	}
 	if !known {
-		return hot.From
+		return 0
 	}
-	return min(off, hot.From)
+	return min(off, inLog.From)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"varve/hot"
 	"varve/internal/mq"
 )
 
@@ -39,6 +40,9 @@ func (b *Broker) fresh(ctx context.Context, q mq.Queue) (bool, error) {
 		return true, nil
 	}
 	batch, err := b.log.Read(ctx, q, 0, mq.Limit{Messages: 1})
+	if err != nil && hot.Damaged(err) { // the archive may stand in
+		batch, err = b.reader.Read(ctx, q, 0, mq.Limit{Messages: 1})
+	}
 	if errors.Is(err, mq.ErrTooLow) { // trimmed since
 		return false, nil
 	}

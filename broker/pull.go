@@ -40,6 +40,7 @@ type pull struct {
 	queue  mq.Queue
 	filter mq.Filter
 	until  time.Time // end of the hold; zero where the client doesn't wait
+	here   bool      // not to be sent to a history node
 
 	held held // its place in the table of held pulls
 }
@@ -140,7 +141,7 @@ func (b *Broker) tryPull(p *pull, first bool) (r PullResult, held bool, err erro
 		return r, true, nil
 	}
 	batch, err := b.log.Read(p.ctx, p.queue, req.Offset, b.limit(p))
-	if errors.Is(err, mq.ErrTooLow) { // trimmed since
+	if errors.Is(err, mq.ErrTooLow) || b.standsIn(p, err) { // trimmed since, or damaged
 		b.pullCold(p, r)
 		return r, true, nil
 	}

@@ -27,7 +27,7 @@ func TestReadersWhileTheBorderMoves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := tier.NewReader(log, node, log.Archived)
+	r := tier.NewReader(log, node, tier.Options{Marks: log.Marks})
 	const queues, rounds = 2, 40
 	var mu sync.Mutex
 	sent := map[mq.Queue][]mq.Record{}

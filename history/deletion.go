@@ -169,7 +169,7 @@ func deletions(ctx context.Context, b objstore.Bucket, root string, all bool) ([
 
 func getJSON(ctx context.Context, b objstore.Bucket, o objstore.Object, into any) error {
 	if o.Size > maxRecord {
-		return fmt.Errorf("record %s: %d bytes are over the limit of %d", o.Name, o.Size, maxRecord)
+		return fmt.Errorf("record %s: %d bytes are over the limit of %d: %w", o.Name, o.Size, maxRecord, archive.ErrDamaged)
 	}
 	r, err := b.Get(ctx, o.Name)
 	if err != nil {
@@ -177,11 +177,11 @@ func getJSON(ctx context.Context, b objstore.Bucket, o objstore.Object, into any
 	}
 	defer r.Close()
 	data, err := io.ReadAll(io.LimitReader(r, maxRecord))
-	if err == nil {
-		err = json.Unmarshal(data, into)
-	}
 	if err != nil {
 		return fmt.Errorf("record %s: %w", o.Name, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("record %s: %w: %w", o.Name, archive.ErrDamaged, err)
 	}
 	return nil
 }

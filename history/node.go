@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ type Node struct {
 
 	mu   sync.Mutex
 	used map[string]time.Time // topics, when they were last read
+	// damaged are the topics whose table couldn't be read when it was last
+	// tried, and why.
+	damaged map[string]string
 }
 
 var (
@@ -50,7 +54,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, archive: a, reads: make(chan struct{}, cfg.Reads),
-		used: map[string]time.Time{},
+		used: map[string]time.Time{}, damaged: map[string]string{},
 	}
 	requests := make(chan struct{}, cfg.Requests)
 	var limit *rate.Limiter
@@ -98,7 +102,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 }
 
-// refresh looks at the tables that were read lately.
+// refresh looks at the tables that were read lately, and at damaged ones.
 func (n *Node) refresh(ctx context.Context) {
 	now := n.cfg.Now()
 	var topics []string
@@ -110,12 +114,18 @@ func (n *Node) refresh(ctx context.Context) {
 		}
 		topics = append(topics, t)
 	}
+	for t := range n.damaged {
+		if _, ok := n.used[t]; !ok {
+			topics = append(topics, t)
+		}
+	}
 	n.mu.Unlock()
 	for _, topic := range topics {
 		t, err := n.archive.Table(ctx, topic)
 		if err == nil {
 			_, err = t.Refresh(ctx)
 		}
+		n.note(topic, err)
 		if err != nil && !errors.Is(err, archive.ErrNoTable) && ctx.Err() == nil {
 			n.cfg.Logger.Warn("refresh a table", slog.String("topic", topic), slog.Any("err", err))
 		}
@@ -126,17 +136,40 @@ func (n *Node) refresh(ctx context.Context) {
 // remembers both in memory: most pulls ask.
 func (n *Node) table(ctx context.Context, topic string) (*archive.Table, error) {
 	t, err := n.archive.Table(ctx, topic)
+	now := n.cfg.Now()
+	n.mu.Lock()
+	if err == nil || archive.Unreadable(err) {
+		n.used[topic] = now
+	}
+	n.mu.Unlock()
+	if err != nil {
+		n.note(topic, err)
+	}
 	if errors.Is(err, archive.ErrNoTable) {
 		return nil, mq.ErrNoQueue
 	}
-	if err != nil {
-		return nil, err
-	}
-	now := n.cfg.Now()
+	return t, err
+}
+
+// note remembers whether a topic's table could be read; an error of the bucket
+// says nothing of it.
+func (n *Node) note(topic string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.used[topic] = now
-	return t, nil
+	switch {
+	case archive.Unreadable(err):
+		n.damaged[topic] = err.Error()
+	case err == nil, errors.Is(err, archive.ErrNoTable):
+		delete(n.damaged, topic)
+	}
+}
+
+// Damaged gives the topics whose table couldn't be read when a reader or the
+// retainer last tried, and why.
+func (n *Node) Damaged() map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.damaged)
 }
 
 // Range implements mq.Reader from memory.

@@ -38,6 +38,7 @@ type Retainer struct {
 	cfg     RetainConfig
 	archive *archive.Archive
 	pinned  func(name string) bool
+	note    func(topic string, err error) // of its table
 
 	mu      sync.Mutex // one pass at a time
 	orphans time.Time  // when uploads without a commit were looked for last
@@ -72,7 +73,7 @@ func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Retainer{cfg: cfg, archive: n.archive, pinned: n.Pinned, orphans: cfg.Now(), tables: map[string]*tableState{}}
+	return &Retainer{cfg: cfg, archive: n.archive, pinned: n.Pinned, note: n.note, orphans: cfg.Now(), tables: map[string]*tableState{}}
 }
 
 // Run applies the policy until ctx ends.
@@ -141,6 +142,7 @@ func (r *Retainer) eachTable(ctx context.Context, f func(*archive.Table) error) 
 	var errs []error
 	for _, topic := range topics {
 		t, err := r.archive.Table(ctx, topic)
+		r.note(topic, err)
 		if errors.Is(err, archive.ErrNoTable) {
 			continue
 		}

@@ -1,6 +1,13 @@
 package hot
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"varve/hot/index"
+)
 
 // Errors of a Store, wrapped with what was being done and where.
 var (
@@ -29,3 +36,14 @@ var (
 	// ErrTooLarge says that one append is over the limits of a batch.
 	ErrTooLarge = errors.New("append is too large")
 )
+
+// Damaged tells errors of reading that last, because stored bytes are not what
+// was written or the disk doesn't give them any more.
+func Damaged(err error) bool {
+	for _, e := range []error{ErrCorrupt, index.ErrBad, pebble.ErrCorruption, syscall.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -239,7 +239,7 @@ func (s *Store) recover(st index.State) error {
 func (s *Store) adopt(st index.State) {
 	for _, q := range st.Queues {
 		s.addQueue(&queue{
-			uid: q.UID, id: q.ID, next: q.End, start: q.Start, base: q.End, archived: q.Archived,
+			uid: q.UID, id: q.ID, next: q.End, start: q.Start, base: q.End, archived: q.Archived, dropped: q.Dropped,
 		}, q.Topic)
 	}
 	s.deleted = st.Deleted

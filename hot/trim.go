@@ -65,6 +65,20 @@ func (s *Store) Archived(q mq.Queue) int64 {
 	return h.archived
 }
 
+// Marks gives a queue's archived mark, and the first offset above what was
+// dropped before it was archived because the user's policy said so
+// (TrimPolicy.DropUnarchived), 0 where nothing was. An offset below the hot
+// start that is at or above both was lost, not dropped.
+func (s *Store) Marks(q mq.Queue) (archived, dropped int64) {
+	h := s.find(q)
+	if h == nil {
+		return 0, 0
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.archived, h.dropped
+}
+
 // Hold keeps everything at or above low() from being trimmed until release is
 // called. A second Hold of the same name replaces the first.
 func (s *Store) Hold(name string, low func() int64) (release func()) {
@@ -131,7 +145,7 @@ func (s *Store) Trim(ctx context.Context, p TrimPolicy) (freedBytes int64, err e
 	if n == 0 {
 		return 0, nil
 	}
-	if err := s.trim(segs[:n], segs[n].base); err != nil {
+	if err := s.trim(segs[:n], segs[n].base, p.DropUnarchived); err != nil {
 		return 0, fmt.Errorf("trimming up to position %d: %w", segs[n].base, err)
 	}
 	return freedBytes, nil
@@ -168,7 +182,7 @@ func (s *Store) unwanted(g *seg, p TrimPolicy, size int64) (bool, error) {
 // trim drops the given segments, after which the log begins at first. Readers
 // see the new starts first; the files go when the index that says so is
 // durable and the last reader of them is gone. trimMu must be held.
-func (s *Store) trim(segs []*seg, first int64) error {
+func (s *Store) trim(segs []*seg, first int64, dropping bool) error {
 	starts := make(map[uint64]int64)
 	u := s.db.Update()
 	for _, g := range segs {
@@ -182,7 +196,7 @@ func (s *Store) trim(segs []*seg, first int64) error {
 	}
 	for _, q := range s.allQueues() {
 		if start, ok := starts[q.uid]; ok {
-			s.moveStart(u, q, start)
+			s.moveStart(u, q, start, dropping)
 		}
 	}
 	for topic, pos := range s.deletions() {
@@ -206,11 +220,16 @@ func (s *Store) trim(segs []*seg, first int64) error {
 }
 
 // moveStart moves a queue's hot start forward and drops the blocks below it.
-func (s *Store) moveStart(u *index.Update, q *queue, start int64) {
+// dropping says that it may pass the archived mark, which is noted.
+func (s *Store) moveStart(u *index.Update, q *queue, start int64, dropping bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if start <= q.start || q.gone {
 		return
+	}
+	if dropping && start > q.archived {
+		q.dropped = start
+		u.Dropped(q.uid, start)
 	}
 	u.DropBlocks(q.uid, q.start/index.BlockEntries, start/index.BlockEntries)
 	q.start = start

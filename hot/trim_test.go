@@ -72,11 +72,18 @@ func TestTrimKeepsWhatIsNotArchived(t *testing.T) {
 	if err := verify(s, l, true); err != nil {
 		t.Fatal(err)
 	}
+	mark, dropped := s.Marks(testQueue("t", 0))
+	if mark != s.Archived(testQueue("t", 0)) || dropped != 0 {
+		t.Errorf("archived to %d, dropped to %d before anything was dropped", mark, dropped)
+	}
 	fill(t, w, 100)
 	if freed := trimmed(t, s, TrimPolicy{DropUnarchived: true}); freed == 0 {
 		t.Error("nothing freed though the user chose to drop unarchived messages")
 	}
 	r, err := s.Range(t.Context(), testQueue("t", 0))
+	if m, d := s.Marks(testQueue("t", 0)); m != mark || d != r.From || d <= m {
+		t.Errorf("archived to %d, dropped to %d, the log begins at %d", m, d, r.From)
+	}
 	if err != nil || r.From == 0 {
 		t.Fatalf("range %v, %v", r, err)
 	}
@@ -88,6 +95,9 @@ func TestTrimKeepsWhatIsNotArchived(t *testing.T) {
 	defer closed(t, s)
 	if got, err := s.Range(t.Context(), testQueue("t", 0)); err != nil || got != r {
 		t.Errorf("range after reopening %v, %v, want %v", got, err, r)
+	}
+	if m, d := s.Marks(testQueue("t", 0)); m != mark || d != r.From {
+		t.Errorf("after reopening: archived to %d, dropped to %d", m, d)
 	}
 	if err := verify(s, l, true); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,9 @@ func archiveCommand() *cobra.Command {
 						t.row("topic " + x.Topic + " is blocked: " + x.Error)
 					}
 				}
+				if s.Unreached != "" {
+					t.row(s.Unreached)
+				}
 				if s.Error != "" {
 					t.row("the connector waits: " + s.Error)
 				}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -158,10 +159,20 @@ func showRemovals(cmd *cobra.Command, list []admin.Removal, err error) error {
 	if err != nil {
 		return err
 	}
-	return show(cmd, list, func(t *table) {
+	var unread []error
+	err = show(cmd, list, func(t *table) {
 		t.row("AT", "TOPIC", "QUEUE", "RULE", "CAUSE", "OFFSETS", "FILES", "MESSAGES", "BYTES")
 		for _, r := range list {
+			if r.Error != "" {
+				continue
+			}
 			t.row(r.At, r.Topic, fmt.Sprintf("%s/%d", r.Broker, r.Queue), r.Rule, r.Cause, fmt.Sprintf("%d-%d", r.From, r.To), r.Files, r.Messages, size(r.Bytes))
 		}
 	})
+	for _, r := range list {
+		if r.Error != "" {
+			unread = append(unread, fmt.Errorf("topic %s: %s", r.Topic, r.Error))
+		}
+	}
+	return errors.Join(append(unread, err)...)
 }

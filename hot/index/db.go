@@ -16,6 +16,7 @@ import (
 const (
 	spaceQueue   = 'q' // uid → start, end, queue id, topic
 	spaceMark    = 'a' // uid → archived mark
+	spaceDropped = 'u' // uid → first offset above what was dropped unarchived
 	spaceBlock   = 'b' // uid, block number → entries
 	spaceSegment = 's' // segment base, uid → first offset after the segment; uid 0 → newest store time
 	spaceDeleted = 'd' // topic → position up to which its records are forgotten
@@ -51,6 +52,7 @@ type Queue struct {
 	ID         int32
 	Start, End int64
 	Archived   int64
+	Dropped    int64 // offsets below it may have been dropped unarchived; 0 where none were
 }
 
 // State is everything but the blocks, as the last checkpoint left it.
@@ -149,12 +151,14 @@ func (d *DB) Load() (State, error) {
 }
 
 func (d *DB) loadQueues(st *State) error {
-	marks := make(map[uint64]int64)
-	if err := d.scan(spaceMark, func(k, v []byte) (err error) {
-		marks[u64(k)], err = number(v)
-		return err
-	}); err != nil {
-		return err
+	marks, dropped := make(map[uint64]int64), make(map[uint64]int64)
+	for space, into := range map[byte]map[uint64]int64{spaceMark: marks, spaceDropped: dropped} {
+		if err := d.scan(space, func(k, v []byte) (err error) {
+			into[u64(k)], err = number(v)
+			return err
+		}); err != nil {
+			return err
+		}
 	}
 	return d.scan(spaceQueue, func(k, v []byte) error {
 		if len(v) < 20 {
@@ -164,7 +168,7 @@ func (d *DB) loadQueues(st *State) error {
 			UID: u64(k), Start: int64(u64(v)), End: int64(u64(v[8:])),
 			ID: int32(binary.BigEndian.Uint32(v[16:])), Topic: string(v[20:]),
 		}
-		q.Archived = marks[q.UID]
+		q.Archived, q.Dropped = marks[q.UID], dropped[q.UID]
 		st.Queues = append(st.Queues, q)
 		return nil
 	})

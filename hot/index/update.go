@@ -69,12 +69,19 @@ func (u *Update) Queue(q Queue) {
 func (u *Update) DropQueue(uid uint64) {
 	u.keep(u.b.Delete(numbered(spaceQueue, uid), nil))
 	u.keep(u.b.Delete(numbered(spaceMark, uid), nil))
+	u.keep(u.b.Delete(numbered(spaceDropped, uid), nil))
 	u.keep(u.b.DeleteRange(numbered(spaceBlock, uid), numbered(spaceBlock, uid+1), nil))
 }
 
 // Mark sets a queue's archived mark.
 func (u *Update) Mark(uid uint64, mark int64) {
 	u.set(binary.BigEndian.AppendUint64(append(u.key[:0], spaceMark), uid), mark)
+}
+
+// Dropped notes that a queue's offsets below next may have been dropped
+// unarchived.
+func (u *Update) Dropped(uid uint64, next int64) {
+	u.set(binary.BigEndian.AppendUint64(append(u.key[:0], spaceDropped), uid), next)
 }
 
 // SegmentEnd notes the first offset of a queue after a segment.

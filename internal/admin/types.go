@@ -232,6 +232,7 @@ type Removal struct {
 	Files    int       `json:"files"`
 	Messages int64     `json:"messages"`
 	Bytes    int64     `json:"bytes"`
+	Error    string    `json:"error,omitempty"` // why the topic's removals can't be read; then Topic is all else that is set
 }
 
 // ArchiveTopic is the archive of one topic.
@@ -255,6 +256,9 @@ type ArchiveStatus struct {
 	Topics   []ArchiveTopic `json:"topics"`
 	Pending  int64          `json:"pending"`
 	Error    string         `json:"error,omitempty"` // why the connector waits
+	// Unreached says since when and why the bucket could not be reached since
+	// the start; Topics then has what waits for it, and nothing of the archive.
+	Unreached string `json:"unreached,omitempty"`
 	// Blocked are the queues that are not archived any more.
 	Blocked []ArchiveBlocked `json:"blocked,omitempty"`
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,92 +16,13 @@ import (
 	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/mq"
-	"varve/internal/objstore"
 	"varve/internal/objstore/fs"
 	"varve/internal/objstore/s3"
 )
 
-const (
-	// watchEvery is how often the connector's state is looked at.
-	watchEvery = time.Second
-	// failingLong is how long the connector may fail before the process is not
-	// ready any more.
-	failingLong = 30 * time.Second
-)
-
-// openArchive opens the bucket and checks that it is safe to commit to.
-func (n *Node) openArchive(ctx context.Context) error {
-	if !n.cfg.Has(config.RoleConnector) && !n.cfg.Has(config.RoleHistory) {
-		return nil
-	}
-	key, err := n.openBucket()
-	if err != nil {
-		return err
-	}
-	want, err := n.expectedArchive()
-	if err != nil {
-		return err
-	}
-	n.archive, err = archive.Open(ctx, n.bucket, archive.Options{Identity: want, Logger: n.log})
-	if err == nil {
-		return n.rememberArchive(want)
-	}
-	reason := ""
-	switch {
-	case errors.Is(err, objstore.ErrNoBucket):
-		reason = "the bucket does not exist; make it, or name another"
-	case errors.Is(err, objstore.ErrDenied):
-		reason = "the store refuses these credentials or what they may do; reading, writing, listing and deleting objects are needed"
-	case errors.Is(err, objstore.ErrUnsafe):
-		reason = "the store cannot hold an archive: it must support create-only writes (If-None-Match)"
-	case errors.Is(err, archive.ErrIdentity):
-		return &config.Error{Key: key, Reason: fmt.Sprintf("%s is not the archive that the data directory %s belongs to; "+
-			"messages that this process archived are in that one only: mount it, or name its place (%v)", n.bucket.URL(), n.dir.root, err)}
-	case errors.Is(err, archive.ErrFormat):
-		reason = "the archive was written by a newer Varve"
-	default:
-		reason = "the archive cannot be opened"
-	}
-	return &config.Error{Key: key, Reason: fmt.Sprintf("%s (%v)", reason, err)}
-}
-
-// archiveKey is where the state keeps which archive this process belongs to.
-const archiveKey = "identity"
-
-// archiveIdentity is its value.
-type archiveIdentity struct {
-	ID string `json:"id"`
-}
-
-// expectedArchive is the archive that this process must find, "" for any: a
-// broker that has nothing in an archive may change to another.
-func (n *Node) expectedArchive() (string, error) {
-	var have archiveIdentity
-	if _, err := n.meta.Table("archive").Get(archiveKey, &have); err != nil {
-		return "", fmt.Errorf("read which archive this is: %w", err)
-	}
-	if n.store == nil {
-		return have.ID, nil
-	}
-	for _, q := range n.store.Queues() {
-		if n.store.Archived(q) > 0 {
-			return have.ID, nil
-		}
-	}
-	return "", nil
-}
-
-// rememberArchive notes the archive where another one or none was expected.
-func (n *Node) rememberArchive(known string) error {
-	id := n.archive.Identity()
-	if id == known {
-		return nil
-	}
-	if err := n.meta.Table("archive").Put(archiveKey, archiveIdentity{id}); err != nil {
-		return fmt.Errorf("remember the archive: %w", err)
-	}
-	return nil
-}
+// failingLong is how long the connector may fail before the process is not
+// ready any more.
+const failingLong = 30 * time.Second
 
 // openBucket makes the archive's bucket, and gives the key that names it.
 func (n *Node) openBucket() (key string, err error) {
@@ -154,7 +76,6 @@ func (n *Node) openConnector(context.Context) error {
 		return fmt.Errorf("start the connector: %w", err)
 	}
 	n.onRun("connector", n.runConnector)
-	n.onRun("connector watch", n.watchConnector)
 	return nil
 }
 
@@ -170,21 +91,6 @@ func (n *Node) runConnector(ctx context.Context) error {
 	return err
 }
 
-// watchConnector keeps the process's readiness up to date with what the
-// connector is in trouble with.
-func (n *Node) watchConnector(ctx context.Context) error {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		n.health.Set("archive", trouble(n.connector.Status(), time.Now()))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
 // trouble is why a connector needs somebody's help, "" where it doesn't. What
 // fails for a short time isn't worth a word: the log holds what comes meanwhile.
 func trouble(st connector.Status, now time.Time) string {
@@ -194,8 +100,19 @@ func trouble(st connector.Status, now time.Time) string {
 	case len(st.Blocked) > 0:
 		b := st.Blocked[0]
 		return fmt.Sprintf("%d queues are not archived any more, such as %v: %s", len(st.Blocked), b.Queue, b.Reason)
+	case len(st.Damaged) > 0:
+		return damagedTables(st.Damaged)
 	}
 	return ""
+}
+
+// damagedTables says which topics' tables can't be read, "" where all can.
+func damagedTables(reasons map[string]string) string {
+	if len(reasons) == 0 {
+		return ""
+	}
+	topic := slices.Min(slices.Collect(maps.Keys(reasons)))
+	return fmt.Sprintf("%d tables can't be read, such as that of %s: %s", len(reasons), topic, reasons[topic])
 }
 
 // archiveAPI implements admin.Archive.
@@ -203,11 +120,19 @@ type archiveAPI struct{ n *Node }
 
 func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, error) {
 	out := admin.ArchiveStatus{Location: a.n.bucket.URL(), Topics: []admin.ArchiveTopic{}}
+	pending := a.pending(ctx)
 	names, err := a.n.archive.Topics(ctx)
+	if errors.Is(err, archive.ErrNotOpen) {
+		for name, n := range pending {
+			out.Topics = append(out.Topics, admin.ArchiveTopic{Topic: name, Pending: n})
+			out.Pending += n
+		}
+		out.Unreached = a.n.reach.trouble()
+		return out, nil
+	}
 	if err != nil {
 		return out, fmt.Errorf("list the archive's topics: %w", err)
 	}
-	pending := a.pending(ctx)
 	for _, name := range names {
 		t, err := a.n.archive.Table(ctx, name)
 		if errors.Is(err, archive.ErrNoTable) {
@@ -298,7 +223,7 @@ func (a archiveAPI) ArchiveFiles(ctx context.Context, topic string) ([]admin.Arc
 		return nil, admin.NotFound("topic %q has nothing in the archive", topic)
 	}
 	if err != nil {
-		return nil, err
+		return nil, coldError(err)
 	}
 	out := []admin.ArchiveFile{}
 	for _, f := range tableFiles(t) {
@@ -311,6 +236,9 @@ func (a archiveAPI) ArchiveFiles(ctx context.Context, topic string) ([]admin.Arc
 }
 
 func (a archiveAPI) Flush(ctx context.Context) error {
+	if why := a.n.reach.trouble(); why != "" {
+		return admin.Unavailable("flush: %s", why)
+	}
 	err := a.n.connector.Flush(ctx)
 	if err != nil && (errors.Is(err, connector.ErrStopped) || errors.Is(err, connector.ErrBlocked) || strings.Contains(err.Error(), "failing since")) {
 		return admin.Unavailable("%v", err)

@@ -7,6 +7,7 @@ import (
 	"varve/broker/filter"
 	"varve/broker/route"
 	"varve/history"
+	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/config"
 	wire "varve/internal/remoting"
@@ -30,11 +31,13 @@ func (n *Node) openReader(context.Context) error {
 			return fmt.Errorf("start the history node: %w", err)
 		}
 		n.onRun("history", n.history.Run)
+		n.health.Watch("history", func() string { return damagedTables(n.history.Damaged()) })
 		cold = n.history
 	}
 	switch {
 	case n.store != nil && cold != nil:
-		t := tier.NewReader(n.store, cold, n.store.Archived)
+		t := tier.NewReader(n.store, cold, tier.Options{Marks: n.store.Marks, Damaged: hot.Damaged, Logger: n.log})
+		n.tiers = t
 		n.reader, n.finder = t, t
 	case n.store != nil:
 		n.reader, n.finder = n.store, n.store

@@ -80,9 +80,6 @@ func (n *Node) status(context.Context) admin.Status {
 	if n.store != nil {
 		st := n.store.Stats()
 		s.HotBytes, s.HotStart, s.Confirmed, s.Archived = st.Bytes, st.FirstPhysical, st.Confirmed, st.ArchivedPhysical
-		if st.Failed != nil {
-			s.Ready, s.Reason = false, "the log takes no more messages: "+st.Failed.Error()
-		}
 	}
 	return s
 }

@@ -24,6 +24,9 @@ func (n *Node) logMetrics() {
 		}
 		return 0
 	}))
+	if n.tiers != nil {
+		m.Counter(obs.HotDamagedReads, "reads that the archive answered because the log is damaged", func() float64 { return float64(n.tiers.StoodIn()) })
+	}
 	m.Counter(obs.HotAppended, "messages appended", stat(func(s hot.Stats) int64 { return s.Appended }))
 	m.Counter(obs.HotAppendedBytes, "bytes appended", stat(func(s hot.Stats) int64 { return s.AppendedBytes }))
 	m.Counter(obs.HotBatches, "commit batches", stat(func(s hot.Stats) int64 { return s.Batches }))

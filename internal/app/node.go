@@ -22,6 +22,7 @@ import (
 	"varve/internal/mq"
 	"varve/internal/objstore"
 	"varve/internal/obs"
+	"varve/internal/tier"
 	"varve/query"
 	"varve/replay"
 )
@@ -53,8 +54,10 @@ type Node struct {
 	routes    *route.Table
 	reader    mq.Reader // every tier of this process
 	finder    mq.Finder
+	tiers     *tier.Reader // reader, where there are two
 	bucket    objstore.Bucket
 	archive   *archive.Archive
+	reach     *reach // of archive
 	history   *history.Node
 	connector *connector.Connector
 	rules     *rules

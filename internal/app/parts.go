@@ -68,8 +68,19 @@ func (n *Node) openLog(context.Context) error {
 		return dataError(err, "open the log in %s", dir)
 	}
 	n.onClose("log", n.store.Close)
+	n.watchLog()
 	n.onRun("trim", n.trimLoop)
 	return nil
+}
+
+// watchLog has the log's failure seen as soon as somebody asks.
+func (n *Node) watchLog() {
+	n.health.Watch("log", func() string {
+		if err := n.store.Stats().Failed; err != nil {
+			return "it takes no more messages: " + err.Error()
+		}
+		return ""
+	})
 }
 
 // dataError says which data can't be used.

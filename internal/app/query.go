@@ -62,6 +62,12 @@ func (a sqlAPI) Query(ctx context.Context, r admin.SQLRequest, columns func([]ad
 	rows, err := a.n.query.Query(ctx, query.Request{
 		SQL: r.SQL, Tenant: r.Tenant, Timeout: time.Duration(r.TimeoutSeconds) * time.Second, MaxRows: r.MaxRows,
 	})
+	var failed *query.Error
+	if errors.As(err, &failed) && failed.Kind == wire.Storage {
+		if why := a.n.reach.trouble(); why != "" {
+			return admin.SQLEnd{}, admin.Unavailable("%s", why)
+		}
+	}
 	if err != nil {
 		return admin.SQLEnd{}, queryError(err)
 	}

@@ -155,13 +155,13 @@ func replayError(err error) error {
 	case errors.Is(err, replay.ErrState), errors.Is(err, errNoBroker):
 		return admin.Conflict("%v", err)
 	}
-	return err
+	return coldError(err)
 }
 
 func (a replayAPI) known(ctx context.Context, topic string) error {
 	queues, err := replaySource{a.n.reader, a.n}.Queues(ctx, topic)
 	if err != nil {
-		return err
+		return coldError(err)
 	}
 	if len(queues) == 0 {
 		return admin.NotFound("topic %q has no messages, hot or archived", topic)

@@ -136,7 +136,7 @@ func (a retentionAPI) Explain(ctx context.Context, topic string) ([]retention.Ex
 
 func (a retentionAPI) Apply(ctx context.Context) ([]admin.Removal, error) {
 	rep, err := a.n.retainer.Apply(ctx)
-	return removals(rep.Deletions), err
+	return removals(rep.Deletions), coldError(err)
 }
 
 func (a retentionAPI) Removals(ctx context.Context, topic string) ([]admin.Removal, error) {
@@ -146,24 +146,30 @@ func (a retentionAPI) Removals(ctx context.Context, topic string) ([]admin.Remov
 	}
 	topics, err := a.n.archive.Topics(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the archive's topics: %w", err)
+		return nil, coldError(fmt.Errorf("list the archive's topics: %w", err))
 	}
-	out := []admin.Removal{}
+	out, unread := []admin.Removal{}, []admin.Removal{}
 	for _, t := range topics {
 		list, err := a.n.retainer.Deletions(ctx, t)
-		if err != nil && !errors.Is(err, archive.ErrNoTable) {
+		switch {
+		case errors.Is(err, archive.ErrNoTable):
+			continue
+		case archive.Unreadable(err):
+			unread = append(unread, admin.Removal{Topic: t, Error: err.Error()})
+			continue
+		case err != nil:
 			return nil, err
 		}
 		out = append(out, removals(list)...)
 	}
-	return out, nil
+	return append(out, unread...), nil
 }
 
 func tableError(err error, topic string) error {
 	if errors.Is(err, archive.ErrNoTable) {
 		return admin.NotFound("topic %q has nothing in the archive", topic)
 	}
-	return err
+	return coldError(err)
 }
 
 // removals sums up deletions by queue and rule.

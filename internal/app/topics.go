@@ -7,7 +7,9 @@ import (
 
 	"varve/broker"
 	"varve/internal/admin"
+	"varve/internal/archive"
 	"varve/internal/mq"
+	"varve/internal/tier"
 )
 
 // brokerError gives the broker's errors their place in the API.
@@ -28,6 +30,16 @@ func brokerError(err error) error {
 	case errors.Is(err, broker.ErrBusy), errors.Is(err, broker.ErrClosed):
 		return admin.Unavailable("%v", err)
 	}
+	return coldError(err)
+}
+
+// coldError gives the archive's errors that pass their place in the API.
+func coldError(err error) error {
+	for _, e := range []error{archive.ErrNotOpen, tier.ErrBehind, tier.ErrHole} {
+		if errors.Is(err, e) {
+			return admin.Unavailable("%v", err)
+		}
+	}
 	return err
 }
 
@@ -45,12 +57,26 @@ func (a topicAPI) Topics(ctx context.Context) ([]admin.Topic, error) {
 	out := []admin.Topic{}
 	for _, t := range a.n.broker.Topics() {
 		s, err := a.summary(ctx, t)
+		if errors.Is(err, archive.ErrNotOpen) {
+			s, err = a.hotSummary(ctx, t), nil
+		}
 		if err != nil {
 			return nil, brokerError(err)
 		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// hotSummary counts what is hot alone, for a list while the archive is shut.
+func (a topicAPI) hotSummary(ctx context.Context, t *broker.Topic) admin.Topic {
+	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), System: systemTopic(t.Name)}
+	for id := range t.Queues() {
+		if r, err := a.n.store.Range(ctx, mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: t.Name, ID: id}); err == nil {
+			s.Messages += r.Len()
+		}
+	}
+	return s
 }
 
 func (a topicAPI) summary(ctx context.Context, t *broker.Topic) (admin.Topic, error) {

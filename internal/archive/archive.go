@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go"
-	"github.com/google/uuid"
 
 	"varve/internal/objstore"
 )
@@ -39,6 +38,9 @@ var (
 	// ErrIdentity says that it is another archive than the one that was asked
 	// for, or a place without any.
 	ErrIdentity = errors.New("another archive")
+	// ErrNotOpen says that the archive's bucket has not been reached yet, so
+	// that nothing is known of what it holds. It passes when Connect succeeds.
+	ErrNotOpen = errors.New("archive is not open yet")
 )
 
 // Unreadable tells errors that are about one table's objects from those of the
@@ -56,8 +58,11 @@ type Options struct {
 	// Identity is the archive that must be there; empty for any, which is also
 	// made where there is none.
 	Identity string
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// OnOpen hears which archive it is before anything of it is used; its error
+	// keeps the archive shut. May be nil.
+	OnOpen func(identity string) error
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -76,9 +81,9 @@ func (o Options) withDefaults() Options {
 
 // Archive is a bucket of tables. It may be used concurrently.
 type Archive struct {
-	bucket   objstore.Bucket
-	opts     Options
-	identity string
+	bucket objstore.Bucket
+	opts   Options
+	gate   gate
 
 	mu     sync.Mutex
 	tables map[string]*tableSlot
@@ -94,91 +99,6 @@ type tableSlot struct {
 // absentFor is how long a table that another process makes may go unseen.
 const absentFor = time.Second
 
-// formatFile is the content of formatName.
-type formatFile struct {
-	Format int `json:"format"`
-}
-
-// identityFile is the content of identityName.
-type identityFile struct {
-	ID string `json:"id"`
-}
-
-// Open checks that a bucket is safe to commit to (objstore.Probe) and of a
-// format that this version knows.
-func Open(ctx context.Context, b objstore.Bucket, o Options) (*Archive, error) {
-	if err := objstore.Probe(ctx, b); err != nil {
-		return nil, fmt.Errorf("open archive: %w", err)
-	}
-	a := &Archive{bucket: b, opts: o.withDefaults(), tables: map[string]*tableSlot{}}
-	if err := a.identify(ctx); err != nil {
-		return nil, fmt.Errorf("open archive %s: %w", b.URL(), err)
-	}
-	if err := a.checkFormat(ctx); err != nil {
-		return nil, fmt.Errorf("open archive %s: %w", b.URL(), err)
-	}
-	return a, nil
-}
-
-func (a *Archive) checkFormat(ctx context.Context) error {
-	data, err := json.Marshal(formatFile{FormatVersion})
-	if err != nil {
-		return err
-	}
-	err = a.bucket.Put(ctx, formatName, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent)
-	if err == nil || !errors.Is(err, objstore.ErrExists) {
-		return err
-	}
-	if data, err = getObject(ctx, a.bucket, formatName, 1<<10); err != nil {
-		return err
-	}
-	var have formatFile
-	if err := json.Unmarshal(data, &have); err != nil {
-		return damaged(formatName, "%w", err)
-	}
-	if have.Format != FormatVersion {
-		return fmt.Errorf("%w: version %d, this program knows %d", ErrFormat, have.Format, FormatVersion)
-	}
-	return nil
-}
-
-// Identity is the archive's own name, random and the same for as long as it
-// lives; copies of it have it too.
-func (a *Archive) Identity() string { return a.identity }
-
-// identify reads the archive's identity, and gives it one where it has none. A
-// place that lacks the archive asked for is left as it is.
-func (a *Archive) identify(ctx context.Context) error {
-	var have identityFile
-	data, err := getObject(ctx, a.bucket, identityName, 1<<10)
-	if errors.Is(err, objstore.ErrNotFound) && a.opts.Identity == "" {
-		if data, err = json.Marshal(identityFile{uuid.NewString()}); err != nil {
-			return err
-		}
-		err = a.bucket.Put(ctx, identityName, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent)
-		if errors.Is(err, objstore.ErrExists) { // another process was faster, or our own lost try
-			data, err = getObject(ctx, a.bucket, identityName, 1<<10)
-		}
-	}
-	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
-		return err
-	}
-	if err == nil {
-		if err := json.Unmarshal(data, &have); err != nil || have.ID == "" {
-			return damaged(identityName, "no identity in it (%v)", err)
-		}
-	}
-	switch want := a.opts.Identity; {
-	case want == "" || want == have.ID:
-		a.identity = have.ID
-		return nil
-	case have.ID == "":
-		return fmt.Errorf("%w: %s is wanted, no archive is there", ErrIdentity, want)
-	default:
-		return fmt.Errorf("%w: %s is wanted, %s is there", ErrIdentity, want, have.ID)
-	}
-}
-
 // Bucket is where the archive's objects are.
 func (a *Archive) Bucket() objstore.Bucket { return a.bucket }
 
@@ -186,6 +106,9 @@ func (a *Archive) Bucket() objstore.Bucket { return a.bucket }
 // table that can't be read (see Unreadable) is among them; Table gives its
 // error.
 func (a *Archive) Topics(ctx context.Context) ([]string, error) {
+	if err := a.notOpen(); err != nil {
+		return nil, err
+	}
 	seen := map[string]bool{}
 	for o, err := range a.bucket.List(ctx, markerPrefix) {
 		if err != nil {
@@ -239,6 +162,9 @@ func (a *Archive) slot(topic string) *tableSlot {
 // Table gives a topic's table, ErrNoTable where there is none or where it was
 // dropped. The same *Table is given for one topic until it is dropped.
 func (a *Archive) Table(ctx context.Context, topic string) (*Table, error) {
+	if err := a.notOpen(); err != nil {
+		return nil, err
+	}
 	s := a.slot(topic)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,6 +217,9 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 	if topic == "" {
 		return nil, errors.New("create table: empty topic")
 	}
+	if err := a.notOpen(); err != nil {
+		return nil, err
+	}
 	s := a.slot(topic)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -324,6 +253,9 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 // at another place. The table's objects stay until somebody removes them. A
 // topic without a table is no error.
 func (a *Archive) DropTable(ctx context.Context, topic, reason string) error {
+	if err := a.notOpen(); err != nil {
+		return err
+	}
 	s := a.slot(topic)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,7 +3,8 @@
 // cold reads, SQL and other engines. It is the only package that knows Parquet
 // and Iceberg.
 //
-// An Archive is a bucket of tables. A Table commits files and follows its own
+// An Archive is a bucket of tables; until its bucket was reached (Connect) it
+// refuses everything with ErrNotOpen. A Table commits files and follows its own
 // metadata; its Index plans reads in memory. A FileWriter makes a data file of
 // stored records, a File reads one, and a Reader joins them into an mq.Reader
 // and mq.Finder. docs/format/archive.md describes every byte.
@@ -21,6 +22,7 @@
 //   - Column ids never change their meaning (see schema.go).
 //
 // Locks, in order: tableSlot.mu, Table.commitMu, Table.mu, Index.mu; Archive.mu,
-// Reader.mu and cursors.mu are held alone. Only tableSlot.mu (while a table is
-// opened, created or dropped) and commitMu are held during I/O on the bucket.
+// Reader.mu, cursors.mu and gate.mu are held alone. Only tableSlot.mu (while a
+// table is opened, created or dropped), commitMu and gate.connecting are held
+// during I/O on the bucket.
 package archive

@@ -2,6 +2,7 @@ package obs
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sort"
 	"strings"
@@ -12,7 +13,8 @@ import (
 // ready; it may be used concurrently.
 type Health struct {
 	mu     sync.Mutex
-	causes map[string]string // part → why it isn't ready
+	causes map[string]string        // part → why it isn't ready
+	looks  map[string]func() string // the same, found out when asked
 }
 
 // Set says why a part isn't ready; an empty cause says that it is.
@@ -29,12 +31,36 @@ func (h *Health) Set(part, cause string) {
 	h.causes[part] = cause
 }
 
+// Watch has cause asked for a part's cause each time that somebody wants to
+// know, so that the answer is never late. A cause of the same part that was Set
+// goes first.
+func (h *Health) Watch(part string, cause func() string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.looks == nil {
+		h.looks = map[string]func() string{}
+	}
+	h.looks[part] = cause
+}
+
 // Ready reports whether every part is ready, and if not, why.
 func (h *Health) Ready() (ok bool, why string) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	causes, looks := maps.Clone(h.causes), maps.Clone(h.looks)
+	h.mu.Unlock()
+	for part, look := range looks {
+		if causes[part] != "" {
+			continue
+		}
+		if cause := look(); cause != "" {
+			if causes == nil {
+				causes = map[string]string{}
+			}
+			causes[part] = cause
+		}
+	}
 	var all []string
-	for part, cause := range h.causes {
+	for part, cause := range causes {
 		all = append(all, part+": "+cause)
 	}
 	sort.Strings(all)

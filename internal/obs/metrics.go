@@ -19,6 +19,7 @@ const (
 	HotAppendedBytes     = "varve_hot_appended_bytes_total"
 	HotBatches           = "varve_hot_batches_total"
 	HotSyncs             = "varve_hot_syncs_total"
+	HotDamagedReads      = "varve_hot_damaged_reads_total"
 	HotConfirmed         = "varve_hot_confirmed_position"
 	BrokerSends          = "varve_broker_sends_total"
 	BrokerSendErrors     = "varve_broker_send_errors_total"

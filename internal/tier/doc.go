@@ -8,10 +8,13 @@
 //   - The border only moves up, and only over what cold holds. A Read that
 //     hot refuses because its offset was trimmed meanwhile is tried again, on
 //     the other side.
-//   - Unarchived offsets that the user chose to drop are stepped over: they
-//     are below hot's start and at or above the archived mark.
-//   - An offset below the archived mark that cold does not know yet is
-//     ErrBehind, never stepped over.
+//   - Only what the log itself says was dropped unarchived, because the user's
+//     policy let it, is stepped over. An offset below the archived mark that
+//     cold does not have is ErrBehind; any other that is on neither side is
+//     ErrHole. Both are errors to try again after, never "out of range".
+//   - While the archive doesn't answer, what is hot is read; where the queue
+//     begins is then an error, and never the hot start.
+//   - Where the hot log is damaged below the archived mark, cold stands in.
 //
-// The package holds no state and no lock.
+// The package's one lock, standIns.mu, is held for a look at a map.
 package tier

@@ -4,14 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 
 	"varve/internal/mq"
 )
 
-// ErrBehind says that the archive's reader has not yet seen a commit that the
-// hot log was trimmed by. It passes by itself.
-var ErrBehind = errors.New("the archive's reader is behind the archived mark")
+// Errors of a Reader, wrapped with the queue and the offsets. Neither may be
+// taken for an offset that is out of range: the messages may come back.
+var (
+	// ErrBehind says that the archive doesn't have what was archived. Where its
+	// reader has not yet seen a commit, that passes by itself; where the archive
+	// is older than the log, somebody has to bring the right one back.
+	ErrBehind = errors.New("the archive ends before the archived mark")
+	// ErrHole says that messages between the archive's end and the hot log's
+	// start are in neither, and that no policy dropped them.
+	ErrHole = errors.New("messages are missing between the archive and the hot log")
+)
 
 // maxTries bounds how often one call starts again because the border moved
 // under it. Each time at least one whole segment was trimmed.
@@ -23,11 +32,24 @@ type Source interface {
 	mq.Finder
 }
 
+// Options say how the sides meet. Marks is required.
+type Options struct {
+	// Marks gives a queue's archived mark, the first offset that is in no
+	// committed snapshot, and the first offset above what the user's policy let
+	// the hot log drop before it was archived, 0 for nothing.
+	Marks func(q mq.Queue) (archived, dropped int64)
+	// Damaged tells the hot log's errors that last: the archive is then read in
+	// its place. Nil for none.
+	Damaged func(error) bool
+	Logger  *slog.Logger // discards
+}
+
 // Reader reads the hot log and the archive as one. It may be used
 // concurrently.
 type Reader struct {
 	hot, cold Source
-	archived  func(mq.Queue) int64
+	o         Options
+	stood     standIns
 }
 
 var (
@@ -35,54 +57,25 @@ var (
 	_ mq.Finder = (*Reader)(nil)
 )
 
-// NewReader stitches two sides. archived gives a queue's archived mark, the
-// first offset that is in no committed snapshot.
-func NewReader(hot, cold Source, archived func(mq.Queue) int64) *Reader {
-	return &Reader{hot: hot, cold: cold, archived: archived}
-}
-
-// ranges are both sides' ranges of a queue, read in the order that keeps them
-// consistent: hot first, so that what left hot before is in cold's.
-type ranges struct {
-	hot, cold       mq.Range
-	hasHot, hasCold bool
-}
-
-func (r *Reader) ranges(ctx context.Context, q mq.Queue) (s ranges, err error) {
-	switch s.hot, err = r.hot.Range(ctx, q); {
-	case err == nil:
-		s.hasHot = true
-	case !errors.Is(err, mq.ErrNoQueue):
-		return s, err
+// NewReader stitches two sides.
+func NewReader(hot, cold Source, o Options) *Reader {
+	if o.Damaged == nil {
+		o.Damaged = func(error) bool { return false }
 	}
-	switch s.cold, err = r.cold.Range(ctx, q); {
-	case err == nil:
-		s.hasCold = true
-	case !errors.Is(err, mq.ErrNoQueue):
-		return s, err
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if !s.hasHot && !s.hasCold {
-		return s, fmt.Errorf("queue %v: %w", q, mq.ErrNoQueue)
-	}
-	return s, nil
-}
-
-// whole is the range of both sides together.
-func (s ranges) whole() mq.Range {
-	switch {
-	case !s.hasHot:
-		return s.cold
-	case !s.hasCold || s.cold.Empty() || s.cold.From >= s.hot.From:
-		return s.hot
-	}
-	return mq.Range{From: s.cold.From, To: s.hot.To}
+	return &Reader{hot: hot, cold: cold, o: o}
 }
 
 // Range implements mq.Reader: from the first archived offset (the hot start
 // where nothing is archived) to the hot end.
 func (r *Reader) Range(ctx context.Context, q mq.Queue) (mq.Range, error) {
 	s, err := r.ranges(ctx, q)
-	return s.whole(), err
+	if err != nil {
+		return mq.Range{}, err
+	}
+	return s.whole(), s.unknown()
 }
 
 // Read implements mq.Reader.
@@ -97,14 +90,17 @@ func (r *Reader) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (
 		}
 		if at >= s.hot.From {
 			b, err := r.hot.Read(ctx, q, at, lim)
-			if errors.Is(err, mq.ErrTooLow) {
+			switch {
+			case errors.Is(err, mq.ErrTooLow):
 				continue // trimmed since we looked
+			case err != nil && r.o.Damaged(err):
+				b, err = r.standIn(ctx, s, at, lim, err)
 			}
 			s.hot.To = max(s.hot.To, b.Range.To)
 			b.Range = s.whole()
 			return b, err
 		}
-		b, again, err := r.readCold(ctx, q, at, lim, s)
+		b, again, err := r.readCold(ctx, s, at, lim)
 		if !again {
 			return b, err
 		}
@@ -114,21 +110,24 @@ func (r *Reader) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (
 
 // readCold reads below the hot start; again says that the ranges are out of
 // date.
-func (r *Reader) readCold(ctx context.Context, q mq.Queue, at int64, lim mq.Limit, s ranges) (b mq.Batch, again bool, err error) {
+func (r *Reader) readCold(ctx context.Context, s ranges, at int64, lim mq.Limit) (b mq.Batch, again bool, err error) {
+	if err := s.unknown(); err != nil {
+		return mq.Batch{}, false, fmt.Errorf("read at %d: %w", at, err)
+	}
 	whole := s.whole()
 	if at < whole.From {
-		return mq.Batch{}, false, fmt.Errorf("read %v at %d, range starts at %d: %w", q, at, whole.From, mq.ErrTooLow)
+		return mq.Batch{}, false, fmt.Errorf("read %v at %d, range starts at %d: %w", s.q, at, whole.From, mq.ErrTooLow)
 	}
 	if at >= s.cold.To {
-		if mark := r.archived(q); at < mark {
-			return mq.Batch{}, false, fmt.Errorf("read %v at %d: cold ends at %d, archived mark is %d: %w", q, at, s.cold.To, mark, ErrBehind)
+		if err := s.missing(at); err != nil {
+			return mq.Batch{}, false, fmt.Errorf("read at %d: %w", at, err)
 		}
 		return mq.Batch{Next: s.hot.From, Range: whole}, false, nil // dropped unarchived
 	}
 	if left := s.hot.From - at; lim.Scan == 0 || int64(lim.Scan) > left {
 		lim.Scan = int(min(left, math.MaxInt32))
 	}
-	b, err = r.cold.Read(ctx, q, at, lim)
+	b, err = r.cold.Read(ctx, s.q, at, lim)
 	switch {
 	case errors.Is(err, mq.ErrTooLow), errors.Is(err, mq.ErrNoQueue):
 		// Retention took it since we looked: the next turn says so with the
@@ -151,7 +150,11 @@ func (r *Reader) OffsetAt(ctx context.Context, q mq.Queue, millis int64, b mq.Bo
 	}
 	// The last at or before a time is the one before the first after it.
 	if millis == math.MaxInt64 {
-		w, err := r.Range(ctx, q)
+		s, err := r.ranges(ctx, q)
+		if err == nil && s.hot.Empty() {
+			err = s.unknown()
+		}
+		w := s.whole()
 		return max(w.From, w.To-1), err
 	}
 	off, w, err := r.firstAtOrAfter(ctx, q, millis+1)
@@ -178,13 +181,15 @@ func (r *Reader) firstAtOrAfter(ctx context.Context, q mq.Queue, millis int64) (
 			return 0, mq.Range{}, err
 		}
 		whole := s.whole()
-		if off > s.hot.From || whole.From == s.hot.From {
-			// The message before off was hot and earlier, or nothing is cold.
-			return max(off, s.hot.From), whole, nil
+		if off > s.hot.From {
+			return off, whole, nil // the message before off is hot and earlier
 		}
 		// All that is hot is late enough: cold may have an earlier one.
-		if mark := r.archived(q); s.cold.To < min(s.hot.From, mark) {
-			return 0, whole, fmt.Errorf("search %v by time: cold ends at %d, archived mark is %d: %w", q, s.cold.To, mark, ErrBehind)
+		if err := s.allBelow(); err != nil {
+			return 0, whole, fmt.Errorf("search by time: %w", err)
+		}
+		if whole.From == s.hot.From { // nothing is cold
+			return s.hot.From, whole, nil
 		}
 		switch cold, err := r.cold.OffsetAt(ctx, q, millis, mq.Lower); {
 		case errors.Is(err, mq.ErrNoQueue):

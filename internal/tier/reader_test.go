@@ -1,9 +1,13 @@
 package tier
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,11 +26,15 @@ func both(in []mq.Message) (hot, cold *side) {
 	return hot, cold
 }
 
-func marks(cold *side) func(mq.Queue) int64 {
-	return func(q mq.Queue) int64 {
+func marks(cold *side) func(mq.Queue) (int64, int64) {
+	return func(q mq.Queue) (int64, int64) {
 		r, _ := cold.Range(context.Background(), q)
-		return r.To
+		return r.To, 0
 	}
+}
+
+func at(archived, dropped int64) Options {
+	return Options{Marks: func(mq.Queue) (int64, int64) { return archived, dropped }}
 }
 
 func TestConformance(t *testing.T) {
@@ -61,7 +69,7 @@ func TestConformance(t *testing.T) {
 				for q, recs := range hot.recs {
 					shape(hot, cold, q, int64(len(recs)))
 				}
-				return NewReader(hot, cold, marks(cold)), in
+				return NewReader(hot, cold, Options{Marks: marks(cold)}), in
 			})
 		})
 	}
@@ -81,7 +89,7 @@ func TestDroppedUnarchivedIsSteppedOver(t *testing.T) {
 	hot, cold, q := fill(100)
 	cold.show(q, mq.Range{To: 30})
 	hot.show(q, mq.Range{From: 50, To: 100})
-	r := NewReader(hot, cold, func(mq.Queue) int64 { return 30 })
+	r := NewReader(hot, cold, at(30, 50))
 	b, err := r.Read(t.Context(), q, 30, mq.Limit{})
 	if err != nil || b.Next != 50 || b.Count != 0 {
 		t.Errorf("read in the hole: %+v, %v", b, err)
@@ -95,7 +103,7 @@ func TestColdBehindIsAnErrorNotAGap(t *testing.T) {
 	hot, cold, q := fill(100)
 	cold.show(q, mq.Range{To: 30})
 	hot.show(q, mq.Range{From: 50, To: 100})
-	r := NewReader(hot, cold, func(mq.Queue) int64 { return 60 })
+	r := NewReader(hot, cold, at(60, 0))
 	if _, err := r.Read(t.Context(), q, 30, mq.Limit{}); !errors.Is(err, ErrBehind) {
 		t.Errorf("read: %v", err)
 	}
@@ -107,10 +115,146 @@ func TestColdBehindIsAnErrorNotAGap(t *testing.T) {
 	}
 }
 
+func TestAHoleThatNobodyDeclaredIsAnError(t *testing.T) {
+	hot, cold, q := fill(100)
+	cold.show(q, mq.Range{To: 30})
+	hot.show(q, mq.Range{From: 50, To: 100})
+	for _, dropped := range []int64{0, 40} {
+		r := NewReader(hot, cold, at(30, dropped))
+		_, err := r.Read(t.Context(), q, 30, mq.Limit{})
+		if !errors.Is(err, ErrHole) || !strings.Contains(err.Error(), "offsets 30 to 49 of t@b/0") {
+			t.Errorf("dropped to %d, read in the hole: %v", dropped, err)
+		}
+		if _, err := r.OffsetAt(t.Context(), q, 1012, mq.Lower); !errors.Is(err, ErrHole) {
+			t.Errorf("search: %v", err)
+		}
+		if b, err := r.Read(t.Context(), q, 29, mq.Limit{}); err != nil || b.Next != 30 {
+			t.Errorf("read before the hole: %+v, %v", b, err)
+		}
+		if b, err := r.Read(t.Context(), q, 50, mq.Limit{}); err != nil || b.Next != 100 || b.Range.From != 0 {
+			t.Errorf("read behind the hole: %+v, %v", b.Range, err)
+		}
+	}
+}
+
+// An older archive may lack a queue, or all that retention left of it.
+func TestAnArchiveWithoutTheQueueIsAnErrorNotAnEarlyEnd(t *testing.T) {
+	hot, cold, q := fill(100)
+	hot.show(q, mq.Range{From: 50, To: 100})
+	lacks := func(name string, want error, o Options) {
+		t.Helper()
+		r := NewReader(hot, cold, o)
+		if w, err := r.Range(t.Context(), q); !errors.Is(err, want) {
+			t.Errorf("%s: range %v, %v", name, w, err)
+		}
+		if _, err := r.Read(t.Context(), q, 10, mq.Limit{}); !errors.Is(err, want) || errors.Is(err, mq.ErrTooLow) {
+			t.Errorf("%s: read: %v", name, err)
+		}
+		if b, err := r.Read(t.Context(), q, 60, mq.Limit{}); err != nil || b.Count != 40 {
+			t.Errorf("%s: hot read: %d, %v", name, b.Count, err)
+		}
+	}
+	cold.hide(q)
+	lacks("archived", ErrBehind, at(60, 0))
+	lacks("never archived", ErrHole, at(0, 20))
+	r := NewReader(hot, cold, at(0, 50))
+	if w, err := r.Range(t.Context(), q); err != nil || w.From != 50 {
+		t.Errorf("all below was dropped: range %v, %v", w, err)
+	}
+	if _, err := r.Read(t.Context(), q, 10, mq.Limit{}); !errors.Is(err, mq.ErrTooLow) {
+		t.Errorf("all below was dropped: %v", err)
+	}
+	cold.show(q, mq.Range{From: 30, To: 30})
+	r = NewReader(hot, cold, at(60, 0))
+	if w, err := r.Range(t.Context(), q); err != nil || w.From != 30 {
+		t.Errorf("emptied by retention up to 30: range %v, %v", w, err)
+	}
+	if _, err := r.Read(t.Context(), q, 30, mq.Limit{}); !errors.Is(err, ErrBehind) {
+		t.Errorf("emptied by retention up to 30: %v", err)
+	}
+}
+
+// broken is a side that fails.
+type broken struct {
+	*side
+	fail func(at int64) error
+}
+
+func (b broken) Range(ctx context.Context, q mq.Queue) (mq.Range, error) {
+	if err := b.fail(-1); err != nil {
+		return mq.Range{}, err
+	}
+	return b.side.Range(ctx, q)
+}
+
+func (b broken) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (mq.Batch, error) {
+	if err := b.fail(at); err != nil {
+		return mq.Batch{}, err
+	}
+	return b.side.Read(ctx, q, at, lim)
+}
+
+func TestWithoutTheArchiveHotIsReadAndNothingIsSaidOfTheStart(t *testing.T) {
+	hot, cold, q := fill(100)
+	hot.show(q, mq.Range{From: 50, To: 100})
+	away := errors.New("bucket is away")
+	r := NewReader(hot, broken{cold, func(int64) error { return away }}, at(60, 0))
+	if b, err := r.Read(t.Context(), q, 50, mq.Limit{}); err != nil || b.Count != 50 || b.Range != (mq.Range{To: 100}) {
+		t.Errorf("hot read: %d, range %v, %v", b.Count, b.Range, err)
+	}
+	if w, err := r.Range(t.Context(), q); !errors.Is(err, away) {
+		t.Errorf("range %v, %v", w, err)
+	}
+	if _, err := r.Read(t.Context(), q, 49, mq.Limit{}); !errors.Is(err, away) {
+		t.Errorf("cold read: %v", err)
+	}
+	if _, err := r.OffsetAt(t.Context(), q, 1002, mq.Lower); !errors.Is(err, away) {
+		t.Errorf("search below the border: %v", err)
+	}
+	if off, err := r.OffsetAt(t.Context(), q, 1020, mq.Lower); err != nil || off != 60 {
+		t.Errorf("search above the border: %d, %v", off, err)
+	}
+	if off, err := r.OffsetAt(t.Context(), q, math.MaxInt64, mq.Upper); err != nil || off != 99 {
+		t.Errorf("the last: %d, %v", off, err)
+	}
+}
+
+func TestColdStandsInForDamagedHot(t *testing.T) {
+	hot, cold, q := fill(100)
+	rot := errors.New("log: file 1 at position 2: bad checksum")
+	bad := map[int64]bool{20: true, 70: true}
+	cold.show(q, mq.Range{To: 60})
+	var log bytes.Buffer
+	r := NewReader(broken{hot, func(at int64) error {
+		if bad[at] {
+			return rot
+		}
+		return nil
+	}}, cold, Options{
+		Marks: func(mq.Queue) (int64, int64) { return 60, 0 }, Damaged: func(err error) bool { return errors.Is(err, rot) },
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	for range 3 {
+		b, err := r.Read(t.Context(), q, 20, mq.Limit{Messages: 10})
+		if err != nil || b.Count != 10 || b.Next != 30 || b.Range != (mq.Range{To: 100}) {
+			t.Errorf("%d records to %d, range %v, %v", b.Count, b.Next, b.Range, err)
+		}
+	}
+	if r.StoodIn() != 3 {
+		t.Errorf("%d reads counted", r.StoodIn())
+	}
+	if n := strings.Count(log.String(), "position 2"); n != 1 || !strings.Contains(log.String(), "offset=20") {
+		t.Errorf("%d lines: %s", n, log.String())
+	}
+	if _, err := r.Read(t.Context(), q, 70, mq.Limit{}); !errors.Is(err, rot) {
+		t.Errorf("where the archive has nothing: %v", err)
+	}
+}
+
 func TestReadStopsAtTheBorder(t *testing.T) {
 	hot, cold, q := fill(100)
 	hot.show(q, mq.Range{From: 50, To: 100})
-	r := NewReader(hot, cold, marks(cold))
+	r := NewReader(hot, cold, Options{Marks: marks(cold)})
 	b, err := r.Read(t.Context(), q, 10, mq.Limit{})
 	if err != nil || b.Next != 50 || b.Count != 40 || b.Range != (mq.Range{From: 0, To: 100}) {
 		t.Errorf("%d records, next %d, range %v, %v", b.Count, b.Next, b.Range, err)
@@ -121,7 +265,7 @@ func TestKeysComeOnceAndColdIsLeftAloneWhereHotIsEnough(t *testing.T) {
 	hot, cold, q := fill(100)
 	hot.show(q, mq.Range{From: 50, To: 100})
 	cold.show(q, mq.Range{To: 70})
-	r := NewReader(hot, cold, marks(cold))
+	r := NewReader(hot, cold, Options{Marks: marks(cold)})
 	b, err := r.FindKey(t.Context(), mq.KeyQuery{Topic: "t", Key: "k"})
 	if err != nil || b.Count != 100 {
 		t.Errorf("%d records, %v", b.Count, err)
@@ -142,7 +286,7 @@ func TestMovingBorder(t *testing.T) {
 	hot, cold, q := fill(n)
 	cold.show(q, mq.Range{})
 	var mark atomic.Int64
-	r := NewReader(hot, cold, func(mq.Queue) int64 { return mark.Load() })
+	r := NewReader(hot, cold, Options{Marks: func(mq.Queue) (int64, int64) { return mark.Load(), 0 }})
 	var wg sync.WaitGroup
 	var done atomic.Bool
 	wg.Go(func() {
