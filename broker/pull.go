@@ -217,7 +217,7 @@ func (b *Broker) hotRange(ctx context.Context, q mq.Queue) (r mq.Range, known bo
 }
 
 func (b *Broker) limit(p *pull) mq.Limit {
-	l := mq.Limit{Messages: p.req.MaxMessages, Bytes: p.req.MaxBytes, Filter: p.filter}
+	l := mq.Limit{Messages: p.req.MaxMessages, Bytes: p.req.MaxBytes, Filter: p.filter, Lend: true}
 	if l.Messages <= 0 {
 		l.Messages = defaultPullMessages
 	}

@@ -22,6 +22,8 @@
 //     bytes of a recycled segment or of a cut tail are never taken for data.
 //   - After a failed sync the store takes no more appends: what the kernel
 //     dropped can't be known.
+//   - A lent body (mq.Limit.Lend) is its caller's alone until it gives it back;
+//     race builds and tests overwrite it then.
 //   - A segment's file is reused or removed only when the index that says so is
 //     durable and the last reader of the segment is gone.
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"varve/hot/index"
@@ -53,6 +54,7 @@ type reading struct {
 	wants   []want
 	scratch []byte
 	body    []byte
+	lent    *lent // whose memory body is, if anybody's
 	count   int
 	next    int64 // offset to look at next
 	end     int64 // do not look beyond
@@ -73,13 +75,14 @@ func (s *Store) read(ctx context.Context, q *queue, at int64, lim mq.Limit) (mq.
 		return mq.Batch{}, fmt.Errorf("%w [%d, %d)", mq.ErrTooHigh, r.From, r.To)
 	}
 	rd := readingPool.Get().(*reading)
-	rd.lim, rd.next, rd.count, rd.body = bounded(lim), at, 0, nil
+	rd.lim, rd.next, rd.count = bounded(lim), at, 0
 	rd.end = min(r.To, at+int64(rd.lim.Scan))
 	defer func() {
 		if cap(rd.scratch) > keepScratch {
 			rd.scratch = nil
 		}
-		rd.body, rd.lim = nil, mq.Limit{}
+		rd.giveBack()
+		rd.lim = mq.Limit{}
 		readingPool.Put(rd)
 	}()
 	for more := true; more; {
@@ -99,7 +102,46 @@ func (s *Store) read(ctx context.Context, q *queue, at int64, lim mq.Limit) (mq.
 			return mq.Batch{}, err
 		}
 	}
-	return mq.Batch{Body: rd.body, Count: rd.count, Next: rd.next, Range: r}, nil
+	return rd.batch(r), nil
+}
+
+// batch is what was read. The body is the caller's from here on.
+func (rd *reading) batch(r mq.Range) mq.Batch {
+	b := mq.Batch{Body: rd.body, Count: rd.count, Next: rd.next, Range: r}
+	if rd.lent != nil && len(b.Body) > 0 {
+		b.Free = rd.lent.free
+		rd.lent = nil
+	}
+	rd.body = nil
+	return b
+}
+
+// giveBack ends with a body that nobody gets.
+func (rd *reading) giveBack() {
+	rd.body = nil
+	if rd.lent != nil {
+		rd.lent.free()
+		rd.lent = nil
+	}
+}
+
+// reserve makes room for n more bytes in the body.
+func (rd *reading) reserve(n int) {
+	if cap(rd.body)-len(rd.body) >= n {
+		return
+	}
+	old, owner := rd.body, rd.lent
+	if rd.lent = nil; rd.lim.Lend {
+		rd.lent = lend(len(old) + n)
+	}
+	if rd.lent != nil {
+		rd.body = append(rd.lent.buf[:0], old...)
+	} else {
+		rd.body = slices.Grow(slices.Clip(old), n)
+	}
+	if owner != nil {
+		owner.free()
+	}
 }
 
 func bounded(lim mq.Limit) mq.Limit {
@@ -159,7 +201,7 @@ func (rd *reading) plan() (full bool) {
 		rd.next++
 	}
 	if rd.body == nil && total > 0 {
-		rd.body = make([]byte, 0, total)
+		rd.reserve(total)
 	}
 	return full
 }
@@ -237,6 +279,7 @@ func (rd *reading) fetchSpan(g *seg, ws []want, dense bool) error {
 			if rd.lim.Filter != nil && !rd.lim.Filter.MatchRecord(r) {
 				continue
 			}
+			rd.reserve(len(r))
 			rd.body = append(rd.body, r...)
 		}
 		rd.count++

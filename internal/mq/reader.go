@@ -24,6 +24,8 @@ type Limit struct {
 	Bytes    int    // length of the returned body; the first record is returned whatever its length
 	Scan     int    // offsets looked at, matched or not
 	Filter   Filter // nil keeps all
+	// Lend allows a body that the reader wants back: see Batch.Release.
+	Lend bool
 }
 
 // Filter decides which records a Read returns. Its methods are called from one
@@ -47,6 +49,18 @@ type Batch struct {
 	Next int64
 	// Range is the queue's range when it was read.
 	Range Range
+	// Free gives Body's memory back to the reader for another read. It is nil
+	// where there is nothing to give back: always, but for a Limit with Lend.
+	Free func()
+}
+
+// Release gives the body back. It need not be called, but after it nothing of
+// the body may be used, and nobody may call Free.
+func (b *Batch) Release() {
+	if free := b.Free; free != nil {
+		b.Body, b.Free = nil, nil
+		free()
+	}
 }
 
 // Bound says which message OffsetAt looks for.

@@ -67,6 +67,10 @@ type Command struct {
 	Ext        Fields
 	Body       []byte
 	Serializer Serializer
+
+	// Free, of a command to be sent, is called once the body is written or
+	// copied. It may never be called: where the connection ends before that.
+	Free func()
 }
 
 // NewRequest is a request of our own with the given ext fields as name, value,

@@ -39,7 +39,8 @@ type Config struct {
 	OnClose func(c *Conn)
 	Logger  *slog.Logger
 
-	reading *budget // bounds the large frames being read; nil for a client, which trusts its server
+	workers *workers // of a server; nil for a client, whose handlers are few
+	reading *budget  // bounds the large frames being read; nil for a client, which trusts its server
 }
 
 func (c Config) withDefaults() Config {

@@ -20,6 +20,7 @@ type Conn struct {
 	remote  netip.AddrPort
 
 	out     outbox
+	flusher func() // flush, made once
 	calls   calls
 	workers chan struct{}  // one slot per handler that Go runs
 	running sync.WaitGroup // handlers that Go runs
@@ -39,6 +40,7 @@ type calls struct {
 func newConn(ctx context.Context, nc net.Conn, h Handler, cfg *Config) *Conn {
 	c := &Conn{nc: nc, cfg: cfg, handler: h, workers: make(chan struct{}, cfg.MaxWorkers)}
 	c.out.drained.L = &c.out.mu
+	c.flusher = c.flush
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		p := a.AddrPort()
@@ -59,6 +61,9 @@ func (c *Conn) Context() context.Context { return c.ctx }
 // one. A reply to a connection that has ended is dropped.
 func (c *Conn) Reply(to From, resp *Command) {
 	if to.OneWay {
+		if resp.Free != nil {
+			resp.Free()
+		}
 		return
 	}
 	resp.Opaque, resp.Serializer = to.Opaque, to.Serializer
@@ -117,7 +122,7 @@ func (c *Conn) wrap(cmd *Command, err error) error {
 	return fmt.Errorf("request %d to %s: %w", cmd.Code, c.remote, err)
 }
 
-// Go runs a handler that may take long on a goroutine of its own, with a copy
+// Go runs a handler that may take long on another goroutine, with a copy
 // of the request. Where Config.MaxWorkers run already it waits for one to end,
 // and with it the reading of further requests.
 func (c *Conn) Go(req *Command, h Handler) {
@@ -132,7 +137,9 @@ func (c *Conn) Do(from From, f func()) {
 	case <-c.ctx.Done():
 		return
 	}
-	c.running.Go(func() {
+	c.running.Add(1)
+	c.cfg.workers.run(func() {
+		defer c.running.Done()
 		defer func() { <-c.workers }()
 		defer c.recovered(from)
 		f()
@@ -173,6 +180,9 @@ func (c *Conn) fail(err error) {
 
 func (c *Conn) send(cmd *Command) error {
 	start, waiting, err := c.out.add(cmd, cmd.Body)
+	if cmd.Free != nil && (err != nil || len(cmd.Body) <= inlineBody) {
+		cmd.Free()
+	}
 	if err != nil {
 		return err
 	}
@@ -183,7 +193,7 @@ func (c *Conn) send(cmd *Command) error {
 		return ErrSlowReader
 	}
 	if start {
-		go c.flush()
+		c.cfg.workers.run(c.flusher)
 	}
 	return nil
 }

@@ -14,6 +14,8 @@
 //   - Replies and pushes are encoded into the connection's out-buffer by the
 //     caller and written by one flusher at a time, so whatever gathers while a
 //     write is under way leaves with the next one.
+//   - A reply's body is the connection's until Command.Free is called, which is
+//     after the last byte of it is written; then nothing refers to it.
 //   - A connection that doesn't read its replies stops being read from at
 //     Config.OutHigh bytes and is closed at Config.OutMax bytes or after
 //     Config.WriteTimeout without progress.

@@ -24,6 +24,7 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return
 type piece struct {
 	b      []byte
 	pooled *[]byte // b's home in the pool, nil for a body
+	free   func()  // takes a body back, nil if nobody wants it
 }
 
 // outbox gathers what waits to be written. Appending never blocks.
@@ -59,7 +60,7 @@ func (o *outbox) add(cmd *Command, body []byte) (start bool, waiting int, err er
 		o.seal()
 	}
 	if body != nil {
-		o.sealed = append(o.sealed, piece{b: body})
+		o.sealed = append(o.sealed, piece{b: body, free: cmd.Free})
 	}
 	start = !o.flushing
 	o.flushing = true
@@ -170,6 +171,9 @@ func recycle(batch []piece) {
 		if p := batch[i].pooled; p != nil && cap(*p) <= 2*chunkSize {
 			*p = (*p)[:0]
 			chunks.Put(p)
+		}
+		if free := batch[i].free; free != nil {
+			free()
 		}
 		batch[i] = piece{}
 	}

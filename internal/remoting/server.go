@@ -25,6 +25,7 @@ func Serve(ctx context.Context, ln net.Listener, h Handler, cfg Config) error {
 	if cfg.reading == nil {
 		cfg.reading = reading
 	}
+	cfg.workers = new(workers)
 	s := &server{handler: h, cfg: &cfg, conns: make(map[*Conn]struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
@@ -123,4 +124,5 @@ func (s *server) shutdown() {
 	s.mu.Unlock()
 	ending.Wait()
 	s.serving.Wait()
+	s.cfg.workers.close()
 }

@@ -88,7 +88,7 @@ func (s *session) parsePull(req *wire.Command) (*broker.PullRequest, error) {
 func (s *session) replyPull(from wire.From, r *broker.PullResult) {
 	resp := wire.Command{Code: pullCodes[r.Status]}
 	if r.Status == broker.PullFound {
-		resp.Body = r.Batch.Body
+		resp.Body, resp.Free = r.Batch.Body, r.Batch.Free
 	}
 	x := &resp.Ext
 	x.Grow(6)
