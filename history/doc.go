@@ -14,6 +14,8 @@
 //   - An object is removed only after a grace period since the commit that
 //     took its file out of the table, never while this process has it pinned,
 //     and only after a record of the deletion is stored.
+//   - A reader that asks a Server for more than is known has the table looked at
+//     again, at the most once in renewEvery for all of a topic's readers.
 //
 // Locks: Node.mu, cache.mu, files.mu, readAhead.mu (before cache.mu), Server.mu
 // and Client.mu. None is held during I/O but the unlinking of evicted files.

@@ -32,7 +32,8 @@ type Node struct {
 	used map[string]time.Time // topics, when they were last read
 	// damaged are the topics whose table couldn't be read when it was last
 	// tried, and why.
-	damaged map[string]string
+	damaged  map[string]string
+	renewals *lru[string, *renewal] // by topic
 }
 
 var (
@@ -55,6 +56,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 	n := &Node{
 		cfg: cfg, archive: a, reads: make(chan struct{}, cfg.Reads),
 		used: map[string]time.Time{}, damaged: map[string]string{},
+		renewals: newLRU[string, *renewal](maxRenewals, nil),
 	}
 	requests := make(chan struct{}, cfg.Requests)
 	var limit *rate.Limiter

@@ -50,7 +50,7 @@ func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Com
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.from.Read(ctx, q, at, lim)
+	b, err := s.read(ctx, q, at, lim)
 	if strict {
 		if err != nil {
 			return nil, err
@@ -60,6 +60,23 @@ func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Com
 		return resp, nil
 	}
 	return s.pullReply(ctx, q, at, b, err)
+}
+
+// renewer is a Store that may lag behind other processes' commits.
+type renewer interface {
+	Renew(ctx context.Context, topic string) bool
+}
+
+// read reads what is known, and looks for more where that has nothing at the
+// offset: the broker sends readers here as soon as it has trimmed, which may be
+// before the next look by the clock. Beside the hot log nothing is ever late.
+func (s *Server) read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (mq.Batch, error) {
+	b, err := s.from.Read(ctx, q, at, lim)
+	beyond := err == nil && b.Next == at || errors.Is(err, mq.ErrTooHigh) || errors.Is(err, mq.ErrNoQueue)
+	if r, ok := s.from.(renewer); ok && beyond && s.cfg.Hot == nil && r.Renew(ctx, q.Topic) {
+		return s.from.Read(ctx, q, at, lim)
+	}
+	return b, err
 }
 
 // bound keeps one reply within the protocol's frames.

@@ -14,6 +14,7 @@ import (
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
@@ -102,6 +103,7 @@ type consumed struct {
 
 func consume(t *testing.T, n *Node) *consumed {
 	t.Helper()
+	rlog.SetLogLevel("fatal")
 	got := &consumed{more: make(chan struct{}, 1)}
 	c, err := rocketmq.NewPushConsumer(
 		consumer.WithNameServer(primitive.NamesrvAddr{n.Addr("route")}), consumer.WithGroupName("g"),
