@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -15,8 +16,9 @@ type column struct {
 	col   int
 	g     *group
 	pages *parquet.FilePages
-	page  parquet.Page
-	from  int64 // rows of the group that page holds
+	page  parquet.Page // of the general reader
+	own   *plainPage   // where pages are decoded here; kept from page to page
+	from  int64        // rows of the group that are decoded
 	to    int64
 	dict  bool // the dictionary was read
 
@@ -24,8 +26,10 @@ type column struct {
 	i64      []int64
 	data     []byte // values of a byte column or of its dictionary
 	offs     []uint32
+	head     uint32  // bytes of data before each value that aren't its own
 	index    []int32 // into the dictionary; nil where there is none
 	def, rep []byte
+	addrs    []netip.AddrPort // of a dictionary's values, as far as they were asked for
 
 	// Where the current row begins: its first level and its first value.
 	row    int64
@@ -40,6 +44,10 @@ func newColumn(col int, g *group, seg *segments) *column {
 
 func (c *column) close() {
 	c.drop()
+	if c.own != nil {
+		c.own.free()
+		c.own = nil
+	}
 	_ = c.pages.Close()
 }
 
@@ -49,16 +57,37 @@ func (c *column) drop() {
 	}
 	c.page, c.from, c.to = nil, 0, 0
 	c.i32, c.i64, c.data, c.offs, c.index, c.def, c.rep = nil, nil, nil, nil, nil, nil, nil
+	c.head = 0
 }
 
 // load decodes the page of a row of the group, unless it is there already.
 func (c *column) load(row int64) error {
-	if c.page != nil && row >= c.from && row < c.to {
+	if row >= c.from && row < c.to {
 		return nil
 	}
 	n := pageOf(c.g.pages[c.col], row)
-	first := c.g.pages[c.col].FirstRowIndex(n)
+	first, end := c.g.pages[c.col].FirstRowIndex(n), c.g.pageEnd(c.col, n)
 	c.drop()
+	own := false
+	if c.g.plain(c.col) {
+		var err error
+		if own, err = c.loadPlain(n, end-first); err != nil {
+			return c.fail(row, err)
+		}
+	}
+	if !own {
+		if err := c.loadPage(row, first, end-first); err != nil {
+			return err
+		}
+	}
+	c.from, c.to = first, end
+	c.row, c.level, c.value = c.from, 0, 0
+	c.values = c.count()
+	return nil
+}
+
+// loadPage lets the general reader decode the page that begins at a row.
+func (c *column) loadPage(row, first, rows int64) error {
 	if err := c.pages.SeekToRow(first); err != nil {
 		return c.fail(row, err)
 	}
@@ -66,44 +95,11 @@ func (c *column) load(row int64) error {
 	if err != nil {
 		return c.fail(row, err)
 	}
-	c.page, c.from, c.to = page, first, c.g.pageEnd(c.col, n)
-	if page.NumRows() != c.to-c.from {
-		return c.fail(row, fmt.Errorf("page of %d rows, its index says %d", page.NumRows(), c.to-c.from))
+	c.page = page
+	if page.NumRows() != rows {
+		return c.fail(row, fmt.Errorf("page of %d rows, its index says %d", page.NumRows(), rows))
 	}
-	return c.unpack(row)
-}
-
-func (c *column) unpack(row int64) error {
-	v := c.page.Data()
-	rep, def := len(c.page.RepetitionLevels()), len(c.page.DefinitionLevels())
-	if rep > 0 {
-		c.rep = c.page.RepetitionLevels()
-	}
-	if def > 0 {
-		c.def = c.page.DefinitionLevels()
-	}
-	dict := c.page.Dictionary()
-	if dict != nil {
-		c.dict = true
-		c.index = v.Int32()
-		if dict.Type().Kind() != parquet.ByteArray {
-			return c.fail(row, errors.New("dictionary of numbers"))
-		}
-		values := dict.Page().Data()
-		c.data, c.offs = values.ByteArray()
-	} else {
-		switch c.g.chunks[c.col].Type().Kind() {
-		case parquet.Int32:
-			c.i32 = v.Int32()
-		case parquet.Int64:
-			c.i64 = v.Int64()
-		case parquet.ByteArray:
-			c.data, c.offs = v.ByteArray()
-		}
-	}
-	c.row, c.level, c.value = c.from, 0, 0
-	c.values = c.count()
-	return nil
+	return c.unpackPage(row, page)
 }
 
 // fail says which page of which column is damaged. A failure to fetch is not
@@ -168,7 +164,27 @@ func (c *column) bytes(i int) []byte {
 	if c.index != nil {
 		n = int(c.index[n])
 	}
-	return c.data[c.offs[n]:c.offs[n+1]]
+	return c.data[c.offs[n]+c.head : c.offs[n+1]]
+}
+
+// addr is the current row's value as an address. Each of a dictionary is parsed
+// once: brokers and producers are few.
+func (c *column) addr() (netip.AddrPort, error) {
+	if c.index == nil {
+		return netip.ParseAddrPort(string(c.bytes(0)))
+	}
+	if c.addrs == nil {
+		c.addrs = make([]netip.AddrPort, len(c.offs)-1)
+	}
+	memo := &c.addrs[c.index[c.value]]
+	if !memo.IsValid() {
+		a, err := netip.ParseAddrPort(string(c.bytes(0)))
+		if err != nil {
+			return a, err
+		}
+		*memo = a
+	}
+	return *memo, nil
 }
 
 // firstRow finds the first row at or after row of the page whose number

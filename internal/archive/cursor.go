@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"net/netip"
 
 	"varve/internal/mq"
 )
@@ -40,33 +39,14 @@ type cursor struct {
 
 	msg     mq.Message
 	props   []byte
-	hosts   hostMemo
 	tag     string
 	tagHash int64
 	spans   []span
 }
 
-// hostMemo keeps parsed addresses; brokers and producers are few.
-type hostMemo map[string]netip.AddrPort
-
-func (h hostMemo) parse(b []byte) (netip.AddrPort, error) {
-	if a, ok := h[string(b)]; ok {
-		return a, nil
-	}
-	a, err := netip.ParseAddrPort(string(b))
-	if err != nil {
-		return a, err
-	}
-	if len(h) >= maxHosts {
-		clear(h)
-	}
-	h[string(b)] = a
-	return a, nil
-}
-
 func newCursor(f *File, row int64) *cursor {
 	c := &cursor{
-		file: f, row: row, group: -1, window: minWindowBytes, hosts: hostMemo{},
+		file: f, row: row, group: -1, window: minWindowBytes,
 		seg: &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes},
 	}
 	c.msg.Topic = f.data.Queue.Topic
@@ -207,7 +187,7 @@ func (c *cursor) hash(row int64) (int64, error) {
 func (c *cursor) rebuild(row int64, lim mq.Limit, b *mq.Batch) (fits bool, err error) {
 	for _, i := range recordColumns {
 		col := c.cols[i]
-		if col.def == nil && col.page != nil && row >= col.from && row < col.to {
+		if col.def == nil && row >= col.from && row < col.to {
 			col.row, col.value = row, int(row-col.from)
 			continue
 		}
@@ -229,19 +209,17 @@ func (c *cursor) rebuild(row int64, lim mq.Limit, b *mq.Batch) (fits bool, err e
 	m.ReconsumeTimes = c.cols[colReconsumeTimes].int32()
 	m.PreparedTransactionOffset = c.cols[colPreparedOffset].int64()
 	m.Body = c.cols[colBody].bytes(0)
-	if m.BornHost, err = c.hosts.parse(c.cols[colBornHost].bytes(0)); err != nil {
+	if m.BornHost, err = c.cols[colBornHost].addr(); err != nil {
 		return false, c.cols[colBornHost].fail(row, err)
 	}
-	if m.StoreHost, err = c.hosts.parse(c.cols[colStoreHost].bytes(0)); err != nil {
+	if m.StoreHost, err = c.cols[colStoreHost].addr(); err != nil {
 		return false, c.cols[colStoreHost].fail(row, err)
 	}
 	m.Properties = c.properties(form)
 	if !roomFor(mq.RecordLen(m), lim, b) {
 		return false, nil
 	}
-	at := len(b.Body)
-	b.Body = mq.AppendRecord(b.Body, m)
-	mq.Record(b.Body[at:]).SetBodyCRC(uint32(c.cols[colBodyCRC].int32()))
+	b.Body = mq.AppendRecordCRC(b.Body, m, uint32(c.cols[colBodyCRC].int32()))
 	return true, nil
 }
 

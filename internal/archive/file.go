@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
+	"sort"
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // RangeReader reads ranges of objects. objstore.Bucket is one, and so is a
@@ -40,6 +41,8 @@ type group struct {
 	pages    [numColumns]parquet.OffsetIndex
 	dicts    [numColumns]int64 // where the dictionary page is, 0 if there is none
 	blooms   [numColumns]span  // where the bloom filter is, empty if there is none
+	codecs   [numColumns]format.CompressionCodec
+	perRow   int // bytes of a record, about
 }
 
 // damaged makes an error that names the file and what is wrong with it.
@@ -162,8 +165,9 @@ func (f *File) mapColumns() error {
 	}
 	row := int64(0)
 	for n, rg := range f.pf.RowGroups() {
-		columns := f.pf.Metadata().RowGroups[n].Columns
-		g := group{from: row, to: row + rg.NumRows()}
+		meta := &f.pf.Metadata().RowGroups[n]
+		columns := meta.Columns
+		g := group{from: row, to: row + rg.NumRows(), perRow: int(meta.TotalByteSize/max(1, meta.NumRows)) + 64}
 		row = g.to
 		chunks := rg.ColumnChunks()
 		for i := range g.chunks {
@@ -178,7 +182,7 @@ func (f *File) mapColumns() error {
 			if n := pages.NumPages(); g.to > g.from && (n == 0 || pages.FirstRowIndex(0) != 0) {
 				return damaged(f.data.Name, "column %v has a page index of %d pages that doesn't begin at row 0", want[i], n)
 			}
-			g.chunks[i], g.pages[i] = chunk, pages
+			g.chunks[i], g.pages[i], g.codecs[i] = chunk, pages, columns[index[i]].MetaData.Codec
 			if m := columns[index[i]].MetaData; m.DictionaryPageOffset < m.DataPageOffset {
 				g.dicts[i] = m.DictionaryPageOffset
 			}
@@ -199,13 +203,7 @@ func (f *File) DataFile() DataFile { return f.data }
 
 // groupOf finds the row group of a row that is in the file.
 func (f *File) groupOf(row int64) int {
-	i, _ := slices.BinarySearchFunc(f.groups, row, func(g group, row int64) int {
-		if g.to <= row {
-			return -1
-		}
-		return 1
-	})
-	return i
+	return sort.Search(len(f.groups), func(i int) bool { return f.groups[i].to > row })
 }
 
 // pageOf finds the page of a row of the group.

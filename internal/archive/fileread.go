@@ -56,8 +56,7 @@ func (f *File) readInto(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
 
 // estimate guesses the length of a batch from the row group's own numbers.
 func (f *File) estimate(row int64, lim mq.Limit) int {
-	rg := f.pf.Metadata().RowGroups[f.groupOf(row)]
-	per := int(rg.TotalByteSize/max(1, rg.NumRows)) + 64
+	per := f.groups[f.groupOf(row)].perRow
 	n := lim.Bytes
 	if lim.Messages > 0 {
 		n = min(n, lim.Messages*per+per/2)

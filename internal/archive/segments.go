@@ -72,6 +72,23 @@ func (s *segments) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// view gives bytes of the object without a copy where they were fetched. They
+// live until the next fetch.
+func (s *segments) view(off, n int64) ([]byte, error) {
+	if off < 0 || n < 0 || off > s.size || n > s.size-off {
+		return nil, fmt.Errorf("bytes %d to %d of %d: %w", off, off+n, s.size, io.ErrUnexpectedEOF)
+	}
+	for _, g := range s.parts {
+		if off >= g.from && off+n <= g.from+int64(len(g.data)) {
+			at := off - g.from
+			return g.data[at : at+n : at+n], nil
+		}
+	}
+	p := make([]byte, n)
+	_, err := io.ReadFull(io.NewSectionReader(s, off, n), p)
+	return p, err
+}
+
 // fetch replaces the segments by those of the spans. What an old segment
 // already holds whole is kept.
 func (s *segments) fetch(ctx context.Context, spans []span) error {

@@ -117,6 +117,12 @@ func CheckMessage(m *Message) error {
 // AppendRecord encodes m at the end of dst. m must have passed CheckMessage.
 // The host bits of the stored SysFlag follow the hosts' address families.
 func AppendRecord(dst []byte, m *Message) []byte {
+	return AppendRecordCRC(dst, m, BodyCRC(m.Body))
+}
+
+// AppendRecordCRC is AppendRecord with a checksum of the body that the caller
+// has; nothing looks whether it is right.
+func AppendRecordCRC(dst []byte, m *Message, bodyCRC uint32) []byte {
 	be := binary.BigEndian
 	sys := m.SysFlag &^ (SysBornHostV6 | SysStoreHostV6)
 	if v6(m.BornHost) {
@@ -127,7 +133,7 @@ func AppendRecord(dst []byte, m *Message) []byte {
 	}
 	dst = be.AppendUint32(dst, uint32(RecordLen(m)))
 	dst = be.AppendUint32(dst, MagicV1)
-	dst = be.AppendUint32(dst, BodyCRC(m.Body))
+	dst = be.AppendUint32(dst, bodyCRC)
 	dst = be.AppendUint32(dst, uint32(m.QueueID))
 	dst = be.AppendUint32(dst, uint32(m.Flag))
 	dst = be.AppendUint64(dst, uint64(m.QueueOffset))
