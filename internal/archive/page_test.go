@@ -87,7 +87,6 @@ func TestBodiesAreDecodedHere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var buf bytes.Buffer
 			w := NewFileWriter(&buf, testQueue, FileOptions{RowGroupRows: 1000})
-			//lint:ignore SA1019 as in the writer
 			w.pw = parquet.NewWriter(&w.out, append(writerOptions(w.opts), parquet.Compression(c.codec), parquet.DataPageVersion(c.version))...)
 			w.cols = w.pw.ColumnWriters()
 			for _, r := range recs {
