@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -92,17 +93,17 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	def(&c.FileBytes, 64<<20)
-	def(&c.RollAge, 10*time.Second)
-	def(&c.RollAgeMax, 5*time.Minute)
-	def(&c.SmallBytes, min(4<<20, c.FileBytes))
-	def(&c.FilesPerSecond, 16)
-	def(&c.MemoryBytes, 128<<20)
-	def(&c.Encoders, max(1, runtime.GOMAXPROCS(0)/2))
-	def(&c.Uploads, 4)
-	def(&c.RetryMin, 250*time.Millisecond)
-	def(&c.RetryMax, 30*time.Second)
-	def(&c.CallTimeout, time.Minute)
+	c.FileBytes = cmp.Or(c.FileBytes, 64<<20)
+	c.RollAge = cmp.Or(c.RollAge, 10*time.Second)
+	c.RollAgeMax = cmp.Or(c.RollAgeMax, 5*time.Minute)
+	c.SmallBytes = cmp.Or(c.SmallBytes, min(4<<20, c.FileBytes))
+	c.FilesPerSecond = cmp.Or(c.FilesPerSecond, 16)
+	c.MemoryBytes = cmp.Or(c.MemoryBytes, 128<<20)
+	c.Encoders = cmp.Or(c.Encoders, max(1, runtime.GOMAXPROCS(0)/2))
+	c.Uploads = cmp.Or(c.Uploads, 4)
+	c.RetryMin = cmp.Or(c.RetryMin, 250*time.Millisecond)
+	c.RetryMax = cmp.Or(c.RetryMax, 30*time.Second)
+	c.CallTimeout = cmp.Or(c.CallTimeout, time.Minute)
 	if c.OnCommit == nil {
 		c.OnCommit = func(string, archive.Snapshot) {}
 	}
@@ -127,11 +128,4 @@ func (c Config) check() error {
 		return fmt.Errorf("connector: the longest roll age %v is below the roll age %v", c.RollAgeMax, c.RollAge)
 	}
 	return nil
-}
-
-func def[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }

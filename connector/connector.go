@@ -72,15 +72,10 @@ func (c *Connector) Run(ctx context.Context) error {
 		c.setState(Stopped)
 		return err
 	}
-	wait, failing := c.backoff(), false
+	wait, tries := c.backoff(), tries{c: c}
 	for {
 		began := c.cfg.Now()
-		err := c.runSession(ctx, func() {
-			if failing {
-				c.recovered()
-				failing = false
-			}
-		})
+		err := c.runSession(ctx, tries.end)
 		switch {
 		case ctx.Err() != nil:
 			c.setState(Stopped)
@@ -94,12 +89,7 @@ func (c *Connector) Run(ctx context.Context) error {
 			c.cfg.Logger.Error("connector fenced", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
 			return err
 		}
-		if failing {
-			c.failed(err)
-		} else {
-			c.failing(err)
-			failing = true
-		}
+		tries.failed(err)
 		c.cfg.Logger.Warn("connector starts again", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
 		if c.cfg.Now().Sub(began) > c.cfg.RetryMax {
 			wait = c.backoff()
@@ -113,8 +103,10 @@ func (c *Connector) Run(ctx context.Context) error {
 
 // Flush archives everything that was acked before the call, and returns when
 // it is committed and the archived marks have moved. ErrBlocked says that a
-// damaged table kept its topic out, and that all else is archived.
+// damaged table kept its topic out, and that all else is archived; ErrFailing
+// that ctx ended while something failed.
 func (c *Connector) Flush(ctx context.Context) error {
+	began := c.cfg.Now()
 	if err := c.log.Flush(ctx); err != nil {
 		return fmt.Errorf("flush the hot log: %w", err)
 	}
@@ -137,7 +129,7 @@ func (c *Connector) Flush(ctx context.Context) error {
 	case <-c.done:
 		return ErrStopped
 	case <-ctx.Done():
-		return c.flushTimeout(ctx)
+		return c.flushTimeout(ctx, began)
 	}
 	select {
 	case <-req.done:
@@ -148,13 +140,18 @@ func (c *Connector) Flush(ctx context.Context) error {
 	case <-c.done:
 		return ErrStopped
 	case <-ctx.Done():
-		return c.flushTimeout(ctx)
+		return c.flushTimeout(ctx, began)
 	}
 }
 
-func (c *Connector) flushTimeout(ctx context.Context) error {
-	if st := c.Status(); st.State == Retrying {
-		return fmt.Errorf("flush: %w; failing since %s: %s", ctx.Err(), st.FailingSince.Format(time.RFC3339), st.Error)
+// flushTimeout says why a flush that began then was not done in time: something
+// fails still, or did and went on when it was tried again.
+func (c *Connector) flushTimeout(ctx context.Context, began time.Time) error {
+	switch st := c.Status(); {
+	case st.State == Retrying:
+		return fmt.Errorf("flush: %w; %w since %s: %s", ctx.Err(), ErrFailing, st.FailingSince.Format(time.RFC3339), st.Error)
+	case st.Error != "" && !st.ErrorAt.Before(began):
+		return fmt.Errorf("flush: %w; %w now and then, last at %s: %s", ctx.Err(), ErrFailing, st.ErrorAt.Format(time.RFC3339), st.Error)
 	}
 	return fmt.Errorf("flush: %w", ctx.Err())
 }
@@ -181,12 +178,8 @@ func (c *Connector) backoff() func(ctx context.Context) bool {
 // where an error says that trying again is no use. An attempt may take no
 // longer than a limit: a store that neither answers nor refuses has failed.
 func (c *Connector) persist(ctx context.Context, what string, limit time.Duration, f func(ctx context.Context) error) error {
-	wait, failing := c.backoff(), false
-	defer func() {
-		if failing {
-			c.recovered()
-		}
-	}()
+	wait, tries := c.backoff(), tries{c: c}
+	defer tries.end()
 	for {
 		err := attempt(ctx, limit, f)
 		if err == nil {
@@ -196,12 +189,7 @@ func (c *Connector) persist(ctx context.Context, what string, limit time.Duratio
 		if ctx.Err() != nil || final(err) {
 			return err
 		}
-		if failing {
-			c.failed(err)
-		} else {
-			c.failing(err)
-			failing = true
-		}
+		tries.failed(err)
 		c.cfg.Logger.Warn("connector tries again", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
 		if !wait(ctx) {
 			return err

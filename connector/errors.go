@@ -13,6 +13,8 @@ var (
 	ErrNotStored = errors.New("the bucket acknowledged an object that it does not hold")
 	// ErrStopped says that the connector is not running any more.
 	ErrStopped = errors.New("connector has stopped")
+	// ErrFailing says that something fails and is tried again, see Status.
+	ErrFailing = errors.New("failing")
 	// ErrBlocked says that a topic is not archived because its table can't be
 	// read.
 	ErrBlocked = errors.New("a topic could not be archived")

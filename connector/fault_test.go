@@ -52,16 +52,16 @@ func TestBucketThatFailsAndComesBack(t *testing.T) {
 			bucket.Add(fault)
 			o.send(t, log, 300, 2, 2)
 			if name != "list fails" { // nothing lists while it runs
-				st := c.until(t, "it retries", func(s Status) bool { return s.State == Retrying })
+				st := c.until(t, "it retries", func(s Status) bool {
+					// An upload whose answer is lost is found by the second
+					// try; a commit isn't.
+					return s.State == Retrying && (name != "put is lost" || strings.HasPrefix(s.Error, "commit"))
+				})
 				if st.Error == "" || st.FailingSince.IsZero() || st.LagMessages == 0 || st.LagBytes == 0 {
 					t.Errorf("status %+v", st)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
-				err := c.Flush(ctx)
-				cancel()
-				// A second try finds the object of a put that only lost its
-				// answer, so that work goes on between the failures.
-				if name != "put is lost" && (err == nil || !strings.Contains(err.Error(), "failing since")) {
+				err := c.flushWithin(t, 250*time.Millisecond)
+				if !errors.Is(err, ErrFailing) || !strings.Contains(err.Error(), "failing since") {
 					t.Errorf("flush: %v", err)
 				}
 			}
@@ -70,6 +70,39 @@ func TestBucketThatFailsAndComesBack(t *testing.T) {
 			o.check(t, bucket, true)
 			c.until(t, "it runs", func(s Status) bool { return s.State == Running && s.FailingSince.IsZero() && s.LagMessages == 0 })
 		})
+	}
+}
+
+// A flush that isn't done in time names a failure of its own time, though the
+// next try succeeded, and none from before.
+func TestFlushTellsOfFailuresThatPassed(t *testing.T) {
+	log := openLog(t, vfs.NewMem())
+	defer log.Close()
+	now := time.Unix(1_700_000_000, 0)
+	c, err := New(Config{Broker: broker, Dir: t.TempDir(), Now: func() time.Time { return now }}, log, openArchive(t, mem.New()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.begin()
+	attempts := tries{c: c}
+	attempts.failed(errors.New("the answer was lost"))
+	attempts.end()
+	flush := func() error { // nothing runs: it waits for ctx
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		return c.flushTimeout(ctx, now)
+	}
+	if err := flush(); !errors.Is(err, ErrFailing) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "failing now and then, last at") || !strings.Contains(err.Error(), "the answer was lost") {
+		t.Errorf("after a failure that passed: %v", err)
+	}
+	now = now.Add(time.Second)
+	if err := flush(); errors.Is(err, ErrFailing) {
+		t.Errorf("after a failure before it began: %v", err)
+	}
+	attempts.failed(errors.New("no answer"))
+	now = now.Add(time.Second)
+	if err := flush(); !errors.Is(err, ErrFailing) || !strings.Contains(err.Error(), "failing since") {
+		t.Errorf("while it fails: %v", err)
 	}
 }
 

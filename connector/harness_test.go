@@ -176,11 +176,15 @@ const flushWait = 2 * time.Minute
 
 func (r *running) mustFlush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), flushWait)
-	defer cancel()
-	if err := r.Flush(ctx); err != nil {
+	if err := r.flushWithin(t, flushWait); err != nil {
 		t.Fatalf("flush: %v; status %+v", err, r.Status())
 	}
+}
+
+func (r *running) flushWithin(t *testing.T, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	return r.Flush(ctx)
 }
 
 // drop lets everything go, archived or not.

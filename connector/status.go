@@ -109,6 +109,7 @@ func (c *Connector) failing(err error) {
 	}
 }
 
+// recovered says that one of them is over.
 func (c *Connector) recovered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,6 +119,30 @@ func (c *Connector) recovered() {
 	c.status.FailingSince = time.Time{}
 	if c.status.State == Retrying {
 		c.status.State = Running
+	}
+}
+
+// tries are the attempts at one thing.
+type tries struct {
+	c       *Connector
+	failing bool
+}
+
+// failed notes a failed attempt that another will follow.
+func (t *tries) failed(err error) {
+	if t.failing {
+		t.c.failed(err)
+		return
+	}
+	t.c.failing(err)
+	t.failing = true
+}
+
+// end says that the last attempt succeeded, or was the last.
+func (t *tries) end() {
+	if t.failing {
+		t.c.recovered()
+		t.failing = false
 	}
 }
 

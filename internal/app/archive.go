@@ -240,7 +240,7 @@ func (a archiveAPI) Flush(ctx context.Context) error {
 		return admin.Unavailable("flush: %s", why)
 	}
 	err := a.n.connector.Flush(ctx)
-	if err != nil && (errors.Is(err, connector.ErrStopped) || errors.Is(err, connector.ErrBlocked) || strings.Contains(err.Error(), "failing since")) {
+	if err != nil && (errors.Is(err, connector.ErrStopped) || errors.Is(err, connector.ErrBlocked) || errors.Is(err, connector.ErrFailing)) {
 		return admin.Unavailable("%v", err)
 	}
 	if err != nil {
