@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,9 @@ type knownRange struct {
 // NewClient makes a client of the server at an address. It connects with its
 // first call.
 func NewClient(addr string, cfg ClientConfig) *Client {
-	def(&cfg.RangeFor, time.Second)
-	def(&cfg.Calls, 16)
-	def(&cfg.Timeout, 30*time.Second)
+	cfg.RangeFor = cmp.Or(cfg.RangeFor, time.Second)
+	cfg.Calls = cmp.Or(cfg.Calls, 16)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -60,14 +61,14 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	def(&c.MemoryBytes, 64<<20)
-	def(&c.DiskBytes, 4<<30)
-	def(&c.FileBytes, 8<<30)
-	def(&c.Requests, 16)
-	def(&c.Reads, max(1, runtime.GOMAXPROCS(0)/2))
-	def(&c.ReadAhead, 8<<20)
-	def(&c.ReadAheadTotal, 64<<20)
-	def(&c.Poll, 5*time.Second)
+	c.MemoryBytes = cmp.Or(c.MemoryBytes, 64<<20)
+	c.DiskBytes = cmp.Or(c.DiskBytes, 4<<30)
+	c.FileBytes = cmp.Or(c.FileBytes, 8<<30)
+	c.Requests = cmp.Or(c.Requests, 16)
+	c.Reads = cmp.Or(c.Reads, max(1, runtime.GOMAXPROCS(0)/2))
+	c.ReadAhead = cmp.Or(c.ReadAhead, 8<<20)
+	c.ReadAheadTotal = cmp.Or(c.ReadAheadTotal, 64<<20)
+	c.Poll = cmp.Or(c.Poll, 5*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -86,11 +87,4 @@ func (c Config) check() error {
 		return fmt.Errorf("history: a limit is negative")
 	}
 	return nil
-}
-
-func def[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }

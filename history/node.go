@@ -88,18 +88,24 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.ahead != nil {
 		defer n.ahead.close()
 	}
-	if n.cfg.Poll < 0 {
+	every(ctx, n.cfg.Poll, n.refresh)
+	return nil
+}
+
+// every calls f at each interval until ctx ends, never where that is negative.
+func every(ctx context.Context, interval time.Duration, f func(ctx context.Context)) {
+	if interval < 0 {
 		<-ctx.Done()
-		return nil
+		return
 	}
-	tick := time.NewTicker(n.cfg.Poll)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
-			n.refresh(ctx)
+			f(ctx)
 		}
 	}
 }

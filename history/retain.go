@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,9 +58,9 @@ type tableState struct {
 
 // NewRetainer makes a retainer for a node's archive.
 func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
-	def(&cfg.Every, time.Minute)
-	def(&cfg.Grace, 15*time.Minute)
-	def(&cfg.Orphans, 24*time.Hour)
+	cfg.Every = cmp.Or(cfg.Every, time.Minute)
+	cfg.Grace = cmp.Or(cfg.Grace, 15*time.Minute)
+	cfg.Orphans = cmp.Or(cfg.Orphans, 24*time.Hour)
 	cfg.Grace = max(cfg.Grace, 0)
 	if cfg.Policy == nil {
 		cfg.Policy = func() retention.Policy { return retention.Policy{} }
@@ -78,22 +79,12 @@ func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
 
 // Run applies the policy until ctx ends.
 func (r *Retainer) Run(ctx context.Context) error {
-	if r.cfg.Every < 0 {
-		<-ctx.Done()
-		return nil
-	}
-	tick := time.NewTicker(r.cfg.Every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			if _, err := r.Apply(ctx); err != nil && ctx.Err() == nil {
-				r.cfg.Logger.Warn("retention", slog.Any("err", err))
-			}
+	every(ctx, r.cfg.Every, func(ctx context.Context) {
+		if _, err := r.Apply(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Warn("retention", slog.Any("err", err))
 		}
-	}
+	})
+	return nil
 }
 
 // Report is what one pass did.

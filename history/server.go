@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func NewServer(cfg ServerConfig, from Store) (*Server, error) {
 	if cfg.Broker == "" {
 		return nil, errors.New("history server: broker is empty")
 	}
-	def(&cfg.BrokerID, 1000)
+	cfg.BrokerID = cmp.Or(cfg.BrokerID, 1000)
 	if cfg.Leader == nil {
 		cfg.Leader = func(string) string { return "" }
 	}

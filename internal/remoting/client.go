@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -36,8 +37,8 @@ const never = 100 * 365 * 24 * time.Hour
 
 // NewClient is a client that connects with its first call.
 func NewClient(addr string, cfg ClientConfig) *Client {
-	def(&cfg.DialTimeout, 3*time.Second)
-	def(&cfg.Conn.IdleTimeout, never)
+	cfg.DialTimeout = cmp.Or(cfg.DialTimeout, 3*time.Second)
+	cfg.Conn.IdleTimeout = cmp.Or(cfg.Conn.IdleTimeout, never)
 	cfg.Conn = cfg.Conn.withDefaults()
 	if cfg.Dial == nil {
 		var d net.Dialer

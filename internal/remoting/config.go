@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"time"
@@ -44,24 +45,17 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	def(&c.MaxConns, 20_000)
-	def(&c.IdleTimeout, 120*time.Second)
-	def(&c.FrameTimeout, 60*time.Second)
-	def(&c.StepTimeout, 5*time.Second)
-	def(&c.WriteTimeout, 30*time.Second)
-	def(&c.OutHigh, 8<<20)
-	def(&c.OutMax, 64<<20)
-	def(&c.MaxWorkers, 64)
-	def(&c.MaxCalls, 1<<16)
+	c.MaxConns = cmp.Or(c.MaxConns, 20_000)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 120*time.Second)
+	c.FrameTimeout = cmp.Or(c.FrameTimeout, 60*time.Second)
+	c.StepTimeout = cmp.Or(c.StepTimeout, 5*time.Second)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
+	c.OutHigh = cmp.Or(c.OutHigh, 8<<20)
+	c.OutMax = cmp.Or(c.OutMax, 64<<20)
+	c.MaxWorkers = cmp.Or(c.MaxWorkers, 64)
+	c.MaxCalls = cmp.Or(c.MaxCalls, 1<<16)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func def[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }
