@@ -16,10 +16,24 @@ import (
 )
 
 // Submit stores one message, or the messages of a batch as one unit. done is
-// called once, possibly before Submit returns and otherwise from the log's
-// committer: it must return quickly, and the receipts are valid during the call
-// only.
+// called once, possibly before Submit returns and otherwise from the goroutine
+// that commits: it must return quickly, and the receipts are valid during the
+// call only.
 func (b *Broker) Submit(req *SendRequest, done func([]Receipt, error)) {
+	b.submit(req, done, b.log.Submit)
+}
+
+// Enqueue is Submit for a caller with more to come: it calls Commit when it has
+// enqueued what it has.
+func (b *Broker) Enqueue(req *SendRequest, done func([]Receipt, error)) {
+	b.submit(req, done, b.log.Enqueue)
+}
+
+// Commit stores what is enqueued, in the caller's goroutine where the log's
+// flush policy lets it.
+func (b *Broker) Commit() { b.log.Commit() }
+
+func (b *Broker) submit(req *SendRequest, done func([]Receipt, error), put func([]*mq.Message, func([]hot.Placed, error))) {
 	s := b.sendings.Get().(*sending)
 	if err := b.prepare(s, req); err != nil {
 		b.stats.sendErrors.Add(1)
@@ -28,7 +42,7 @@ func (b *Broker) Submit(req *SendRequest, done func([]Receipt, error)) {
 		return
 	}
 	s.done = done
-	b.log.Submit(s.msgs, s.placed)
+	put(s.msgs, s.placed)
 }
 
 // Send is Submit that waits. The receipts are the caller's own. When ctx ends

@@ -61,12 +61,19 @@ func (s *Store) Append(ctx context.Context, msgs []*mq.Message) ([]Placed, error
 	}
 }
 
-// Submit is Append without waiting: done is called once, from the committer
-// goroutine, and must return quickly; it may keep the slice. Where the append
-// is refused at once (ErrBusy, ErrClosed, ErrTooLarge, a bad message), done is
-// called before Submit returns. The messages are encoded before Submit returns
-// and may then be reused.
+// Submit is Append without waiting: done is called once, from the goroutine
+// that commits, and must return quickly; it may keep the slice. Where the
+// append is refused at once (ErrBusy, ErrClosed, ErrTooLarge, a bad message),
+// done is called before Submit returns. The messages are encoded before Submit
+// returns and may then be reused.
 func (s *Store) Submit(msgs []*mq.Message, done func([]Placed, error)) {
+	s.Enqueue(msgs, done)
+	s.wakeCommitter()
+}
+
+// Enqueue is Submit for a caller with more to come: it sees to it that Commit
+// is called when it has enqueued what it has.
+func (s *Store) Enqueue(msgs []*mq.Message, done func([]Placed, error)) {
 	if len(msgs) == 0 {
 		done(nil, nil)
 		return
@@ -156,7 +163,7 @@ func keysOf(keys []uint64, scratch []byte, topic string, props []byte) (tag int3
 	return tag, keys, scratch
 }
 
-// enqueue hands a unit to the committer.
+// enqueue puts a unit behind those that wait to be committed.
 func (s *Store) enqueue(u *unit) error {
 	s.subMu.Lock()
 	defer s.subMu.Unlock()
@@ -168,20 +175,17 @@ func (s *Store) enqueue(u *unit) error {
 	}
 	s.pendingBytes += int64(len(u.buf))
 	s.pending = append(s.pending, u)
-	if s.idle {
-		s.idle = false
-		s.subCond.Signal()
-	}
 	return nil
 }
 
-// run has the committer run f between two batches and returns its error.
+// run has f run between two batches and returns its error.
 func (s *Store) run(ctx context.Context, f func() error) error {
 	ch := make(chan error, 1)
 	u := &unit{exec: f, done: func(_ []Placed, err error) { ch <- err }}
 	if err := s.enqueue(u); err != nil {
 		return err
 	}
+	s.wakeCommitter()
 	select {
 	case err := <-ch:
 		return err

@@ -3,6 +3,7 @@ package hot
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"syscall"
 
@@ -11,8 +12,11 @@ import (
 	"varve/internal/mq"
 )
 
-// committer is what only the committer goroutine touches.
+// committer is what only the goroutine touches that has set Store.committing.
 type committer struct {
+	work      []*unit // spare slice for Store.pending
+	batch     []*unit
+	lastUnits int // committed by the last round
 	active   *seg
 	pos      int64 // where the next batch goes
 	lastTime int64
@@ -40,51 +44,102 @@ type placedRec struct {
 	entry index.Entry
 }
 
-// commitLoop is the committer goroutine.
+// commitLoop is the committer goroutine: it commits what Submit leaves to it,
+// what a Commit leaves behind, and under FlushSync everything.
 func (s *Store) commitLoop() {
 	defer close(s.committed)
-	var batch, work []*unit
-	last := 0
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
 	for {
-		s.subMu.Lock()
-		for len(s.pending) == 0 && !s.closing {
-			s.idle = true
+		for s.committing || !s.asked && !s.closing {
 			s.subCond.Wait()
 		}
-		s.idle = false
-		s.gather(last)
-		last = len(s.pending)
-		work, s.pending = s.pending, work[:0]
-		done := len(work) == 0
-		s.subMu.Unlock()
-		if done {
+		s.asked = false
+		if len(s.pending) == 0 && s.closing {
 			return
 		}
-		size := 0
-		batch = batch[:0]
-		for i, u := range work {
-			work[i] = nil
-			if u.exec != nil {
-				batch, size = s.commitAll(batch, size), 0
-				u.done(nil, u.exec())
-				continue
-			}
-			if len(batch) > 0 && size+len(u.buf) > batchBytes {
-				batch, size = s.commitAll(batch, size), 0
-			}
-			batch = append(batch, u)
-			size += len(u.buf)
-		}
-		batch = s.commitAll(batch, size)
+		s.committing = true
+		s.commitWaiting(math.MaxInt)
+		s.committing = false
 	}
 }
 
+// Commit commits what is enqueued. Under FlushAsync the caller does it by
+// itself, which spares two goroutine switches, unless somebody is at it, who
+// then takes it along; under FlushSync, where it means to wait for the disk,
+// it is the committer's.
+func (s *Store) Commit() {
+	if s.o.Flush == FlushSync {
+		s.wakeCommitter()
+		return
+	}
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	if s.committing || len(s.pending) == 0 {
+		return
+	}
+	s.committing = true
+	s.commitWaiting(leaderRounds)
+	s.committing = false
+	if s.asked = s.asked || len(s.pending) > 0; s.asked || s.closing {
+		s.subCond.Signal()
+	}
+}
+
+// wakeCommitter has the committer goroutine commit what is enqueued.
+func (s *Store) wakeCommitter() {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	if len(s.pending) > 0 && !s.asked {
+		s.asked = true
+		s.subCond.Signal()
+	}
+}
+
+// commitWaiting commits what waits until nothing does, at most so many times.
+// The caller holds subMu, which is let go meanwhile, and has set committing.
+func (s *Store) commitWaiting(rounds int) {
+	c := &s.c
+	for ; rounds > 0 && len(s.pending) > 0; rounds-- {
+		s.gather()
+		work := s.pending
+		c.lastUnits = len(work)
+		s.pending = c.work[:0]
+		s.subMu.Unlock()
+		s.commitUnits(work)
+		c.work = work
+		s.subMu.Lock()
+	}
+}
+
+// commitUnits commits units in batches and clears the slice.
+func (s *Store) commitUnits(work []*unit) {
+	batch, size := s.c.batch[:0], 0
+	for i, u := range work {
+		work[i] = nil
+		if u.exec != nil {
+			batch, size = s.commitAll(batch, size), 0
+			u.done(nil, u.exec())
+			continue
+		}
+		if len(batch) > 0 && size+len(u.buf) > batchBytes {
+			batch, size = s.commitAll(batch, size), 0
+		}
+		batch = append(batch, u)
+		size += len(u.buf)
+	}
+	s.c.batch = s.commitAll(batch, size)
+}
+
 // gather lets the callers that the last batch answered come back before the
-// next one is begun: without it the first of them gets a write, and under
-// FlushSync a sync, to itself. A lone caller waits for nobody. subMu must be
-// held; it is let go meanwhile.
-func (s *Store) gather(last int) {
-	for n := 0; n < gatherYields && len(s.pending) < last && !s.closing; n++ {
+// next one is begun, where a batch means a sync: without it the first of them
+// gets a sync to itself. A lone caller waits for nobody. subMu must be held; it
+// is let go meanwhile.
+func (s *Store) gather() {
+	if s.o.Flush != FlushSync {
+		return
+	}
+	for n := 0; n < gatherYields && len(s.pending) < s.c.lastUnits && !s.closing; n++ {
 		s.subMu.Unlock()
 		runtime.Gosched()
 		s.subMu.Lock()
@@ -189,7 +244,7 @@ func (s *Store) layOut(units []*unit, now int64) {
 // queueFor gives the queue of a record, a new one where there is none. A new
 // one becomes known when its first message is published.
 func (s *Store) queueFor(p place) *queue {
-	if t := s.topics[p.topic]; t != nil { // the committer is the only writer
+	if t := s.topics[p.topic]; t != nil { // who commits is the only writer
 		if q := t.find(p.id); q != nil {
 			return q
 		}
@@ -316,7 +371,7 @@ func (s *Store) announce() {
 	}
 }
 
-// OnArrival registers a function that the committer calls, after the done
+// OnArrival registers a function that who commits calls, after the done
 // callbacks, with the messages that became readable. It must return quickly
 // and not keep the slice.
 func (s *Store) OnArrival(f func([]Arrival)) {

@@ -27,7 +27,9 @@
 //   - A segment's file is reused or removed only when the index that says so is
 //     durable and the last reader of the segment is gone.
 //
-// Goroutines: the committer (owns the write position and the next offsets),
+// One goroutine commits at a time and owns the write position and the next
+// offsets meanwhile: the committer goroutine, or under FlushAsync a caller of
+// Commit. Goroutines: the committer,
 // the flusher (syncs, advances durable) and the checkpointer (moves index
 // entries from memory to Pebble, writes key blocks). Close ends all three.
 //

@@ -39,6 +39,9 @@ const (
 	// gatherYields is how often the committer lets others run before it begins
 	// a batch that is smaller than the last one.
 	gatherYields = 2
+	// leaderRounds is how many batches a Commit writes before it leaves those
+	// that came meanwhile to the committer goroutine.
+	leaderRounds = 4
 	// batchBytes is where a commit batch stops taking more units.
 	batchBytes = 4 << 20
 	// maxSpare is the number of segment files kept for recycling.

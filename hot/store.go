@@ -42,7 +42,8 @@ type Store struct {
 	subCond      *sync.Cond
 	pending      []*unit
 	pendingBytes int64
-	idle         bool // the committer waits for subCond
+	committing   bool // somebody commits: the committer goroutine or a Commit
+	asked        bool // the committer goroutine has something to do
 	closing      bool
 	committed    chan struct{} // closed when the committer is gone
 

@@ -36,6 +36,10 @@ type Config struct {
 	MaxWorkers   int           // handlers that Conn.Go runs at once for one connection; 64
 	MaxCalls     int           // calls of ours that await a reply on one connection; 65,536
 
+	// AfterRead is called, on the connection's reader, when the handler has had
+	// every whole request that was read at once. Replies that were made
+	// meanwhile, and those that it makes, are written together afterwards.
+	AfterRead func(c *Conn)
 	// OnClose hears of every connection that ended, after its last request.
 	OnClose func(c *Conn)
 	Logger  *slog.Logger

@@ -14,6 +14,9 @@ const (
 	inlineBody = 4 << 10
 	// maxWrite bounds one write, so that a deadline measures progress.
 	maxWrite = 4 << 20
+	// inlineFlush is how many bytes the reader writes by itself; more may have
+	// to wait for the peer, which may wait for the reader.
+	inlineFlush = 32 << 10
 	// maxVectors bounds the pieces of one write.
 	maxVectors = 64
 )
@@ -35,6 +38,7 @@ type outbox struct {
 	tail     *[]byte // chunk being filled, nil if none
 	bytes    int     // encoded and not yet written
 	flushing bool
+	corked   bool // the reader flushes when it is through with what it read
 	closed   bool
 }
 
@@ -62,9 +66,26 @@ func (o *outbox) add(cmd *Command, body []byte) (start bool, waiting int, err er
 	if body != nil {
 		o.sealed = append(o.sealed, piece{b: body, free: cmd.Free})
 	}
-	start = !o.flushing
-	o.flushing = true
+	start = !o.flushing && !o.corked
+	o.flushing = o.flushing || start
 	return start, o.bytes, nil
+}
+
+// cork keeps what is added from being written before uncork.
+func (o *outbox) cork() {
+	o.mu.Lock()
+	o.corked = true
+	o.mu.Unlock()
+}
+
+// uncork tells the caller to flush, where something waits that nobody writes.
+func (o *outbox) uncork() (start bool, waiting int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.corked = false
+	start = !o.flushing && o.bytes > 0 && !o.closed
+	o.flushing = o.flushing || start
+	return start, o.bytes
 }
 
 func (o *outbox) seal() {
@@ -99,12 +120,15 @@ func (o *outbox) take(batch []piece) []piece {
 	return batch
 }
 
-// wrote accounts for written bytes.
-func (o *outbox) wrote(n int) {
+// wrote accounts for written bytes. Where nothing else waits, the flusher has
+// to end.
+func (o *outbox) wrote(n int) (more bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.bytes -= n
 	o.drained.Broadcast()
-	o.mu.Unlock()
+	o.flushing = o.bytes > 0
+	return o.flushing
 }
 
 // waitBelow blocks until fewer than limit bytes wait, or the box is closed.
@@ -134,36 +158,53 @@ type flushWork struct {
 
 var flushWorks = sync.Pool{New: func() any { return new(flushWork) }}
 
+// uncork writes what gathered since cork, in the caller's goroutine where it is
+// little.
+func (c *Conn) uncork() {
+	switch start, waiting := c.out.uncork(); {
+	case !start:
+	case waiting > inlineFlush:
+		go c.flush()
+	case c.flushOnce():
+		go c.flush() // others go on adding
+	}
+}
+
 // flush writes until nothing waits. One flusher runs at a time.
 func (c *Conn) flush() {
+	for c.flushOnce() {
+	}
+}
+
+// flushOnce writes some of what waits and reports whether anything is left; if
+// not, the caller is the flusher no longer.
+func (c *Conn) flushOnce() (more bool) {
 	w := flushWorks.Get().(*flushWork)
 	defer flushWorks.Put(w)
-	for {
-		batch := c.out.take(w.pieces[:0])
-		if len(batch) == 0 {
-			return
-		}
-		n := 0
-		w.bufs = w.vec[:0]
-		for _, p := range batch {
-			w.bufs = append(w.bufs, p.b)
-			n += len(p.b)
-		}
-		_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout))
-		var err error
-		if len(w.bufs) == 1 {
-			_, err = c.nc.Write(w.bufs[0])
-		} else {
-			_, err = w.bufs.WriteTo(c.nc)
-		}
-		clear(w.vec[:])
-		recycle(batch)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		c.out.wrote(n)
+	batch := c.out.take(w.pieces[:0])
+	if len(batch) == 0 {
+		return false
 	}
+	n := 0
+	w.bufs = w.vec[:0]
+	for _, p := range batch {
+		w.bufs = append(w.bufs, p.b)
+		n += len(p.b)
+	}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout))
+	var err error
+	if len(w.bufs) == 1 {
+		_, err = c.nc.Write(w.bufs[0])
+	} else {
+		_, err = w.bufs.WriteTo(c.nc)
+	}
+	clear(w.vec[:])
+	recycle(batch)
+	if err != nil {
+		c.fail(err)
+		return false
+	}
+	return c.out.wrote(n)
 }
 
 func recycle(batch []piece) {

@@ -58,7 +58,7 @@ func (c *Conn) read() {
 
 func (rd *reader) run() error {
 	for {
-		if err := rd.frames(); err != nil {
+		if err := rd.requests(); err != nil {
 			return err
 		}
 		if rd.r == rd.w && rd.skip == 0 {
@@ -74,6 +74,21 @@ func (rd *reader) run() error {
 			return err
 		}
 	}
+}
+
+// requests handles every whole frame in the buffer and writes what could be
+// answered at once.
+func (rd *reader) requests() error {
+	if rd.w-rd.r < 4 {
+		return nil
+	}
+	rd.c.out.cork()
+	err := rd.frames()
+	if f := rd.c.cfg.AfterRead; f != nil {
+		f(rd.c)
+	}
+	rd.c.uncork()
+	return err
 }
 
 // frames handles every whole frame in the buffer.

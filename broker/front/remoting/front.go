@@ -15,7 +15,7 @@ import (
 
 // Config sets up a Front.
 type Config struct {
-	Conn   wire.Config // bounds of connections; OnClose is the front's own
+	Conn   wire.Config // bounds of connections; OnClose and AfterRead are the front's own
 	Logger *slog.Logger
 }
 
@@ -48,6 +48,7 @@ func New(b *broker.Broker, cfg Config) *Front {
 		f.cfg.Conn.Logger = cfg.Logger
 	}
 	f.cfg.Conn.OnClose = f.ended
+	f.cfg.Conn.AfterRead = f.readAll
 	now := time.Now()
 	f.rates.start = now
 	f.rates.put, f.rates.get = rate{start: now, last: now}, rate{start: now, last: now}
@@ -58,6 +59,10 @@ func New(b *broker.Broker, cfg Config) *Front {
 func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	return wire.Serve(ctx, ln, f.serve, f.cfg.Conn)
 }
+
+// readAll ends a stretch of requests: the sends among them are committed
+// together.
+func (f *Front) readAll(*wire.Conn) { f.broker.Commit() }
 
 // request is how one request code is handled.
 type request struct {

@@ -32,7 +32,7 @@ func newSendCall() *sendCall {
 	return c
 }
 
-// submit hands a request of any send code to the log.
+// submit puts a request of any send code into the log's queue.
 func (f *Front) submit(s *session, req *wire.Command, batch bool) {
 	c := newSendCall()
 	c.front, c.sess, c.from = f, s, req.From()
@@ -41,7 +41,7 @@ func (f *Front) submit(s *session, req *wire.Command, batch bool) {
 		c.finish(nil, err)
 		return
 	}
-	f.broker.Submit(&c.req, c.done)
+	f.broker.Enqueue(&c.req, c.done) // Front.readAll commits
 }
 
 // parse reads the header in its long names (code 10) or in its short ones.
@@ -109,7 +109,7 @@ func optInt(v string, absent int64) (int64, error) {
 	return strconv.ParseInt(v, 10, 32)
 }
 
-// finish answers the send, from the log's committer as a rule.
+// finish answers the send, from the goroutine that commits as a rule.
 func (c *sendCall) finish(receipts []broker.Receipt, err error) {
 	switch {
 	case err == nil && len(receipts) == 0:
