@@ -19,6 +19,7 @@ type committer struct {
 	lastUnits int // committed by the last round
 	active   *seg
 	pos      int64 // where the next batch goes
+	filled   int64 // the active segment has pages up to here
 	lastTime int64
 	nextUID  uint64
 	buf      []byte
@@ -260,6 +261,7 @@ func (s *Store) queueFor(p place) *queue {
 // write puts the batch at the end of the active segment.
 func (s *Store) write(b []byte) error {
 	c := &s.c
+	s.fillAhead(len(b))
 	n, err := c.active.f.WriteAt(b, c.pos-c.active.base)
 	if err == nil {
 		return nil
@@ -274,6 +276,37 @@ func (s *Store) write(b []byte) error {
 	}
 	return err
 }
+
+// fillAhead writes zeros behind the place of a small batch of n bytes. Many
+// small writes that each make a page of the file cost several times as much as
+// those into pages that one large write has made, and a sync need not record a
+// new length each time. What it can't write the batch itself may find out.
+func (s *Store) fillAhead(n int) {
+	c := &s.c
+	from, end := c.pos-c.active.base, c.pos-c.active.base+int64(n)
+	if c.filled < from || end <= c.filled {
+		c.filled = max(c.filled, from)
+	}
+	if end <= c.filled {
+		return
+	}
+	if n > len(zeros)/4 {
+		c.filled = end
+		return
+	}
+	from = c.filled
+	to := end + min(max(end, minFill), int64(len(zeros))/2)
+	to = min(to&^(pageBytes-1), s.o.SegmentBytes, from+int64(len(zeros)))
+	if to <= end {
+		return
+	}
+	if _, err := c.active.f.WriteAt(zeros[:to-from], from); err == nil {
+		c.filled = to
+	}
+}
+
+// zeros is what fillAhead writes.
+var zeros [fillBytes]byte
 
 // writeError sorts a failed write: no room is ErrDiskFull, and the next one may
 // work; anything else ends the store.
@@ -394,7 +427,7 @@ func (s *Store) roll(base int64) error {
 	if err != nil {
 		return err
 	}
-	c.active = g
+	c.active, c.filled = g, 0
 	c.pos = base + segment.HeaderLen
 	s.written.Store(c.pos)
 	return nil

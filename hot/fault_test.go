@@ -420,12 +420,11 @@ func TestLossAfterCleanStop(t *testing.T) {
 	} {
 		_, paths, fs := filled(t, vfs.NewCrashableMem(), true)
 		last := paths[len(paths)-1]
-		info, err := fs.Stat(last)
-		if err != nil {
-			t.Fatal(err)
-		}
-		harm(fs, last, info.Size())
-		_, err = Open("/hot", Options{FS: fs, Broker: "b", MinFreeBytes: -1})
+		s := mustOpen(t, "/hot", Options{FS: fs})
+		size := s.Confirmed() - s.files.active().base
+		closed(t, s)
+		harm(fs, last, size)
+		_, err := Open("/hot", Options{FS: fs, Broker: "b", MinFreeBytes: -1})
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), last) || !strings.Contains(err.Error(), "position") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -440,19 +439,39 @@ func TestTornEndIsLogged(t *testing.T) {
 	fill(t, w, 5)
 	end, path := s.Confirmed(), s.files.segs[0].path
 	fill(t, w, 1)
+	size := s.Confirmed() - s.files.segs[0].base
 	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
 	closed(t, s)
-	info, err := crashed.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	truncate(t, crashed, path, info.Size()-1)
+	truncate(t, crashed, path, size-1)
 	var text bytes.Buffer
 	s = mustOpen(t, "/hot", Options{FS: crashed, Logger: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	closed(t, s)
-	want := fmt.Sprintf("level=WARN msg=\"torn end of the log cut\" file=%s position=%d bytes=%d", path, end, info.Size()-1-end)
+	want := fmt.Sprintf("level=WARN msg=\"torn end of the log cut\" file=%s position=%d bytes=%d", path, end, size-1-end)
 	if !strings.Contains(text.String(), want) {
 		t.Errorf("log %q, want %s", text.String(), want)
+	}
+}
+
+// A crash that tore nothing is not called a torn end, though the file was
+// filled ahead with zeros.
+func TestWholeEndIsNotCalledTorn(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "/hot", Options{FS: mem, Flush: FlushSync})
+	fill(t, newSender(s, newLedger(), "t", 1), 5)
+	end := s.Confirmed()
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+	closed(t, s)
+	if info, err := crashed.Stat(s.files.path(segmentName(0, logSuffix))); err != nil || info.Size() <= end {
+		t.Fatalf("the file isn't filled ahead: %v, %v", info, err)
+	}
+	var text bytes.Buffer
+	s = mustOpen(t, "/hot", Options{FS: crashed, Logger: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if got := s.Confirmed(); got != end {
+		t.Errorf("the log ends at %d, %d was acked", got, end)
+	}
+	closed(t, s)
+	if text.Len() > 0 {
+		t.Errorf("logged %q", text.String())
 	}
 }
 

@@ -44,6 +44,11 @@ const (
 	leaderRounds = 4
 	// batchBytes is where a commit batch stops taking more units.
 	batchBytes = 4 << 20
+	// fillBytes is the most that the active segment is filled ahead of its
+	// end, minFill the least, and pageBytes what it is filled in.
+	fillBytes = 2 << 20
+	minFill   = 64 << 10
+	pageBytes = 4 << 10
 	// maxSpare is the number of segment files kept for recycling.
 	maxSpare = 4
 	// readBytes bounds one Read without a byte limit, readMessages the

@@ -205,10 +205,17 @@ func (s *Store) cut(st index.State, segs []*seg, i int, end int64, epoch uint64,
 	if keep > 0 {
 		segs[keep-1].end.Store(math.MaxInt64)
 	}
-	if end == st.Clean {
+	if end == st.Clean || blank(g, end) {
 		s.o.Logger.Debug("end of the log", "file", g.path, "position", end, "why", why)
 		return nil
 	}
 	s.o.Logger.Warn("torn end of the log cut", "file", g.path, "position", end, "bytes", max(0, g.base+g.size.Load()-end), "why", why)
 	return nil
+}
+
+// blank says that nothing was written at position pos but what fillAhead writes.
+func blank(g *seg, pos int64) bool {
+	var b [8]byte
+	_, err := g.f.ReadAt(b[:], pos-g.base)
+	return (err == nil || errors.Is(err, io.EOF)) && b == [8]byte{}
 }
