@@ -46,7 +46,7 @@ const (
 	batchBytes = 4 << 20
 	// fillBytes is the most that the active segment is filled ahead of its
 	// end, minFill the least, and pageBytes what it is filled in.
-	fillBytes = 2 << 20
+	fillBytes = 512 << 10
 	minFill   = 64 << 10
 	pageBytes = 4 << 10
 	// maxSpare is the number of segment files kept for recycling.

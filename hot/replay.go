@@ -186,6 +186,7 @@ func (s *Store) cut(st index.State, segs []*seg, i int, end int64, epoch uint64,
 	if end == g.base+segment.HeaderLen {
 		g.firstTime.Store(0) // its first batch was torn
 	}
+	torn := end != st.Clean && !blank(g, end)
 	keep := i + 1
 	if g.keys == nil {
 		keep = i
@@ -205,7 +206,7 @@ func (s *Store) cut(st index.State, segs []*seg, i int, end int64, epoch uint64,
 	if keep > 0 {
 		segs[keep-1].end.Store(math.MaxInt64)
 	}
-	if end == st.Clean || blank(g, end) {
+	if !torn {
 		s.o.Logger.Debug("end of the log", "file", g.path, "position", end, "why", why)
 		return nil
 	}

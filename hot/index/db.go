@@ -90,6 +90,9 @@ func OpenDB(fs vfs.FS, dir string, l *slog.Logger) (*DB, error) {
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      pebbleLogger{l},
 	}
+	// Positions and times of a block hardly compress, and every append would
+	// pay for the attempt.
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	o.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	p, err := pebble.Open(dir, o)
 	if err != nil {

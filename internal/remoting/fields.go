@@ -82,7 +82,8 @@ func (f *Fields) SetBool(name string, v bool) { f.Set(name, strconv.FormatBool(v
 
 func (f *Fields) put(p pair) {
 	for i := range f.pairs {
-		if f.pairs[i].name == p.name {
+		// The first byte tells most names of one length apart.
+		if q := f.pairs[i].name; len(q) == len(p.name) && len(q) > 0 && q[0] == p.name[0] && q == p.name {
 			f.pairs[i] = p
 			return
 		}
