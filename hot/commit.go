@@ -17,16 +17,16 @@ type committer struct {
 	work      []*unit // spare slice for Store.pending
 	batch     []*unit
 	lastUnits int // committed by the last round
-	active   *seg
-	pos      int64 // where the next batch goes
-	filled   int64 // the active segment has pages up to here
-	lastTime int64
-	nextUID  uint64
-	buf      []byte
-	placed   []placedRec
-	fresh    map[place]*queue // queues that the batch begins
-	arrivals []Arrival
-	keyBuf   []index.KeyEntry
+	active    *seg
+	pos       int64 // where the next batch goes
+	filled    int64 // the active segment has pages up to here
+	lastTime  int64
+	nextUID   uint64
+	buf       []byte
+	placed    []placedRec
+	fresh     map[place]*queue // queues that the batch begins
+	arrivals  []Arrival
+	keyBuf    []index.KeyEntry
 
 	sinceDiskCheck int64
 	lastDiskCheck  int64 // unix milliseconds

@@ -47,7 +47,7 @@ const (
 	// fillBytes is the most that the active segment is filled ahead of its
 	// end, minFill the least, and pageBytes what it is filled in.
 	fillBytes = 512 << 10
-	minFill   = 64 << 10
+	minFill   = 8 << 10
 	pageBytes = 4 << 10
 	// maxSpare is the number of segment files kept for recycling.
 	maxSpare = 4

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"runtime/debug"
 
 	"varve/broker"
 	"varve/broker/front/remoting"
@@ -16,16 +14,6 @@ import (
 	"varve/internal/meta"
 	wire "varve/internal/remoting"
 )
-
-// limitMemory keeps the heap small; the usual variables of the Go runtime win.
-func limitMemory(c *config.Config) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(c.Memory.GC)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" && c.Memory.Limit > 0 {
-		debug.SetMemoryLimit(int64(c.Memory.Limit))
-	}
-}
 
 // openRoute makes the name server, and serves it where the role is run. A
 // broker in this process joins the same table.

@@ -94,6 +94,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"connector.memory", c.Connector.Memory, 16 << 20, 1 << 40},
 		{"query.memory", c.Query.Memory, 64 << 20, 1 << 44},
 		{"memory.limit", c.Memory.Limit, 64 << 20, 1 << 44},
+		{"memory.floor", c.Memory.Floor, 0, 1 << 34},
 	} {
 		if b.key == "memory.limit" && b.val == 0 {
 			continue

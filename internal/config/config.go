@@ -36,7 +36,8 @@ type Log struct {
 // Memory bounds the Go heap; DuckDB workers have a limit of their own.
 type Memory struct {
 	Limit Bytes `koanf:"limit" help:"soft limit of the Go heap, at least 64MiB; 0 is no limit (GOMEMLIMIT wins where it is set)"`
-	GC    int   `koanf:"gc-percent" help:"heap growth between collections (GOGC wins where it is set)"`
+	Floor Bytes `koanf:"floor" help:"the heap grows to this before it is collected; 0 is no floor"`
+	GC    int   `koanf:"gc-percent" help:"heap growth between collections above the floor (GOGC wins where it is set)"`
 }
 
 // Route is the name server.
@@ -145,7 +146,7 @@ func Default() Config {
 		DataDir: "./varve-data",
 		Cluster: "DefaultCluster",
 		Log:     Log{Level: "info", Format: "text"},
-		Memory:  Memory{Limit: 320 << 20, GC: 75},
+		Memory:  Memory{Limit: 320 << 20, Floor: 96 << 20, GC: 75},
 		Route:   Route{Listen: "127.0.0.1:9876", Addresses: []string{}},
 		Broker: Broker{
 			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4,
