@@ -49,7 +49,36 @@ type clock struct{ now time.Time }
 // start runs a name server with a leader, a history node and two topics.
 func start(t *testing.T) (*Table, *remoting.Client, *clock) {
 	t.Helper()
+	table, client, c, _ := startTold(t)
+	return table, client, c
+}
+
+// told is what a name server has done: the codes of the requests it has
+// answered, and the connections that it has forgotten.
+type told struct {
+	codes chan int
+	ended chan struct{}
+}
+
+// answered waits for the next request of a code.
+func (d *told) answered(t *testing.T, code int) {
+	t.Helper()
+	for limit := time.After(10 * time.Second); ; {
+		select {
+		case got := <-d.codes:
+			if got == code {
+				return
+			}
+		case <-limit:
+			t.Fatalf("request %d has not come", code)
+		}
+	}
+}
+
+func startTold(t *testing.T) (*Table, *remoting.Client, *clock, *told) {
+	t.Helper()
 	c := &clock{time.Unix(1_700_000_000, 0)}
+	d := &told{make(chan int, 100), make(chan struct{}, 100)}
 	table := New(Config{KV: memKV{}, Now: func() time.Time { return c.now }})
 	table.Join(Member{Cluster: "c", Broker: "a", ID: 0, Addr: "127.0.0.1:10911"}, topicSet{
 		"orders": {Name: "orders", ReadQueues: 4, WriteQueues: 8, Perm: 6},
@@ -62,7 +91,16 @@ func start(t *testing.T) (*Table, *remoting.Client, *clock) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- remoting.Serve(ctx, ln, table.Serve, remoting.Config{OnClose: table.ConnectionEnded}) }()
+	go func() {
+		done <- remoting.Serve(ctx, ln, func(c *remoting.Conn, req *remoting.Command) {
+			code := req.Code
+			table.Serve(c, req)
+			d.codes <- code
+		}, remoting.Config{OnClose: func(c *remoting.Conn) {
+			table.ConnectionEnded(c)
+			d.ended <- struct{}{}
+		}})
+	}()
 	client := remoting.NewClient(ln.Addr().String(), remoting.ClientConfig{})
 	t.Cleanup(func() {
 		_ = client.Close()
@@ -71,7 +109,7 @@ func start(t *testing.T) (*Table, *remoting.Client, *clock) {
 			t.Error(err)
 		}
 	})
-	return table, client, c
+	return table, client, c, d
 }
 
 func ask(t *testing.T, c *remoting.Client, code int, ext ...string) *remoting.Command {
@@ -192,32 +230,29 @@ func (g *growing) All() []Topic {
 }
 
 func TestAnnouncerKeepsRegistered(t *testing.T) {
-	table, c, _ := start(t)
+	table, c, _, server := startTold(t)
 	var src growing
 	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:3", Zone: "z", ActingMaster: true}, &src, []string{c.Addr()}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	wait := func(what string, cond func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(what)
-			}
-		}
-	}
-	wait("not registered", func() bool { return len(table.Brokers()) == 2 })
-	if b := table.Brokers()[1]; b.Zone != "z" || !b.ActingMaster {
-		t.Errorf("broker %+v", b)
+	server.answered(t, remoting.RegisterBroker)
+	if all := table.Brokers(); len(all) != 2 || all[1].Zone != "z" || !all[1].ActingMaster {
+		t.Errorf("brokers %+v", all)
 	}
 	src.full.Store(true)
 	a.Kick()
-	wait("new topic not announced", func() bool { _, ok := table.Route("new"); return ok })
+	server.answered(t, remoting.RegisterBroker)
+	if _, ok := table.Route("new"); !ok {
+		t.Error("new topic not announced")
+	}
 	cancel()
-	if err := <-done; err != nil {
+	if err := <-done; err != nil { // it has said goodbye
 		t.Error(err)
 	}
-	wait("still registered", func() bool { return len(table.Brokers()) == 1 })
+	if n := len(table.Brokers()); n != 1 {
+		t.Errorf("%d brokers, want 1", n)
+	}
 }
 
 func TestRegisterInTakenPlace(t *testing.T) {
@@ -230,7 +265,7 @@ func TestRegisterInTakenPlace(t *testing.T) {
 }
 
 func TestConnectionEndForgetsMember(t *testing.T) {
-	table, c, _ := start(t)
+	table, c, _, server := startTold(t)
 	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:2"}, nil, []string{c.Addr()}, nil)
 	if err := a.Register(t.Context(), a.clients[0]); err != nil {
 		t.Fatal(err)
@@ -239,10 +274,9 @@ func TestConnectionEndForgetsMember(t *testing.T) {
 		t.Fatalf("%d brokers, want 2", n)
 	}
 	_ = a.clients[0].Close()
-	for deadline := time.Now().Add(10 * time.Second); len(table.Brokers()) != 1; {
-		if time.Now().After(deadline) {
-			t.Fatal("member outlives its connection")
-		}
+	<-server.ended
+	if n := len(table.Brokers()); n != 1 {
+		t.Errorf("%d brokers, want 1: a member outlives its connection", n)
 	}
 }
 

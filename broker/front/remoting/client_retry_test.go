@@ -33,7 +33,7 @@ func retryToDLQ(t *testing.T, n *node) {
 	p := newProducer(t, n, topic)
 	send(t, p, topic, "a", "bad", 0, 1)
 	var end int64
-	until(t, 60*time.Second, "a dead letter", func() bool {
+	n.until(t, 60*time.Second, "a dead letter", func() bool {
 		r, err := n.broker.QueueRange(t.Context(), "%DLQ%"+group, 0)
 		end = r.To
 		return err == nil && end > 0
@@ -85,7 +85,7 @@ func orderly(t *testing.T, n *node) {
 			}
 			return consumer.ConsumeSuccess, nil
 		}, consumer.WithConsumerOrder(true))
-	until(t, 60*time.Second, "everything in order", func() bool { mu.Lock(); defer mu.Unlock(); return total >= 60 })
+	n.until(t, 60*time.Second, "everything in order", func() bool { mu.Lock(); defer mu.Unlock(); return total >= 60 })
 }
 
 // adminTopics creates, lists and deletes a topic as the client's admin does.
@@ -132,11 +132,11 @@ func resumeAtPlace(t *testing.T, n *node) {
 	send(t, p, topic, "a", "one", 0, 20)
 	g := newGot()
 	c := push(t, n, "G-resumed", "c-resumed", topic, all, g)
-	until(t, 30*time.Second, "the first half", func() bool { d, _ := g.count(); return d >= 20 })
+	n.until(t, 30*time.Second, "the first half", func() bool { d, _ := g.count(); return d >= 20 })
 	if err := c.Shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, 30*time.Second, "progress noted", func() bool {
+	n.until(t, 30*time.Second, "progress noted", func() bool {
 		stats, err := n.broker.ConsumeStats(t.Context(), "G-resumed", topic)
 		var sum int64
 		for _, s := range stats {
@@ -147,7 +147,7 @@ func resumeAtPlace(t *testing.T, n *node) {
 	send(t, p, topic, "a", "two", 0, 20)
 	again := newGot()
 	push(t, n, "G-resumed", "c-resumed-again", topic, all, again)
-	until(t, 30*time.Second, "the second half", func() bool { d, _ := again.count(); return d >= 20 })
+	n.until(t, 30*time.Second, "the second half", func() bool { d, _ := again.count(); return d >= 20 })
 	if d, all := again.count(); d != 20 || all != 20 {
 		t.Errorf("after the restart %d messages, %d different, want 20", all, d)
 	}
@@ -179,7 +179,7 @@ func largeBodies(t *testing.T, n *node) {
 			}
 			return consumer.ConsumeSuccess, nil
 		})
-	until(t, 30*time.Second, "both bodies", func() bool { mu.Lock(); defer mu.Unlock(); return len(same) == 2 })
+	n.until(t, 30*time.Second, "both bodies", func() bool { mu.Lock(); defer mu.Unlock(); return len(same) == 2 })
 	for key, ok := range same {
 		if !ok {
 			t.Errorf("body %q came back changed", key)
@@ -225,7 +225,7 @@ func requestReply(t *testing.T, n *node) {
 		})
 	p := newProducer(t, n, topic)
 	send(t, p, topic, "a", "hello", 0, 1) // its first heartbeat is a second away
-	until(t, 20*time.Second, "the producer is known", func() bool {
+	n.until(t, 20*time.Second, "the producer is known", func() bool {
 		ms, err := n.broker.Producers("P-" + topic)
 		return err == nil && len(ms) > 0
 	})

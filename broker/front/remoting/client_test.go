@@ -140,7 +140,11 @@ func pushFunc(t *testing.T, n *node, group, instance, topic string, sel consumer
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Subscribe(topic, sel, f); err != nil {
+	told := func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		defer n.stirred.fire()
+		return f(ctx, msgs...)
+	}
+	if err := c.Subscribe(topic, sel, told); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Start(); err != nil {
@@ -227,14 +231,20 @@ func sendAndPull(t *testing.T, n *node) {
 	}
 	t.Cleanup(func() { _ = c.Shutdown() })
 	g := newGot()
-	until(t, 20*time.Second, "one-way sends stored", func() bool {
-		*g = *newGot()
-		for id := range 4 {
-			pullQueue(t, c, n, topic, id, g)
+	n.until(t, 20*time.Second, "one-way sends stored", func() bool {
+		stored := int64(0)
+		for id := range int32(4) {
+			r, err := n.broker.QueueRange(t.Context(), topic, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored += r.To
 		}
-		different, _ := g.count()
-		return different >= len(want)
+		return stored >= int64(len(want))
 	})
+	for id := range 4 {
+		pullQueue(t, c, n, topic, id, g)
+	}
 	different, all := g.count()
 	if different != len(want) || all != len(want) {
 		t.Errorf("pulled %d messages, %d different, want %d", all, different, len(want))
@@ -273,7 +283,7 @@ func tagFilter(t *testing.T, n *node) {
 	for _, tag := range []string{"red", "green", "blue"} {
 		send(t, p, topic, tag, tag, 0, 10)
 	}
-	until(t, 30*time.Second, "messages of both tags", func() bool { d, _ := g.count(); return d >= 20 })
+	n.until(t, 30*time.Second, "messages of both tags", func() bool { d, _ := g.count(); return d >= 20 })
 	if d, all := g.count(); d != 20 || all != 20 {
 		t.Errorf("%d messages, %d different, want 20", all, d)
 	}
@@ -305,7 +315,7 @@ func sqlFilter(t *testing.T, n *node) {
 			t.Fatal(err)
 		}
 	}
-	until(t, 30*time.Second, "selected messages", func() bool { d, _ := g.count(); return d >= want })
+	n.until(t, 30*time.Second, "selected messages", func() bool { d, _ := g.count(); return d >= want })
 	if d, all := g.count(); d != want || all != want {
 		t.Errorf("%d messages, %d different, want %d", all, d, want)
 	}
@@ -326,7 +336,7 @@ func broadcast(t *testing.T, n *node) {
 	p := newProducer(t, n, topic)
 	send(t, p, topic, "a", "m", 0, 40)
 	for i, g := range gots {
-		until(t, 30*time.Second, "everything broadcast", func() bool { d, _ := g.count(); return d >= 40 })
+		n.until(t, 30*time.Second, "everything broadcast", func() bool { d, _ := g.count(); return d >= 40 })
 		if _, n := g.count(); n != 40 {
 			t.Errorf("member %d got %d messages, want 40", i, n)
 		}
@@ -343,20 +353,22 @@ func rebalance(t *testing.T, n *node) {
 	p := newProducer(t, n, topic)
 	push(t, n, "G-shared", "c-first", topic, all, g)
 	send(t, p, topic, "a", "one", 0, 20)
-	until(t, 30*time.Second, "the first member consumes alone", func() bool { d, _ := g.count(); return d >= 20 })
+	n.until(t, 30*time.Second, "the first member consumes alone", func() bool { d, _ := g.count(); return d >= 20 })
 	start := time.Now()
 	second := push(t, n, "G-shared", "c-second", topic, all, g)
 	sent := 0
-	until(t, 40*time.Second, "the second member has its share", func() bool {
+	for g.from("c-second") == 0 || g.from("c-first") <= 20 { // until the second member has its share
+		if time.Since(start) > 40*time.Second {
+			t.Fatalf("the second member has no share of %d messages", sent)
+		}
 		send(t, p, topic, "a", "two", sent, sent+8)
 		sent += 8
-		return g.from("c-second") > 0 && g.from("c-first") > 20
-	})
+		n.until(t, 30*time.Second, "both together get everything", func() bool { d, _ := g.count(); return d >= 20+sent })
+	}
 	t.Logf("shared after %s", time.Since(start).Round(time.Millisecond))
-	until(t, 30*time.Second, "both together get everything", func() bool { d, _ := g.count(); return d >= 20+sent })
 	if err := second.Shutdown(); err != nil {
 		t.Error(err)
 	}
 	send(t, p, topic, "a", "three", 0, 20)
-	until(t, 40*time.Second, "the first member takes over", func() bool { d, _ := g.count(); return d >= 40+sent })
+	n.until(t, 40*time.Second, "the first member takes over", func() bool { d, _ := g.count(); return d >= 40+sent })
 }

@@ -22,6 +22,8 @@ type node struct {
 	log    *hot.Store
 	route  string // address of the name server
 	addr   string // address of the front
+
+	stirred *signal // fires when something has happened, see until
 }
 
 // nodeOptions change what startNode makes.
@@ -56,6 +58,8 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stirred := newSignal()
+	log.OnArrival(func([]hot.Arrival) { stirred.fire() })
 	f := front.New(b, front.Config{})
 	routes := route.New(route.Config{KV: state.Table("kv")})
 	announced := addr.String()
@@ -74,7 +78,7 @@ func startNode(t testing.TB, o nodeOptions) *node {
 		})
 	}
 	run("broker", b.Run)
-	run("front", func(ctx context.Context) error { return f.Serve(ctx, ln) })
+	run("front", func(ctx context.Context) error { return f.Serve(ctx, watched{ln, stirred}) })
 	run("route", func(ctx context.Context) error {
 		return wire.Serve(ctx, nsln, routes.Serve, wire.Config{OnClose: routes.ConnectionEnded})
 	})
@@ -93,7 +97,7 @@ func startNode(t testing.TB, o nodeOptions) *node {
 			t.Errorf("close meta: %v", err)
 		}
 	})
-	return &node{broker: b, log: log, route: nsln.Addr().String(), addr: addr.String()}
+	return &node{broker: b, log: log, route: nsln.Addr().String(), addr: addr.String(), stirred: stirred}
 }
 
 func listen(t testing.TB) net.Listener {
@@ -113,14 +117,70 @@ func (n *node) client(t testing.TB, s wire.Serializer) *wire.Client {
 	return c
 }
 
-// until polls a condition that another process or goroutine brings about.
-func until(t testing.TB, wait time.Duration, what string, cond func() bool) {
+// signal tells whoever waits that something has happened.
+type signal struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+func newSignal() *signal { return &signal{c: make(chan struct{})} }
+
+func (s *signal) fire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.c)
+	s.c = make(chan struct{})
+}
+
+func (s *signal) next() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.c
+}
+
+// until waits for a condition, which it looks at whenever the node has handled
+// requests, a message has arrived or a consumer of the test has been called.
+func (n *node) until(t testing.TB, wait time.Duration, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(wait)
-	for !cond() {
-		if time.Now().After(deadline) {
+	for limit := time.After(wait); ; {
+		stirred := n.stirred.next()
+		if cond() {
+			return
+		}
+		select {
+		case <-stirred:
+		case <-limit:
 			t.Fatalf("%s: not within %s", what, wait)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// watched is a listener whose connections tell when all that was read is
+// handled, and when something is written.
+type watched struct {
+	net.Listener
+	stirred *signal
+}
+
+func (w watched) Accept() (net.Conn, error) {
+	c, err := w.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return watchedConn{c, w.stirred}, nil
+}
+
+type watchedConn struct {
+	net.Conn
+	stirred *signal
+}
+
+func (c watchedConn) Read(p []byte) (int, error) {
+	c.stirred.fire()
+	return c.Conn.Read(p)
+}
+
+func (c watchedConn) Write(p []byte) (int, error) {
+	defer c.stirred.fire()
+	return c.Conn.Write(p)
 }
