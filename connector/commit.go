@@ -83,7 +83,7 @@ func (s *session) append(ctx context.Context, c *commit) error {
 			return err
 		}
 		snap, err := table.Append(ctx, c.request)
-		if errors.Is(err, archive.ErrDamaged) { // an upload is not there any more: it is made again
+		if errors.Is(err, archive.ErrNoFile) { // an upload is not there any more: it is made again
 			return fmt.Errorf("%w: %w", err, errAgain)
 		}
 		if err != nil {
@@ -95,12 +95,15 @@ func (s *session) append(ctx context.Context, c *commit) error {
 }
 
 // committed moves the marks.
-func (s *session) committed(c *commit, err error) error {
+func (s *session) committed(ctx context.Context, c *commit, err error) error {
 	s.committing--
 	t := c.topic
 	t.committing = false
 	switch {
 	case t.gone:
+		return nil
+	case archive.Unreadable(err):
+		s.damage(ctx, t, err)
 		return nil
 	case err != nil:
 		return err

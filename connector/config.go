@@ -51,6 +51,9 @@ const (
 	// slowestUpload is the rate in bytes a second below which an upload counts
 	// as stuck.
 	slowestUpload = 128 << 10
+	// checkedTail is how much of an uploaded file's end is read back: the footer,
+	// and in most files the page indexes.
+	checkedTail = 64 << 10
 	// rereadBytes is what a job takes of the hot log at a time.
 	rereadBytes = 4 << 20
 )

@@ -217,7 +217,7 @@ func final(err error) bool {
 			return true
 		}
 	}
-	return false
+	return archive.Unreadable(err)
 }
 
 // emptyDir removes what a former process left behind.

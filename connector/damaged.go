@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"log/slog"
 
-	"varve/internal/archive"
 	"varve/internal/mq"
 )
 
@@ -44,29 +43,55 @@ func (s *session) damagedTopics() map[string]string {
 	return out
 }
 
-// watchDamaged ends the session when a damaged table can be read again, or is
-// gone: the next session goes on with it.
-func (s *session) watchDamaged(ctx context.Context, topics map[string]string) {
-	ticker := time.NewTicker(s.c.cfg.RetryMax)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+// damage blocks a topic whose table turned out to be unreadable while the
+// session runs: what is under way for it is let go, the log keeps it, and the
+// other topics go on.
+func (s *session) damage(ctx context.Context, old *topic, why error) {
+	from := map[int32]int64{}
+	for id, q := range old.queues {
+		from[id] = s.pos
+		switch {
+		case q.blocked >= 0:
+			from[id] = q.blocked
+		case len(q.frozen) > 0:
+			from[id] = q.frozen[0].firstPhysical
+		case q.open != nil:
+			from[id] = q.open.firstPhysical
 		}
-		for name := range topics {
-			err := attempt(ctx, s.c.cfg.CallTimeout*commitCalls, func(ctx context.Context) error {
-				table, err := s.c.archive.Table(ctx, name)
-				if err == nil {
-					_, err = table.Refresh(ctx)
-				}
-				return err
-			})
-			if err == nil || errors.Is(err, archive.ErrNoTable) {
-				s.tell(ctx, event{err: fmt.Errorf("table of %s can be read again: %w", name, errAgain)})
-				return
+	}
+	s.discard(old)
+	t := s.topicOf([]byte(old.name))
+	t.damaged = why
+	for id, at := range from {
+		q := s.queueOf(t, id)
+		q.lastPhysical = old.queues[id].lastPhysical
+		s.block(q, at, why)
+	}
+	s.c.mu.Lock()
+	s.c.status.Damaged = s.damagedTopics()
+	s.c.mu.Unlock()
+	s.c.cfg.Logger.Error("topic is not archived while its table can't be read", slog.String("topic", t.name), slog.Any("err", why))
+	s.publish()
+	s.rollFlushed()
+	s.running.Go(func() { s.watch(ctx, t.name, true) })
+}
+
+// watch ends the session when a topic's table can be read or made again, or,
+// where it is only older than the log, when it has changed: the next session
+// goes on with it.
+func (s *session) watch(ctx context.Context, name string, damaged bool) {
+	for wait := s.c.backoff(); wait(ctx); {
+		changed := false
+		err := attempt(ctx, s.c.cfg.CallTimeout*commitCalls, func(ctx context.Context) error {
+			table, err := s.c.archive.CreateTable(ctx, name)
+			if err == nil {
+				changed, err = table.Refresh(ctx)
 			}
+			return err
+		})
+		if err == nil && (damaged || changed) {
+			s.tell(ctx, event{err: fmt.Errorf("table of %s can be read again: %w", name, errAgain)})
+			return
 		}
 	}
 }

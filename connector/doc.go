@@ -22,7 +22,9 @@
 //   - Staged bytes never exceed Config.MemoryBytes: beyond it the largest
 //     segments are rolled, or give up what is staged and are read from the hot
 //     log once more when they roll. The hot log is the spill.
-//   - Uploaded objects are checked by Head before a commit names them.
+//   - Uploaded objects are checked (length and end) before a commit names them.
+//   - A topic whose table can't be read is blocked alone, whenever that shows,
+//     and goes on by itself when it can.
 //   - A connector that was fenced ends and commits nothing more.
 //
 // All state of a session belongs to its owner goroutine, but for topic.mu (the

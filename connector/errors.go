@@ -9,7 +9,7 @@ var (
 	// was archived. Nothing is archived until that is put right.
 	ErrForeignLog = errors.New("the archive is ahead of the hot log")
 	// ErrNotStored says that the bucket reported a success, but the object is
-	// not there or has another length.
+	// not there, or has another length or another end.
 	ErrNotStored = errors.New("the bucket acknowledged an object that it does not hold")
 	// ErrStopped says that the connector is not running any more.
 	ErrStopped = errors.New("connector has stopped")

@@ -145,16 +145,21 @@ func (s *session) upload(ctx context.Context, g *segment, out *output, file *arc
 		if file.Name == "" {
 			file.Name = archive.FileName(g.q.id, table.Root(), g.from, file.Rows, s.epoch)
 		}
-		size := out.length()
-		if err := bucket.Put(ctx, file.Name, out.reader(), size, objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
+		if err := bucket.Put(ctx, file.Name, out.reader(), out.length(), objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
 			return err
 		}
-		return stored(ctx, bucket, file.Name, size)
+		err = stored(ctx, bucket, file.Name, out)
+		if errors.Is(err, ErrNotStored) {
+			file.Name = "" // whatever stands there: the next attempt takes a name of its own
+		}
+		return err
 	})
 }
 
-// stored looks whether the bucket really holds an object.
-func stored(ctx context.Context, b objstore.Bucket, name string, size int64) error {
+// stored looks whether the bucket really holds a file: its length, and the
+// bytes of its end, without which it can't be opened.
+func stored(ctx context.Context, b objstore.Bucket, name string, out *output) error {
+	size := out.length()
 	o, err := b.Head(ctx, name)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
@@ -163,6 +168,19 @@ func stored(ctx context.Context, b objstore.Bucket, name string, size int64) err
 		return err
 	case o.Size != size:
 		return fmt.Errorf("%s has %d bytes, want %d: %w", name, o.Size, size, ErrNotStored)
+	}
+	want := make([]byte, min(size, checkedTail))
+	if _, err := out.at().ReadAt(want, size-int64(len(want))); err != nil {
+		return fmt.Errorf("read the end of %s before its upload: %w", name, err)
+	}
+	have := make([]byte, len(want))
+	switch err := b.ReadAt(ctx, name, have, size-int64(len(have))); {
+	case errors.Is(err, objstore.ErrNotFound), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: %w", name, ErrNotStored)
+	case err != nil:
+		return err
+	case !bytes.Equal(have, want):
+		return fmt.Errorf("%s has another end: %w", name, ErrNotStored)
 	}
 	return nil
 }
@@ -207,6 +225,13 @@ func (o *output) reader() io.Reader {
 		return bytes.NewReader(o.mem.Bytes())
 	}
 	return io.NewSectionReader(o.disk, 0, o.size)
+}
+
+func (o *output) at() io.ReaderAt {
+	if o.mem != nil {
+		return bytes.NewReader(o.mem.Bytes())
+	}
+	return o.disk
 }
 
 func (o *output) remove() {

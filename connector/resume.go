@@ -16,7 +16,7 @@ import (
 // resume reads where the archive stands, and finds the place in the log from
 // which on something is missing there.
 func (s *session) resume(ctx context.Context) error {
-	s.topics = map[string]*topic{}
+	s.topics, s.older = map[string]*topic{}, map[string]bool{}
 	s.epoch = 1
 	confirmed := s.c.log.Confirmed()
 	// The low-water mark may not pass what a power cut could take back.
@@ -136,14 +136,14 @@ func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
 		case err != nil:
 			return 0, err
 		case !same && mark > 0 && r.From > 0:
-			return none, s.older(ctx, q, r, 0, mark)
+			return none, s.missing(ctx, q, r, 0, mark)
 		case !same:
 			q = s.queueOf(s.reincarnate(q.topic), id.ID)
 		}
 	}
 	if mark > q.next {
 		if r.From > q.next {
-			return none, s.older(ctx, q, r, q.next, mark)
+			return none, s.missing(ctx, q, r, q.next, mark)
 		}
 		s.c.cfg.Logger.Warn("the archive is older than the log, which still holds what is missing: archived again",
 			slog.Any("queue", id), slog.Int64("archive_end", q.next), slog.Int64("archived", mark))
@@ -162,9 +162,9 @@ func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
 	return rec.PhysicalOffset(), nil
 }
 
-// older blocks a queue of which the archive once had more than it has now and
+// missing blocks a queue of which the archive once had more than it has now and
 // the log not enough to make up for it. What the log holds is passed over.
-func (s *session) older(ctx context.Context, q *queue, r mq.Range, end, mark int64) error {
+func (s *session) missing(ctx context.Context, q *queue, r mq.Range, end, mark int64) error {
 	from := s.c.log.Confirmed()
 	if !r.Empty() {
 		first, err := s.recordAt(ctx, q.id, r.From)
@@ -178,6 +178,7 @@ func (s *session) older(ctx context.Context, q *queue, r mq.Range, end, mark int
 		from, q.lastPhysical = first.PhysicalOffset(), last.PhysicalOffset()
 	}
 	q.next, q.known = r.To, true
+	s.older[q.id.Topic] = true
 	s.block(q, from, fmt.Errorf("the archive ends at offset %d, this log was archived up to %d and begins at %d: %w", end, mark, r.From, ErrOlder))
 	return nil
 }

@@ -35,8 +35,9 @@ type session struct {
 	readyTo    map[*topic]struct{}
 	committing int
 	commitSeq  int64
-	lost       int64 // below it the log was archived once; some may be missing in the archive now
-	told       int64 // low-water mark that the log has heard of, and when
+	older      map[string]bool // topics of which the archive lacks what it had
+	lost       int64           // below it the log was archived once; some may be missing in the archive now
+	told       int64           // low-water mark that the log has heard of, and when
 	toldAt     time.Time
 	published  time.Time // when the status was brought up to date by the clock
 
@@ -67,7 +68,7 @@ type event struct {
 func (c *Connector) runSession(ctx context.Context, begun func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &session{
-		c: c, topics: map[string]*topic{}, readyTo: map[*topic]struct{}{},
+		c: c, topics: map[string]*topic{}, older: map[string]bool{}, readyTo: map[*topic]struct{}{},
 		roll:   rollRule{age: c.cfg.RollAge, ageMax: c.cfg.RollAgeMax, small: c.cfg.SmallBytes, filesPerSecond: c.cfg.FilesPerSecond},
 		tailed: make(chan tailed), taken: make(chan struct{}),
 		events: make(chan event, 64), uploads: make(chan struct{}, c.cfg.Uploads),
@@ -83,8 +84,11 @@ func (c *Connector) runSession(ctx context.Context, begun func()) error {
 		slog.Int64("epoch", s.epoch), slog.Int64("position", s.pos), slog.Int("tables", len(s.topics)))
 	from := s.pos
 	s.running.Go(func() { s.follow(ctx, from) })
-	if topics := s.damagedTopics(); len(topics) > 0 {
-		s.running.Go(func() { s.watchDamaged(ctx, topics) })
+	for name := range s.damagedTopics() {
+		s.running.Go(func() { s.watch(ctx, name, true) })
+	}
+	for name := range s.older {
+		s.running.Go(func() { s.watch(ctx, name, false) })
 	}
 	return s.own(ctx)
 }
@@ -130,7 +134,7 @@ func (s *session) own(ctx context.Context) error {
 		case p := <-tail:
 			err = s.takePiece(ctx, p)
 		case e := <-s.events:
-			err = s.handle(e)
+			err = s.handle(ctx, e)
 		case req := <-s.c.flush:
 			s.c.flushes = append(s.c.flushes, req)
 			s.rollFlushed()
@@ -282,22 +286,22 @@ func (s *session) rollFlushed() {
 	s.c.flushes = left
 }
 
-func (s *session) handle(e event) error {
+func (s *session) handle(ctx context.Context, e event) error {
 	switch {
 	case e.encoded != nil:
 		s.encoding--
 		s.unstage(e.encoded)
 		return nil
 	case e.uploaded != nil:
-		return s.uploadedOne(e)
+		return s.uploadedOne(ctx, e)
 	case e.commit != nil:
-		return s.committed(e.commit, e.err)
+		return s.committed(ctx, e.commit, e.err)
 	default:
 		return e.err
 	}
 }
 
-func (s *session) uploadedOne(e event) error {
+func (s *session) uploadedOne(ctx context.Context, e event) error {
 	s.jobs--
 	t := e.uploaded.q.topic
 	t.outstanding--
@@ -306,6 +310,9 @@ func (s *session) uploadedOne(e event) error {
 		return nil
 	case errors.Is(e.err, mq.ErrNoQueue):
 		s.let(t, e.err)
+		return nil
+	case archive.Unreadable(e.err):
+		s.damage(ctx, t, e.err)
 		return nil
 	case e.err != nil:
 		return e.err

@@ -19,7 +19,9 @@ const maxCommitFiles = 10_000
 // Append commits files. It is idempotent by Commit.ID and by (queue, offset
 // range): what was committed is not committed again. Else ErrFenced,
 // ErrOverlap or ErrGap, and nothing is changed. After any other error the
-// commit may have happened; repeating it with the same ID settles that.
+// commit may have happened; repeating it with the same ID settles that. When it
+// returns without an error, the store has given back every object that a new
+// process needs to find the commit.
 func (t *Table) Append(ctx context.Context, c Commit) (Snapshot, error) {
 	if err := t.checkCommit(ctx, c); err != nil {
 		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
@@ -28,10 +30,28 @@ func (t *Table) Append(ctx context.Context, c Commit) (Snapshot, error) {
 	defer t.commitMu.Unlock()
 	a := &appender{t: t, ctx: ctx, c: c}
 	snap, err := t.commit(ctx, a.build)
+	if err == nil {
+		err = a.confirm()
+	}
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
 	}
 	return snap, nil
+}
+
+// confirm makes sure that a new process finds what the commit says: publish
+// has read back what it wrote, so what is left is the version of a commit that
+// was made before, and the table's marker.
+func (a *appender) confirm() error {
+	t := a.t
+	if a.applied {
+		st := t.current()
+		if err := t.stands(a.ctx, st); err != nil {
+			t.suspect = t.suspect || Unreadable(err)
+			return fmt.Errorf("the commit was made before, as version %d: %w", st.version, err)
+		}
+	}
+	return t.mark(a.ctx)
 }
 
 // checkCommit refuses what can't be right by itself, and checks that the
@@ -73,10 +93,11 @@ type appender struct {
 	id       int64 // of the snapshot
 	files    []DataFile
 	manifest iceberg.ManifestFile // of files
+	applied  bool                 // the table had all of it
 }
 
 func (a *appender) build(st *state) (*change, error) {
-	if st.committed(a.c.ID) {
+	if a.applied = st.committed(a.c.ID); a.applied {
 		return nil, errApplied
 	}
 	if fence := st.snap.Epoch[a.c.Broker]; a.c.Epoch < fence {
@@ -86,7 +107,7 @@ func (a *appender) build(st *state) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(files) == 0 && len(a.c.Files) > 0 {
+	if a.applied = len(files) == 0 && len(a.c.Files) > 0; a.applied {
 		return nil, errApplied
 	}
 	if err := a.writeFiles(st, files); err != nil {

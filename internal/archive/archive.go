@@ -1,10 +1,8 @@
 package archive
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +31,12 @@ var (
 	ErrConflict = errors.New("commit lost too many races")
 	// ErrDamaged says that an object isn't what the metadata says it is.
 	ErrDamaged = errors.New("damaged archive object")
+	// ErrNotStored says that the store acknowledged an object that it does not
+	// hold, or holds with other bytes. What was written doesn't count.
+	ErrNotStored = errors.New("the store acknowledged an object that it does not hold")
+	// ErrNoFile says that a commit names a data file that is not in the store,
+	// or that has another length there.
+	ErrNoFile = errors.New("a data file of the commit is not in the store")
 	// ErrFormat says that the archive was written by a newer version.
 	ErrFormat = errors.New("archive format is not supported")
 	// ErrIdentity says that it is another archive than the one that was asked
@@ -236,12 +240,7 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 	}
 	// The marker comes last: what Topics lists exists. If we stop before it,
 	// the next CreateTable finds the table there and marks it.
-	body, err := json.Marshal(map[string]any{"topic": topic, "location": t.Location()})
-	if err != nil {
-		return nil, err
-	}
-	err = a.bucket.Put(ctx, t.place.marker(), bytes.NewReader(body), int64(len(body)), objstore.IfAbsent)
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if err := t.mark(ctx); err != nil {
 		return nil, fmt.Errorf("create table of %s: %w", topic, err)
 	}
 	s.table, s.absent = t, time.Time{}

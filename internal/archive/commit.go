@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -56,6 +57,12 @@ func permanent(err error) bool {
 // commit creates the next version: build makes it from a base, as often as
 // races demand. The caller holds commitMu.
 func (t *Table) commit(ctx context.Context, build func(*state) (*change, error)) (Snapshot, error) {
+	snap, err := t.race(ctx, build)
+	t.suspect = t.suspect || Unreadable(err)
+	return snap, err
+}
+
+func (t *Table) race(ctx context.Context, build func(*state) (*change, error)) (Snapshot, error) {
 	unclear := 0
 	for attempt := 0; ; attempt++ {
 		base := t.current()
@@ -88,17 +95,23 @@ func (t *Table) commit(ctx context.Context, build func(*state) (*change, error))
 		if _, rerr := t.refresh(ctx); rerr != nil && (permanent(rerr) || unclear+1 >= maxUnclear) {
 			return Snapshot{}, errors.Join(err, rerr)
 		}
+		if errors.Is(err, errStale) && t.current() == base {
+			return Snapshot{}, damaged(t.root+"/"+versionName(base.version), "it is not there any more, and no newer version is")
+		}
 	}
 }
 
 // errStale is a lost race that the put alone did not show.
 var errStale = fmt.Errorf("base version is gone: %w", objstore.ErrExists)
 
-// publish puts the next version. Then the base must still be there: versions
-// are removed in ascending order, so while the base exists no version after it
-// was ever removed, and the name that we took was free indeed.
+// publish puts the next version and reads it back. Then the base must still be
+// there as it was: versions are removed in ascending order, so while the base
+// exists no version after it was ever removed, and the name that we took was
+// free indeed; and who begins at the base must be able to read on to what we
+// wrote.
 func (t *Table) publish(ctx context.Context, base *state, ch *change) error {
 	version := base.version + 1
+	fail := func(err error) error { return fmt.Errorf("commit version %d of %s: %w", version, t.root, err) }
 	st, err := newState(t.place.topic, version, ch.meta)
 	if err != nil {
 		return err
@@ -108,22 +121,60 @@ func (t *Table) publish(ctx context.Context, base *state, ch *change) error {
 	if err != nil {
 		return err
 	}
-	if err := putObject(ctx, t.bucket, t.root+"/"+versionName(version), data); err != nil {
-		return fmt.Errorf("commit version %d of %s: %w", version, t.root, err)
+	st.sum = sha256.Sum256(data)
+	name := t.root + "/" + versionName(version)
+	if err := t.putVersion(ctx, version, data); err != nil {
+		return fail(err)
 	}
-	if _, err := t.bucket.Head(ctx, t.root+"/"+versionName(base.version)); err != nil {
+	if err := t.stands(ctx, base); err != nil {
 		if errors.Is(err, objstore.ErrNotFound) {
 			// What we made stands far below the newest version, where nobody
 			// should find it. Left behind, Expire removes it.
-			if derr := t.bucket.Delete(ctx, t.root+"/"+versionName(version)); derr != nil {
+			if derr := t.bucket.Delete(ctx, name); derr != nil {
 				t.log.Warn("remove stale version", "table", t.root, "version", version, "err", derr)
 			}
-			return fmt.Errorf("commit version %d of %s: %w", version, t.root, errStale)
+			return fail(errStale)
 		}
-		return fmt.Errorf("commit version %d of %s: check the base: %w", version, t.root, err)
+		return fail(fmt.Errorf("check the base: %w", err))
 	}
 	t.writeHint(ctx, version)
 	return t.adopt(ctx, st, ch.fresh)
+}
+
+// putVersion creates a version. Where the store acknowledged it and keeps
+// something else, another writer's version is a lost race; what is no version
+// at all is removed, or nobody could ever commit again.
+func (t *Table) putVersion(ctx context.Context, version int64, data []byte) error {
+	name := t.root + "/" + versionName(version)
+	err := putObject(ctx, t.bucket, name, data)
+	if !errors.Is(err, ErrNotStored) {
+		return err
+	}
+	_, there := t.loadState(ctx, version, nil)
+	switch {
+	case there == nil:
+		return fmt.Errorf("%w: %w", err, objstore.ErrExists)
+	case errors.Is(there, ErrDamaged):
+		if derr := t.bucket.Delete(ctx, name); derr != nil {
+			return fmt.Errorf("%w; it can't be removed either: %w", err, derr)
+		}
+		t.log.Warn("removed what the store kept instead of a version", "object", name, "err", there)
+	}
+	return err
+}
+
+// stands checks that the store has the metadata of a state as it was read or
+// written.
+func (t *Table) stands(ctx context.Context, st *state) error {
+	name := t.root + "/" + versionName(st.version)
+	data, err := getObject(ctx, t.bucket, name, maxMetadataLength)
+	if err != nil {
+		return err
+	}
+	if sha256.Sum256(data) != st.sum {
+		return damaged(name, "its %d bytes are not those that were there before", len(data))
+	}
+	return nil
 }
 
 // committed reports whether a retained snapshot has the commit id.

@@ -14,6 +14,8 @@
 //     Nothing else decides what a table holds.
 //   - For each queue the committed files are in order without a gap or an
 //     overlap, and Snapshot.Next is where the next file must begin.
+//   - What Append calls committed, a new process finds: every metadata object
+//     was read back from the store before.
 //   - A commit of an epoch below the broker group's fence is refused, however
 //     it raced.
 //   - A record read back is byte-identical to the one written, but for bodies

@@ -50,8 +50,8 @@ func TestCommitUnderEveryFault(t *testing.T) {
 	q := testQueue
 	ops := []objtest.Op{objtest.Put, objtest.Head, objtest.Get, objtest.List, objtest.Delete}
 	for _, op := range ops {
-		for _, how := range []objtest.How{objtest.Before, objtest.After, objtest.Half, objtest.Lie} {
-			if how == objtest.Lie && op != objtest.Put {
+		for _, how := range []objtest.How{objtest.Before, objtest.After, objtest.Half, objtest.Lie, objtest.Spoil, objtest.Cut} {
+			if how >= objtest.Lie && op != objtest.Put {
 				continue
 			}
 			for skip := range 6 {
@@ -79,23 +79,146 @@ func TestCommitUnderEveryFault(t *testing.T) {
 	}
 }
 
-// TestLyingStore: a store that says yes and keeps nothing makes no commit.
+// lies are the ways in which a store may acknowledge a write.
+var lies = map[string]objtest.How{"nothing": objtest.Lie, "other bytes": objtest.Spoil, "half": objtest.Cut}
+
+// TestLyingStore: a store that says yes and keeps nothing, or something else,
+// makes no commit. The error names the object, and once the store is honest the
+// next attempt succeeds, whatever was left behind.
 func TestLyingStore(t *testing.T) {
 	ctx := context.Background()
 	q := testQueue
-	for _, name := range []string{"-m0.avro", "/snap-", ".metadata.json"} {
-		inner := mem.New()
-		b := objtest.NewFaulty(inner)
-		tbl := createTable(t, openArchive(t, b, Options{}), q.Topic)
-		b.Add(objtest.Fault{Op: objtest.Put, Name: name, How: objtest.Lie})
-		if _, err := tbl.Append(ctx, commitOf("1", 1, fake(t, tbl, q, mq.Range{From: 0, To: 10}, 1))); !errors.Is(err, ErrDamaged) {
-			t.Errorf("%s: %v", name, err)
-		}
-		b.Clear()
-		if n := tbl.Snapshot().Next[q]; n != 0 {
-			t.Errorf("%s: next is %d", name, n)
+	for what, how := range lies {
+		for _, name := range []string{"-m0.avro", "/snap-", ".metadata.json"} {
+			t.Run(what+" of "+name, func(t *testing.T) {
+				inner := mem.New()
+				b := objtest.NewFaulty(inner)
+				tbl := createTable(t, openArchive(t, b, Options{}), q.Topic)
+				f := fake(t, tbl, q, mq.Range{From: 0, To: 10}, 1)
+				b.Add(objtest.Fault{Op: objtest.Put, Name: name, How: how})
+				_, err := tbl.Append(ctx, commitOf("1", 1, f))
+				if !errors.Is(err, ErrNotStored) || Unreadable(err) || !strings.Contains(err.Error(), name) {
+					t.Errorf("append: %v", err)
+				}
+				checkExactlyOnce(t, inner, q, 0)
+				b.Clear()
+				mustAppend(t, tbl, commitOf("1", 1, f))
+				checkExactlyOnce(t, inner, q, 10)
+			})
 		}
 	}
+}
+
+// TestEveryLieOnce: whichever write of a table's first life the store lies
+// about, what a call calls done a new process finds.
+func TestEveryLieOnce(t *testing.T) {
+	ctx := context.Background()
+	q := testQueue
+	for what, how := range lies {
+		for skip := range 12 {
+			t.Run(fmt.Sprintf("%s/%d", what, skip), func(t *testing.T) {
+				inner := mem.New()
+				b := objtest.NewFaulty(inner)
+				a := openArchive(t, b, Options{})
+				b.Add(objtest.Fault{Op: objtest.Put, How: how, Skip: skip, Times: 1})
+				tbl, err := a.CreateTable(ctx, q.Topic)
+				if err != nil {
+					tbl = createTable(t, a, q.Topic)
+				}
+				checkExactlyOnce(t, inner, q, 0)
+				for i := range int64(3) {
+					f := DataFile{}
+					for f.Rows == 0 {
+						f = fake(t, tbl, q, mq.Range{From: i * 10, To: i*10 + 10}, 1)
+						if o, err := inner.Head(ctx, f.Name); err != nil || o.Size != f.Bytes {
+							f = DataFile{} // a lie about a file: the connector sees it
+						}
+					}
+					mustAppend(t, tbl, commitOf(fmt.Sprint(i), 1, f))
+					checkExactlyOnce(t, inner, q, i*10+10)
+				}
+			})
+		}
+	}
+}
+
+// TestLieAboutTheArchive: an archive that a new process can't open is not begun.
+func TestLieAboutTheArchive(t *testing.T) {
+	for what, how := range lies {
+		for _, name := range []string{formatName, identityName} {
+			b := objtest.NewFaulty(mem.New(), objtest.Fault{Op: objtest.Put, Name: name, How: how})
+			if _, err := Open(t.Context(), b, Options{}); !errors.Is(err, ErrNotStored) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s of %s: %v", what, name, err)
+			}
+		}
+	}
+}
+
+// TestDamageUnderATable: what a commit builds on is looked at, and a table that
+// met damage says so until it is repaired.
+func TestDamageUnderATable(t *testing.T) {
+	ctx := context.Background()
+	q := testQueue
+	for what, spoil := range map[string]func(b objstore.Bucket, name string, data []byte){
+		"cut":     func(b objstore.Bucket, name string, data []byte) { replace(t, b, name, data[:len(data)/2]) },
+		"foreign": func(b objstore.Bucket, name string, _ []byte) { replace(t, b, name, []byte(`{"format-version":2}`)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := mem.New()
+			tbl := createTable(t, openArchive(t, b, Options{}), q.Topic)
+			mustAppend(t, tbl, commitOf("0", 1, fake(t, tbl, q, mq.Range{From: 0, To: 10}, 1)))
+			name := tbl.MetadataName()
+			good, err := getObject(ctx, b, name, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spoil(b, name, good)
+			c := commitOf("1", 1, fake(t, tbl, q, mq.Range{From: 10, To: 20}, 1))
+			for range 2 {
+				if _, err := tbl.Append(ctx, c); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), name) {
+					t.Errorf("append: %v", err)
+				}
+				if _, err := tbl.Refresh(ctx); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), name) {
+					t.Errorf("refresh: %v", err)
+				}
+			}
+			replace(t, b, name, good)
+			if _, err := tbl.Refresh(ctx); err != nil {
+				t.Error(err)
+			}
+			mustAppend(t, tbl, c)
+			checkSame(t, tbl, checkExactlyOnce(t, b, q, 20))
+		})
+	}
+}
+
+// TestNewestVersionIsGone: the table goes on from what the store still has.
+func TestNewestVersionIsGone(t *testing.T) {
+	ctx := context.Background()
+	q := testQueue
+	b := mem.New()
+	tbl := createTable(t, openArchive(t, b, Options{}), q.Topic)
+	for i := range int64(3) {
+		mustAppend(t, tbl, commitOf(fmt.Sprint(i), 1, fake(t, tbl, q, mq.Range{From: i * 10, To: i*10 + 10}, 1)))
+	}
+	name := tbl.MetadataName()
+	if err := b.Delete(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	c := commitOf("3", 1, fake(t, tbl, q, mq.Range{From: 30, To: 40}, 1))
+	if _, err := tbl.Append(ctx, c); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), name) {
+		t.Errorf("append: %v", err)
+	}
+	if changed, err := tbl.Refresh(ctx); err != nil || !changed {
+		t.Errorf("refresh: %v, %v", changed, err)
+	}
+	if _, err := tbl.Append(ctx, c); !errors.Is(err, ErrGap) {
+		t.Errorf("append over the hole: %v", err)
+	}
+	checkSame(t, tbl, checkExactlyOnce(t, b, q, 20))
+	mustAppend(t, tbl, commitOf("again", 1, fake(t, tbl, q, mq.Range{From: 20, To: 30}, 1)))
+	mustAppend(t, tbl, c)
+	checkSame(t, tbl, checkExactlyOnce(t, b, q, 40))
 }
 
 func TestPermanentErrorsAreNotRepeated(t *testing.T) {

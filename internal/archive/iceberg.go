@@ -24,6 +24,7 @@ const (
 	previousVersions  = "20" // metadata files that a metadata file names
 	maxManifestSize   = 64 << 20
 	maxMetadataLength = 256 << 20
+	maxMarker         = 64 << 10
 )
 
 // Table properties.

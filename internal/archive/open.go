@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,7 +101,7 @@ func (a *Archive) checkFormat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = a.bucket.Put(ctx, formatName, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent)
+	err = putObject(ctx, a.bucket, formatName, data)
 	if err == nil || !errors.Is(err, objstore.ErrExists) {
 		return err
 	}
@@ -136,7 +135,7 @@ func (a *Archive) identify(ctx context.Context) (identity string, err error) {
 		if data, err = json.Marshal(identityFile{uuid.NewString()}); err != nil {
 			return "", err
 		}
-		err = a.bucket.Put(ctx, identityName, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent)
+		err = putObject(ctx, a.bucket, identityName, data)
 		if errors.Is(err, objstore.ErrExists) { // another process was faster, or our own lost try
 			data, err = getObject(ctx, a.bucket, identityName, 1<<10)
 		}

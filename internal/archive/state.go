@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 // state is one version of a table. It is never changed.
 type state struct {
 	version   int64
+	sum       [sha256.Size]byte // of the metadata object
 	meta      table.Metadata
 	manifests []iceberg.ManifestFile // of the current snapshot
 	snap      Snapshot
@@ -45,26 +47,38 @@ func getObject(ctx context.Context, b objstore.Bucket, name string, limit int64)
 	return data, nil
 }
 
-// putObject creates an object and checks that the store has it: a store that
-// only says so must not make a commit.
+// putObject creates an object and reads it back: a store that only says so, or
+// that keeps something else, must not make a commit.
 func putObject(ctx context.Context, b objstore.Bucket, name string, data []byte) error {
 	if err := b.Put(ctx, name, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent); err != nil {
 		return err
 	}
-	return checkObject(ctx, b, name, int64(len(data)))
+	return sameObject(ctx, b, name, data)
 }
 
-// checkObject compares an object's length with what it must be.
+// sameObject reads an object that the store has acknowledged and compares it.
+func sameObject(ctx context.Context, b objstore.Bucket, name string, data []byte) error {
+	have, err := getObject(ctx, b, name, int64(len(data)))
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return fmt.Errorf("%w: %s is not there", ErrNotStored, name)
+	case errors.Is(err, ErrDamaged), err == nil && !bytes.Equal(have, data):
+		return fmt.Errorf("%w: %s has other bytes than the %d that were written", ErrNotStored, name, len(data))
+	}
+	return err
+}
+
+// checkObject compares a data file's length with what it must be.
 func checkObject(ctx context.Context, b objstore.Bucket, name string, size int64) error {
 	o, err := b.Head(ctx, name)
 	if errors.Is(err, objstore.ErrNotFound) {
-		return fmt.Errorf("%w: %s was stored, and now the store doesn't have it: %w", ErrDamaged, name, err)
+		return fmt.Errorf("%w: %s is not there", ErrNoFile, name)
 	}
 	if err != nil {
 		return err
 	}
 	if o.Size != size {
-		return damaged(name, "the store has %d bytes of %d", o.Size, size)
+		return fmt.Errorf("%w: of %s the store has %d bytes of %d", ErrNoFile, name, o.Size, size)
 	}
 	return nil
 }
@@ -94,6 +108,7 @@ func (t *Table) loadState(ctx context.Context, version int64, prev *state) (*sta
 	if err != nil {
 		return nil, damaged(name, "%w", err)
 	}
+	st.sum = sha256.Sum256(data)
 	if prev != nil && prev.snap.ID == st.snap.ID {
 		st.manifests = prev.manifests
 		return st, nil

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,6 +73,9 @@ type Table struct {
 
 	// commitMu is held over a commit and a refresh.
 	commitMu sync.Mutex
+	// suspect says that a commit met damage: the next refresh reads the table
+	// as a new process would. commitMu guards it.
+	suspect bool
 
 	mu    sync.RWMutex
 	state *state
@@ -105,7 +109,7 @@ func (t *Table) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = putObject(ctx, t.bucket, t.root+"/"+versionName(1), data)
+	err = t.putVersion(ctx, 1, data)
 	if err != nil && !errors.Is(err, objstore.ErrExists) {
 		return fmt.Errorf("create table %s: %w", t.root, err)
 	}
@@ -113,6 +117,24 @@ func (t *Table) create(ctx context.Context) error {
 		t.writeHint(ctx, 1)
 	}
 	return t.open(ctx)
+}
+
+// mark makes the object that says that the table exists, where it is missing:
+// without it no new process finds the table.
+func (t *Table) mark(ctx context.Context) error {
+	name := t.place.marker()
+	_, err := getObject(ctx, t.bucket, name, maxMarker)
+	if !errors.Is(err, objstore.ErrNotFound) {
+		return err
+	}
+	body, err := json.Marshal(map[string]any{"topic": t.place.topic, "location": t.Location()})
+	if err != nil {
+		return err
+	}
+	if err := putObject(ctx, t.bucket, name, body); err != nil && !errors.Is(err, objstore.ErrExists) {
+		return err
+	}
+	return nil
 }
 
 // Topic is the wire name.
@@ -152,6 +174,10 @@ func (t *Table) Refresh(ctx context.Context) (changed bool, err error) {
 }
 
 func (t *Table) refresh(ctx context.Context) (changed bool, err error) {
+	if t.suspect {
+		err := t.reload(ctx)
+		return err == nil, err
+	}
 	old := t.current()
 	st, err := t.newest(ctx, old)
 	if err != nil {
@@ -166,16 +192,35 @@ func (t *Table) refresh(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
-// adopt makes a state the current one: it reads the manifests that are new
-// (fresh holds those that this process wrote itself) and tells the index the
-// difference.
+// reload reads the whole table as a new process would, and goes on from what
+// the store has, even where that is less than was known.
+func (t *Table) reload(ctx context.Context) error {
+	st, err := t.newest(ctx, nil)
+	if err == nil {
+		err = t.take(ctx, st, nil, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("read table %s again: %w", t.root, err)
+	}
+	t.suspect = false
+	return nil
+}
+
+// adopt makes a state the current one; it reads the manifests that are new.
+// fresh holds those that this process wrote itself.
 func (t *Table) adopt(ctx context.Context, st *state, fresh map[string][]DataFile) error {
+	return t.take(ctx, st, t.known, fresh)
+}
+
+// take is adopt, with the files of the manifests that need not be read. It
+// tells the index the difference.
+func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]DataFile) error {
 	known := make(map[string][]DataFile, len(st.manifests))
 	came := map[string]DataFile{}
 	l := t.location(st.meta)
 	for _, m := range st.manifests {
 		path := m.FilePath()
-		if files, ok := t.known[path]; ok {
+		if files, ok := have[path]; ok {
 			known[path] = files
 			continue
 		}

@@ -120,11 +120,11 @@ func TestAppendIsExact(t *testing.T) {
 	}
 	lost := fake(t, tbl, q, mq.Range{From: 21, To: 22}, 1)
 	lost.Bytes++
-	if _, err := tbl.Append(ctx, commitOf("d", 1, lost)); !errors.Is(err, ErrDamaged) {
+	if _, err := tbl.Append(ctx, commitOf("d", 1, lost)); !errors.Is(err, ErrNoFile) {
 		t.Errorf("a file of another length: %v", err)
 	}
 	lost.Name = FileName(q, tbl.Root(), 21, 1, 1)
-	if _, err := tbl.Append(ctx, commitOf("d", 1, lost)); !errors.Is(err, ErrDamaged) {
+	if _, err := tbl.Append(ctx, commitOf("d", 1, lost)); !errors.Is(err, ErrNoFile) {
 		t.Errorf("a file that isn't there: %v", err)
 	}
 }

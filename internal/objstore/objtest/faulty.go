@@ -47,6 +47,10 @@ const (
 	Half
 	// Lie says that a Put or Delete succeeded without passing it on.
 	Lie
+	// Spoil says that a Put succeeded and keeps other bytes of the same length.
+	Spoil
+	// Cut says that a Put succeeded and keeps half of the bytes.
+	Cut
 	// Stale gives a List as it was when the fault was added.
 	Stale
 	// Slow passes the call on after Wait.
@@ -146,10 +150,10 @@ func (f *Faulty) next(op Op, name string) *Fault {
 }
 
 // run applies the script to a call.
-func (f *Faulty) run(ctx context.Context, op Op, name string, call func() error, half func() error) error {
+func (f *Faulty) run(ctx context.Context, op Op, name string, call func(How) error, half func() error) error {
 	x := f.next(op, name)
 	if x == nil {
-		return call()
+		return call(Slow)
 	}
 	if x.Wait != nil {
 		if err := x.Wait(ctx); err != nil {
@@ -164,7 +168,7 @@ func (f *Faulty) run(ctx context.Context, op Op, name string, call func() error,
 	}
 	switch x.How {
 	case After:
-		if err := call(); err != nil {
+		if err := call(After); err != nil {
 			return err
 		}
 		return fail(ErrLost)
@@ -175,8 +179,8 @@ func (f *Faulty) run(ctx context.Context, op Op, name string, call func() error,
 		return fail(ErrLost)
 	case Lie:
 		return nil
-	case Slow, Stale:
-		return call()
+	case Spoil, Cut, Slow, Stale:
+		return call(x.How)
 	default:
 		return fail(ErrUnavailable)
 	}
@@ -190,7 +194,7 @@ func (f *Faulty) URL() string { return f.inner.URL() }
 // Get implements objstore.Bucket. A halved one fails while it is read.
 func (f *Faulty) Get(ctx context.Context, name string) (r io.ReadCloser, err error) {
 	halved := false
-	err = f.run(ctx, Get, name, func() (err error) {
+	err = f.run(ctx, Get, name, func(How) (err error) {
 		r, err = f.inner.Get(ctx, name)
 		return err
 	}, func() error {
@@ -218,7 +222,7 @@ func (f *Faulty) Get(ctx context.Context, name string) (r io.ReadCloser, err err
 
 // ReadAt implements objstore.Bucket.
 func (f *Faulty) ReadAt(ctx context.Context, name string, p []byte, off int64) error {
-	return f.run(ctx, ReadAt, name, func() error {
+	return f.run(ctx, ReadAt, name, func(How) error {
 		return f.inner.ReadAt(ctx, name, p, off)
 	}, func() error {
 		return f.inner.ReadAt(ctx, name, p[:len(p)/2], off)
@@ -227,7 +231,20 @@ func (f *Faulty) ReadAt(ctx context.Context, name string, p []byte, off int64) e
 
 // Put implements objstore.Bucket.
 func (f *Faulty) Put(ctx context.Context, name string, r io.Reader, size int64, c objstore.Cond) error {
-	return f.run(ctx, Put, name, func() error {
+	return f.run(ctx, Put, name, func(how How) error {
+		if how == Spoil || how == Cut {
+			data, err := io.ReadAll(io.LimitReader(r, size))
+			if err != nil {
+				return err
+			}
+			if how == Cut {
+				data = data[:len(data)/2]
+			}
+			for i := range data {
+				data[i] ^= 0x55
+			}
+			r, size = bytes.NewReader(data), int64(len(data))
+		}
 		return f.inner.Put(ctx, name, r, size, c)
 	}, func() error {
 		_, err := io.CopyN(io.Discard, r, size/2)
@@ -237,7 +254,7 @@ func (f *Faulty) Put(ctx context.Context, name string, r io.Reader, size int64, 
 
 // Head implements objstore.Bucket.
 func (f *Faulty) Head(ctx context.Context, name string) (o objstore.Object, err error) {
-	err = f.run(ctx, Head, name, func() (err error) {
+	err = f.run(ctx, Head, name, func(How) (err error) {
 		o, err = f.inner.Head(ctx, name)
 		return err
 	}, nothing)
@@ -249,7 +266,7 @@ func (f *Faulty) Head(ctx context.Context, name string) (o objstore.Object, err 
 
 // Delete implements objstore.Bucket.
 func (f *Faulty) Delete(ctx context.Context, name string) error {
-	return f.run(ctx, Delete, name, func() error { return f.inner.Delete(ctx, name) }, nothing)
+	return f.run(ctx, Delete, name, func(How) error { return f.inner.Delete(ctx, name) }, nothing)
 }
 
 // List implements objstore.Bucket.
