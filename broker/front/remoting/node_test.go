@@ -29,6 +29,7 @@ type node struct {
 // nodeOptions change what startNode makes.
 type nodeOptions struct {
 	conf     func(*broker.Config)
+	conn     wire.Config
 	dir      string                                         // a new one if empty
 	announce func(t testing.TB, addr netip.AddrPort) string // address in the route; the front's own if nil
 }
@@ -60,7 +61,7 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	}
 	stirred := newSignal()
 	log.OnArrival(func([]hot.Arrival) { stirred.fire() })
-	f := front.New(b, front.Config{})
+	f := front.New(b, front.Config{Conn: o.conn})
 	routes := route.New(route.Config{KV: state.Table("kv")})
 	announced := addr.String()
 	if o.announce != nil {

@@ -2,8 +2,11 @@ package remoting_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -187,20 +190,53 @@ func TestPullOutcomes(t *testing.T) {
 	noHeartbeat.Ext.Set("sysFlag", "0")
 	call(t, c, wire.SubscriptionNotExist, noHeartbeat)
 
-	type answer struct {
-		r   *wire.Command
-		err error
+}
+
+// A held pull is answered by the send that it waits for.
+func TestHeldPullIsWoken(t *testing.T) {
+	n := startNode(t, nodeOptions{conn: wire.Config{MaxWorkers: 1}}) // so that a pull begins when the one before is held
+	putTopic(t, n, "orders", 1)
+	c := n.client(t, wire.JSON)
+	peer, err := net.Dial("tcp", n.addr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	held := make(chan answer, 1)
-	go func() {
-		r, err := c.Call(t.Context(), pullCmd("orders", 0, 3, 30_000, "*"))
-		held <- answer{r, err}
-	}()
-	n.until(t, 10*time.Second, "the pull is held", func() bool { return n.broker.Stats().HeldPulls == 1 })
+	defer peer.Close()
+	held, next := pullCmd("orders", 0, 0, 30_000, "*"), pullCmd("orders", 0, 0, 0, "*")
+	held.Opaque, next.Opaque = 1, 2
+	if _, err := peer.Write(wire.AppendFrame(wire.AppendFrame(nil, held), next)); err != nil {
+		t.Fatal(err)
+	}
+	if r := readReply(t, peer); r.Opaque != 2 || r.Code != wire.PullNotFound {
+		t.Fatalf("reply %d to %d, want %d to 2", r.Code, r.Opaque, wire.PullNotFound)
+	}
+	if got := n.broker.Stats().HeldPulls; got != 1 {
+		t.Errorf("%d held pulls, want 1", got)
+	}
 	call(t, c, wire.Success, sendCmd(wire.SendMessageV2, "orders", 0, "", "wakes"))
-	if a := <-held; a.err != nil || a.r.Code != wire.Success || len(a.r.Body) == 0 {
-		t.Errorf("held pull: %+v, %v", a.r, a.err)
+	if r := readReply(t, peer); r.Opaque != 1 || r.Code != wire.Success || len(r.Body) == 0 {
+		t.Errorf("reply %d to %d with %d bytes", r.Code, r.Opaque, len(r.Body))
 	}
+}
+
+func readReply(t *testing.T, c net.Conn) *wire.Command {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var head [4]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	frame := make([]byte, binary.BigEndian.Uint32(head[:]))
+	if _, err := io.ReadFull(c, frame); err != nil {
+		t.Fatal(err)
+	}
+	r := new(wire.Command)
+	if err := wire.DecodeFrame(frame, r); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func sqlPull(topic, expr string) *wire.Command {
