@@ -82,6 +82,10 @@ func (n *Node) openConnector(context.Context) error {
 // runConnector keeps the process up where another connector took over: its
 // broker still serves, and the API says what happened.
 func (n *Node) runConnector(ctx context.Context) error {
+	// It would try by itself, but not at once when the archive opens.
+	if !n.reach.wait(ctx) {
+		return nil
+	}
 	err := n.connector.Run(ctx)
 	if errors.Is(err, archive.ErrFenced) || errors.Is(err, connector.ErrForeignLog) {
 		n.health.Set("connector", err.Error())

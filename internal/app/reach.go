@@ -33,7 +33,7 @@ type reach struct {
 	key     string // the setting that says where the archive is
 	dir     string // the data directory
 	log     *slog.Logger
-	pause   time.Duration // longest; reachMax
+	open    chan struct{} // closed when the archive is open
 
 	mu      sync.Mutex
 	since   time.Time // when it was first out of reach
@@ -45,7 +45,7 @@ type reach struct {
 // only a person can mend ends the start; a bucket that is away does not: the
 // hot log is served, nothing is trimmed, and the archive opens when it is back.
 func (n *Node) openArchive(ctx context.Context) error {
-	n.reach = &reach{dir: n.dir.root, log: n.log, pause: reachMax}
+	n.reach = &reach{dir: n.dir.root, log: n.log, open: make(chan struct{})}
 	if !n.cfg.Has(config.RoleConnector) && !n.cfg.Has(config.RoleHistory) {
 		return nil
 	}
@@ -67,6 +67,7 @@ func (n *Node) openArchive(ctx context.Context) error {
 	err = n.archive.Connect(first)
 	switch {
 	case err == nil:
+		close(n.reach.open)
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -127,7 +128,7 @@ func (r *reach) run(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		wait = min(2*wait, r.pause)
+		wait = min(2*wait, reachMax)
 		try, cancel := context.WithTimeout(ctx, reachWithin)
 		err := r.archive.Connect(try)
 		cancel()
@@ -165,6 +166,17 @@ func (r *reach) opened() {
 	defer r.mu.Unlock()
 	r.log.Info("archive is open", slog.String("bucket", r.archive.Bucket().URL()), slog.Duration("after", time.Since(r.since)))
 	r.reason = ""
+	close(r.open)
+}
+
+// wait waits until the archive is open; false where ctx ends first.
+func (r *reach) wait(ctx context.Context) bool {
+	select {
+	case <-r.open:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // trouble is why the archive is not open, "" where it is or isn't wanted.

@@ -31,12 +31,16 @@ type store struct {
 	server  *http.Server
 }
 
-func newStore(t *testing.T) *store {
+func emptyBucket(t *testing.T) http.Handler {
 	backend := s3mem.New()
 	if err := backend.CreateBucket("history"); err != nil {
 		t.Fatal(err)
 	}
-	s := &store{t: t, handler: gofakes3.New(backend).Server(), addr: "127.0.0.1:0"}
+	return gofakes3.New(backend).Server()
+}
+
+func newStore(t *testing.T) *store {
+	s := &store{t: t, handler: emptyBucket(t), addr: "127.0.0.1:0"}
 	s.up()
 	t.Cleanup(s.down)
 	return s
@@ -242,13 +246,7 @@ func TestBucketAwayAtStart(t *testing.T) {
 	}
 	s3.up()
 	got.wait(t, 400)
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if ok, why := n.Health().Ready(); ok {
-			break
-		} else if time.Now().After(end) {
-			t.Fatalf("still not ready: %s", why)
-		}
-	}
+	awaitReady(t, n)
 	if err := api.Flush(t.Context()); err != nil {
 		t.Errorf("flush: %v", err)
 	}
@@ -265,6 +263,17 @@ func asAPI(err error, to **admin.Error) bool {
 	e, ok := err.(*admin.Error)
 	*to = e
 	return ok
+}
+
+func awaitReady(t *testing.T, n *Node) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if ok, why := n.Health().Ready(); ok {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("still not ready: %s", why)
+		}
+	}
 }
 
 // TestWhatEndsTheStart tells mistakes from outages.
@@ -311,4 +320,34 @@ func TestWhatEndsTheStart(t *testing.T) {
 	if !strings.Contains(err.Error(), "no archive is there") {
 		t.Errorf("another place: %v", err)
 	}
+}
+
+// TestAnotherBucketComesBack brings another bucket up first where the archive
+// was: the process serves on, writes nothing there, and takes the right one.
+func TestAnotherBucketComesBack(t *testing.T) {
+	s3 := newStore(t)
+	c := s3.settings(t)
+	filled(t, c)
+	s3.down()
+	right, wrong := s3.handler, emptyBucket(t)
+	n, api, _ := run(t, c)
+	s3.handler = wrong
+	s3.up()
+	awaitCause(t, n, "no archive is there")
+	send(t, api, "orders", 300, 310)
+	readAll(t, api, "orders", 300, 310)
+	req := httptest.NewRequest(http.MethodGet, "/history?list-type=2", nil)
+	listed := httptest.NewRecorder()
+	wrong.ServeHTTP(listed, req)
+	if listed.Code != http.StatusOK || strings.Contains(listed.Body.String(), "identity") {
+		t.Errorf("in the wrong bucket: %d %s", listed.Code, listed.Body)
+	}
+	s3.down()
+	s3.handler = right
+	s3.up()
+	awaitReady(t, n)
+	if err := api.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	readAll(t, api, "orders", 0, 310)
 }
