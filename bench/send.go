@@ -26,6 +26,8 @@ const (
 	caseTime   = 8.0 // seconds a case
 	warmTime   = 1.5 // seconds before each, not counted
 	jvmWarm    = 12.0
+
+	firstSendLimit = time.Minute
 )
 
 // shape is how a load is spread.
@@ -48,7 +50,9 @@ func (b *bench) load(s shape, serial *atomic.Int64) wire.Load {
 // asyncSession: start-up, pipelined sends, client sends, memory and disk under asynchronous flush.
 func (b *bench) asyncSession(ctx context.Context) error {
 	first := make(chan time.Time, 1)
-	go b.firstSend(ctx, first)
+	starting, cancel := context.WithTimeout(ctx, firstSendLimit)
+	defer cancel()
+	go b.firstSend(starting, first)
 	s, err := b.start(ctx, server.Options{HotOnly: true})
 	if err != nil {
 		return err
@@ -56,14 +60,15 @@ func (b *bench) asyncSession(ctx context.Context) error {
 	select {
 	case t := <-first:
 		b.results.set("start", b.name, "ms", float64(t.Sub(s.Spawned))/1e6)
-	case <-time.After(time.Minute):
-		return errors.Join(errors.New("no send was taken within a minute of the start"), s.Stop())
+	case <-starting.Done():
+		return errors.Join(fmt.Errorf("no send was taken within %s of the start", firstSendLimit), s.Stop())
 	}
 	err = b.asyncCases(ctx, s)
 	return errors.Join(err, s.Stop())
 }
 
-// firstSend tries to send until it is taken.
+// firstSend tries to send until it is taken: another process is watched, which
+// has no way to tell.
 func (b *bench) firstSend(ctx context.Context, first chan<- time.Time) {
 	for ctx.Err() == nil {
 		if wire.SendOne(server.BrokerAddr, benchTopic, b.brokerName(), b.corpus) == nil {

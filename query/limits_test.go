@@ -147,14 +147,20 @@ func TestWorkerDies(t *testing.T) {
 	}
 }
 
-// waitRunning waits until a query has a place.
-func waitRunning(t *testing.T, e *Engine) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(e.places) == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no query is running")
+// endlessOver is a query like endless over a table of the world, and a channel
+// that tells when it has its place and reads the table.
+func endlessOver(w *world) (sql string, runs <-chan struct{}) {
+	q := mq.Queue{Broker: "b", Topic: "t", ID: 0}
+	w.send(q, message("archived"), message("hot"))
+	w.archive(q, 1)
+	told := make(chan struct{}, 1)
+	w.onRead = func() {
+		select {
+		case told <- struct{}{}:
+		default:
 		}
 	}
+	return "select count(*) from t, range(100000000) a, range(1000000) b where a.range * b.range = -1", told
 }
 
 // TestServerDies: a worker whose server is gone ends by itself, in the middle
@@ -180,7 +186,9 @@ func TestServerDies(t *testing.T) {
 }
 
 func TestCallerGoesAway(t *testing.T) {
-	e := newWorld(t).engine(t, func(c *Config) { c.MaxConcurrent = 1 })
+	w := newWorld(t)
+	endless, runs := endlessOver(w)
+	e := w.engine(t, func(c *Config) { c.MaxConcurrent = 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -189,7 +197,7 @@ func TestCallerGoesAway(t *testing.T) {
 		}
 	})
 	// The only place is taken; who waits longer than its own limit is told so.
-	waitRunning(t, e)
+	<-runs
 	_, _, err := drain(t, e, Request{SQL: "select 1", Timeout: 50 * time.Millisecond})
 	if kindOf(t, err) != wire.Busy {
 		t.Errorf("got %v, want busy", err)
@@ -211,14 +219,16 @@ func TestCallerGoesAway(t *testing.T) {
 }
 
 func TestCloseEndsQueries(t *testing.T) {
-	e := newWorld(t).engine(t, nil)
+	w := newWorld(t)
+	endless, runs := endlessOver(w)
+	e := w.engine(t, nil)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := e.Query(t.Context(), Request{SQL: endless}); !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v, want ErrClosed", err)
 		}
 	})
-	waitRunning(t, e)
+	<-runs
 	e.Close()
 	wg.Wait()
 	if _, err := e.Query(t.Context(), Request{SQL: "select 1"}); !errors.Is(err, ErrClosed) {

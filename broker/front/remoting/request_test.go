@@ -189,7 +189,6 @@ func TestPullOutcomes(t *testing.T) {
 	noHeartbeat := pullCmd("orders", 0, 0, 0, "*")
 	noHeartbeat.Ext.Set("sysFlag", "0")
 	call(t, c, wire.SubscriptionNotExist, noHeartbeat)
-
 }
 
 // A held pull is answered by the send that it waits for.
