@@ -19,6 +19,7 @@ import (
 
 	"varve/internal/admin"
 	"varve/internal/config"
+	wire "varve/internal/remoting"
 	"varve/query/worker"
 )
 
@@ -245,8 +246,31 @@ func olderArchive(t *testing.T, c *config.Config, dir string) {
 	if err == nil || !strings.Contains(err.Error(), "the archive ends at offset 100") {
 		t.Errorf("query: %v", err)
 	}
+	skipsNothing(t, n, api)
 	if err := stop(); err != nil {
 		t.Errorf("end: %v", err)
+	}
+}
+
+// skipsNothing asks for offsets that an older archive lacks: every client is to
+// try again, none is told to go on elsewhere in the queue.
+func skipsNothing(t *testing.T, n *Node, api *admin.Client) {
+	t.Helper()
+	for port, where := range map[string]string{"broker": "1000", "history": "0"} {
+		c := wire.NewClient(n.Addr(port), wire.ClientConfig{})
+		defer c.Close()
+		if r := pullAt(t, c, 150); r.Code != wire.PullRetryImmediately || r.Ext.Get("nextBeginOffset") != "150" || r.Ext.Get("suggestWhichBrokerId") != where {
+			t.Errorf("pull from the %s: code %d %s, next %s at %s", port, r.Code, r.Remark, r.Ext.Get("nextBeginOffset"), r.Ext.Get("suggestWhichBrokerId"))
+		}
+		if port == "broker" { // back from the history node
+			if r := pullAt(t, c, 150); r.Code != wire.SystemError || !strings.Contains(r.Remark, "orders@varve-a/0 is archived up to 300") {
+				t.Errorf("second pull from the broker: code %d %s", r.Code, r.Remark)
+			}
+		}
+	}
+	_, err := api.ReadMessages(t.Context(), admin.Stretch{Topic: "orders", Offset: 150, Max: 10})
+	if e := (*admin.Error)(nil); !asAPI(err, &e) || e.Code != admin.CodeUnavailable || !strings.Contains(e.Message, "archived up to 300") {
+		t.Errorf("read: %v", err)
 	}
 }
 
