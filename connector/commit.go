@@ -70,6 +70,9 @@ func (s *session) prepare(t *topic) *commit {
 	}
 	for _, g := range c.segments {
 		c.request.Files = append(c.request.Files, *g.file)
+		if !g.gap.Empty() {
+			c.request.Gaps = append(c.request.Gaps, archive.Gap{Queue: g.q.id, Offsets: g.gap})
+		}
 	}
 	return c
 }

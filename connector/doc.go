@@ -15,7 +15,8 @@
 // commit (temporary files, uploaded objects) is nobody's data.
 //
 // Invariants:
-//   - A queue's segments are consecutive, and its files are committed in that
+//   - A queue's segments are consecutive, but for what the user's policy
+//     dropped, which the commit declares; and its files are committed in that
 //     order; each record is in exactly one segment of a session.
 //   - The archived mark and the physical low-water mark move only after a
 //     commit was acknowledged by the archive, and after OnCommit returned.

@@ -19,7 +19,7 @@ var (
 	// read.
 	ErrBlocked = errors.New("a topic could not be archived")
 	// ErrGap says that the log goes on at a later offset than the archive
-	// needs next: messages were dropped before they were archived.
+	// needs next, and that nobody's policy dropped what is between.
 	ErrGap = errors.New("messages missing in the hot log")
 
 	// ErrOlder says that the archive lacks messages that it had: it is older

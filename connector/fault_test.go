@@ -279,14 +279,15 @@ func TestForeignLogIsRefused(t *testing.T) {
 	o.check(t, bucket, true)
 }
 
-func TestDroppedUnarchivedBlocksTheQueueOnly(t *testing.T) {
+// TestDroppedUnarchivedIsDeclared: the user chose to lose messages. The archive
+// says which, and goes on after them.
+func TestDroppedUnarchivedIsDeclared(t *testing.T) {
 	log, bucket, o := openLog(t, vfs.NewMem()), mem.New(), newOracle(10)
 	defer log.Close()
 	c := start(t, log, bucket, nil)
 	o.send(t, log, 100, 1, 1)
 	c.mustFlush(t)
 	c.stop()
-	kept := len(o.sent[mq.Queue{Broker: broker, Topic: "topic-0"}])
 	o.send(t, log, 5000, 1, 1)
 	if err := log.Roll(t.Context()); err != nil {
 		t.Fatal(err)
@@ -295,15 +296,27 @@ func TestDroppedUnarchivedBlocksTheQueueOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.send(t, log, 100, 1, 1)
+	q := mq.Queue{Broker: broker, Topic: "topic-0"}
+	kept, err := log.Range(t.Context(), q)
+	if err != nil || kept.From <= 100 {
+		t.Fatalf("the log has %v, %v: nothing was dropped", kept, err)
+	}
 	c = start(t, log, bucket, nil)
-	st := c.until(t, "a queue is blocked", func(s Status) bool { return len(s.Blocked) == 1 })
-	if !strings.Contains(st.Error, ErrGap.Error()) {
+	c.mustFlush(t)
+	if st := c.Status(); len(st.Blocked) > 0 {
 		t.Errorf("status %+v", st)
 	}
-	q := st.Blocked[0].Queue
-	other := mq.Queue{Broker: broker, Topic: "other"}
-	o.append(t, log, []*mq.Message{{Topic: other.Topic, Body: []byte("x")}})
-	c.mustFlush(t)
-	o.sent[q] = o.sent[q][:kept]
+	table, err := openArchive(t, bucket).Table(t.Context(), q.Topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gap := mq.Range{From: 100, To: kept.From}
+	if g := table.Snapshot().Gaps[q]; len(g) != 1 || g[0] != gap {
+		t.Errorf("gaps %v, want %v", g, gap)
+	}
+	o.sent[q] = append(o.sent[q][:gap.From:gap.From], o.sent[q][gap.To:]...)
 	o.check(t, bucket, true)
+	if log.Archived(q) != kept.To {
+		t.Errorf("archived to %d, want %d", log.Archived(q), kept.To)
+	}
 }

@@ -190,6 +190,8 @@ func (s *session) take(rec mq.Record) {
 		s.block(q, phys, t.damaged)
 	case q.known && at < q.next:
 		q = s.queueOf(s.reincarnate(t), rec.QueueID())
+	case q.known && at > q.next && q.blocked < 0 && s.dropped(q, at):
+		s.declare(q, at)
 	case q.known && at > q.next && q.blocked < 0:
 		s.block(q, phys, fmt.Errorf("the log goes on at offset %d, the archive needs %d: %w", at, q.next, ErrGap))
 	}
@@ -209,6 +211,25 @@ func (s *session) block(q *queue, phys int64, why error) {
 	s.c.status.Blocked = append(s.c.status.Blocked, Blocked{q.id, why.Error()})
 	s.c.mu.Unlock()
 	s.c.cfg.Logger.Error("queue is not archived any more", slog.Any("err", err))
+}
+
+// dropped reports whether what is missing before an offset was dropped because
+// the user's trim policy said so.
+func (s *session) dropped(q *queue, at int64) bool {
+	_, below := s.c.log.Marks(q.id)
+	return at <= below
+}
+
+// declare has the next file of a queue begin after a gap, which its commit
+// declares.
+func (s *session) declare(q *queue, at int64) {
+	if q.open != nil {
+		s.freeze(q.open)
+	}
+	q.gap = mq.Range{From: q.next, To: at}
+	q.next = at
+	s.c.cfg.Logger.Warn("messages were dropped before they were archived, as hot.drop-unarchived says; the archive goes on after them",
+		slog.Any("queue", q.id), slog.Int64("from", q.gap.From), slog.Int64("to", at))
 }
 
 // unblock takes a topic that is gone out of the status.

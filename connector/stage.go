@@ -60,6 +60,8 @@ type queue struct {
 	// blocked is the position of the first record after a gap, from which on
 	// nothing of the queue is archived; -1 for none.
 	blocked int64
+	// gap is what the next segment leaves out, as the user chose.
+	gap mq.Range
 }
 
 // segment is a run of a queue's records that becomes one file. bytes counts
@@ -67,6 +69,7 @@ type queue struct {
 type segment struct {
 	q             *queue
 	from, to      int64
+	gap           mq.Range // declared to be missing before it; empty for none
 	firstPhysical int64
 	firstStore    int64
 	bytes         int64
@@ -100,10 +103,10 @@ func (s *session) stage(q *queue, rec mq.Record) {
 	g := q.open
 	if g == nil {
 		g = &segment{
-			q: q, from: rec.QueueOffset(), firstPhysical: rec.PhysicalOffset(),
+			gap: q.gap, q: q, from: rec.QueueOffset(), firstPhysical: rec.PhysicalOffset(),
 			firstStore: rec.StoreTimeMillis(), since: s.c.cfg.Now(),
 		}
-		q.open = g
+		q.open, q.gap = g, mq.Range{}
 		q.topic.open[g] = struct{}{}
 		s.open++
 	}

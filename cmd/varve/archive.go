@@ -39,6 +39,11 @@ func archiveCommand() *cobra.Command {
 				if s.Unreached != "" {
 					t.row(s.Unreached)
 				}
+				for _, x := range s.Topics {
+					for _, g := range x.Gaps {
+						t.row(fmt.Sprintf("dropped before it was archived: offsets %d to %d of %s/%s/%d", g.From, g.To-1, g.Broker, x.Topic, g.Queue))
+					}
+				}
 				if s.Error != "" {
 					t.row("the connector waits: " + s.Error)
 				}

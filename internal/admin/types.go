@@ -248,6 +248,17 @@ type ArchiveTopic struct {
 	LastTime  time.Time `json:"last_time,omitzero"`
 	Pending   int64     `json:"pending"`         // messages confirmed but not yet archived
 	Error     string    `json:"error,omitempty"` // why the table can't be read: the topic is blocked
+	// Gaps are offsets that are missing by the user's own choice.
+	Gaps []ArchiveGap `json:"gaps,omitempty"`
+}
+
+// ArchiveGap is a range of offsets, To exclusive, that was dropped before it was
+// archived.
+type ArchiveGap struct {
+	Broker string `json:"broker"`
+	Queue  int32  `json:"queue"`
+	From   int64  `json:"from"`
+	To     int64  `json:"to"`
 }
 
 // ArchiveStatus is the whole archive.

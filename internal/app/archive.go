@@ -187,7 +187,8 @@ func (a archiveAPI) pending(ctx context.Context) map[string]int64 {
 }
 
 func archiveTopic(name string, t *archive.Table, pending int64) admin.ArchiveTopic {
-	out := admin.ArchiveTopic{Topic: name, Location: t.Location(), Snapshot: t.Snapshot().ID, Pending: pending}
+	snap := t.Snapshot()
+	out := admin.ArchiveTopic{Topic: name, Location: t.Location(), Snapshot: snap.ID, Pending: pending}
 	files := tableFiles(t)
 	for _, f := range files {
 		out.Files++
@@ -201,8 +202,13 @@ func archiveTopic(name string, t *archive.Table, pending int64) admin.ArchiveTop
 			out.LastTime = last
 		}
 	}
-	// A manifest doesn't keep the raw length: a sum without those of an earlier
-	// process would be no sum.
+	for _, q := range t.Index().Queues() {
+		for _, g := range snap.Gaps[q] {
+			out.Gaps = append(out.Gaps, admin.ArchiveGap{Broker: q.Broker, Queue: q.ID, From: g.From, To: g.To})
+		}
+	}
+	// Files of the first versions don't say their raw length: a sum without them
+	// would be no sum.
 	if slices.ContainsFunc(files, func(f archive.DataFile) bool { return f.RawBytes == 0 }) {
 		out.RawBytes = 0
 	}

@@ -103,7 +103,7 @@ func (a *appender) build(st *state) (*change, error) {
 	if fence := st.snap.Epoch[a.c.Broker]; a.c.Epoch < fence {
 		return nil, fmt.Errorf("%w: epoch %d of %s, the table is at %d", ErrFenced, a.c.Epoch, a.c.Broker, fence)
 	}
-	files, err := a.t.missing(st, a.c.Files)
+	files, gaps, err := a.t.missing(st, a.c)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +118,14 @@ func (a *appender) build(st *state) (*change, error) {
 	d.fences[a.c.Broker] = a.c.Epoch
 	for _, f := range files {
 		d.next[f.Queue] = f.Offsets.To
+	}
+	for _, g := range gaps {
+		d.gaps.add(g)
+	}
+	for q := range d.gaps {
+		if r, ok := a.t.index.Range(q); ok {
+			d.gaps.prune(q, r.From)
+		}
 	}
 	d.physical[a.c.Broker] = max(d.physical[a.c.Broker], a.c.NextPhysical)
 	d.lows[a.c.Broker] = max(d.lows[a.c.Broker], a.c.StoreTimeLow)
@@ -162,12 +170,11 @@ func (a *appender) writeFiles(st *state, files []DataFile) error {
 	return nil
 }
 
-// missing gives the files that the table doesn't hold yet, in order, or says
-// why they can't follow what it holds.
-func (t *Table) missing(st *state, files []DataFile) ([]DataFile, error) {
-	var out []DataFile
+// missing gives the files that the table doesn't hold yet, in order, and the
+// declared gaps before them, or says why they can't follow what it holds.
+func (t *Table) missing(st *state, c Commit) (out []DataFile, gaps []Gap, err error) {
 	next := map[mq.Queue]int64{}
-	for _, f := range sortFiles(files) {
+	for _, f := range sortFiles(c.Files) {
 		want, known := next[f.Queue]
 		if !known {
 			want, known = st.snap.Next[f.Queue]
@@ -176,13 +183,17 @@ func (t *Table) missing(st *state, files []DataFile) ([]DataFile, error) {
 		case !known || f.Offsets.From == want:
 			out = append(out, f)
 			next[f.Queue] = f.Offsets.To
+		case f.Offsets.From > want && slices.Contains(c.Gaps, Gap{f.Queue, mq.Range{From: want, To: f.Offsets.From}}):
+			gaps = append(gaps, Gap{f.Queue, mq.Range{From: want, To: f.Offsets.From}})
+			out = append(out, f)
+			next[f.Queue] = f.Offsets.To
 		case f.Offsets.From > want:
-			return nil, fmt.Errorf("%w: %s begins at %d, %s goes on at %d", ErrGap, f.Name, f.Offsets.From, f.Queue, want)
+			return nil, nil, fmt.Errorf("%w: %s begins at %d, %s goes on at %d", ErrGap, f.Name, f.Offsets.From, f.Queue, want)
 		case !t.holds(f):
-			return nil, fmt.Errorf("%w: %s has %d to %d, %s goes on at %d", ErrOverlap, f.Name, f.Offsets.From, f.Offsets.To, f.Queue, want)
+			return nil, nil, fmt.Errorf("%w: %s has %d to %d, %s goes on at %d", ErrOverlap, f.Name, f.Offsets.From, f.Offsets.To, f.Queue, want)
 		}
 	}
-	return out, nil
+	return out, gaps, nil
 }
 
 // holds reports whether a committed file has exactly the range of f.

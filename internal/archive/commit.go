@@ -195,6 +195,7 @@ type draft struct {
 	commitID string
 	reason   string
 	next     byQueue
+	gaps     Gaps
 	physical byBroker
 	lows     byBroker
 	fences   byBroker
@@ -206,6 +207,7 @@ func newDraft(st *state, op table.Operation, id int64, commitID string) *draft {
 	return &draft{
 		op: op, id: id, commitID: commitID,
 		next:     maps.Clone(byQueue(st.snap.Next)),
+		gaps:     st.snap.Gaps.clone(),
 		physical: maps.Clone(byBroker(st.snap.NextPhysical)),
 		lows:     maps.Clone(st.lows),
 		fences:   maps.Clone(byBroker(st.snap.Epoch)),
@@ -296,6 +298,9 @@ func (d *draft) summary(st *state) iceberg.Properties {
 		sumNextPhysical: d.physical.encode(),
 		sumStoreLows:    d.lows.encode(),
 		sumStoreLow:     strconv.FormatInt(lowest(d.lows), 10),
+	}
+	if len(d.gaps) > 0 {
+		p[sumGaps] = d.gaps.encode()
 	}
 	if d.reason != "" {
 		p[sumReason] = d.reason

@@ -12,8 +12,9 @@
 // Invariants:
 //   - A commit is the creation of metadata/v<N>.metadata.json, put if absent.
 //     Nothing else decides what a table holds.
-//   - For each queue the committed files are in order without a gap or an
-//     overlap, and Snapshot.Next is where the next file must begin.
+//   - For each queue the committed files are in order without an overlap, and
+//     without a gap that was not declared (Commit.Gaps); Snapshot.Next is where
+//     the next file must begin.
 //   - What Append calls committed, a new process finds: every metadata object
 //     was read back from the store before.
 //   - A commit of an epoch below the broker group's fence is refused, however

@@ -21,6 +21,7 @@ const (
 	icebergVersion    = 2
 	partitionBroker   = 1000 // partition field ids are a space of their own
 	partitionQueueID  = 1001
+	rawBytesID        = 900  // among the column sizes of an entry; no column has it
 	previousVersions  = "20" // metadata files that a metadata file names
 	maxManifestSize   = 64 << 20
 	maxMetadataLength = 256 << 20
@@ -40,6 +41,7 @@ const (
 const (
 	sumEpoch        = "varve.epoch"
 	sumNext         = "varve.next-offsets"
+	sumGaps         = "varve.gaps"
 	sumNextPhysical = "varve.next-physical"
 	sumStoreLow     = "varve.store-time-low"
 	sumStoreLows    = "varve.store-time-lows"
@@ -166,6 +168,9 @@ func icebergFile(l location, f DataFile) (iceberg.DataFile, error) {
 			idPhysicalOffset: int64Bytes(phys),
 		}
 	}
+	if f.RawBytes > 0 {
+		b = b.ColumnSizes(map[int]int64{rawBytesID: f.RawBytes})
+	}
 	return b.ValueCounts(counts).NullValueCounts(nulls).SortOrderID(1).
 		LowerBoundValues(bounds(f.Offsets.From, f.FirstStoreMillis, f.FirstPhysical)).
 		UpperBoundValues(bounds(f.Offsets.To-1, f.LastStoreMillis, f.LastPhysical)).Build(), nil
@@ -178,7 +183,7 @@ func fromIceberg(l location, topic string, d iceberg.DataFile) (DataFile, error)
 	if err != nil {
 		return DataFile{}, err
 	}
-	f := DataFile{Name: name, Rows: d.Count(), Bytes: d.FileSizeBytes(), Queue: mq.Queue{Topic: topic}}
+	f := DataFile{Name: name, Rows: d.Count(), Bytes: d.FileSizeBytes(), RawBytes: d.ColumnSizes()[rawBytesID], Queue: mq.Queue{Topic: topic}}
 	if d.ContentType() != iceberg.EntryContentData || d.FileFormat() != iceberg.ParquetFile {
 		return f, damaged(name, "a %s file in format %s was committed by somebody else", d.ContentType(), d.FileFormat())
 	}

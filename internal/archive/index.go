@@ -27,13 +27,18 @@ type queueFiles struct {
 	from  int64      // where the unbroken run of files up to next begins
 	next  int64
 	bytes int64
+	gaps  []mq.Range // declared
 }
 
-// settle finds from again.
+// settle finds from again. What is missing by declaration is no break.
 func (qf *queueFiles) settle() {
 	qf.from = qf.next
-	for i := len(qf.files) - 1; i >= 0 && qf.files[i].Offsets.To == qf.from; i-- {
-		qf.from = qf.files[i].Offsets.From
+	for i := len(qf.files) - 1; i >= 0; i-- {
+		f := qf.files[i].Offsets
+		if f.To != qf.from && !slices.Contains(qf.gaps, mq.Range{From: f.To, To: qf.from}) {
+			return
+		}
+		qf.from = f.From
 	}
 }
 
@@ -43,8 +48,8 @@ func NewIndex() *Index {
 }
 
 // Apply brings the index to a new state: files that went, files that came,
-// and where each queue goes on.
-func (x *Index) Apply(added []DataFile, removed []string, next map[mq.Queue]int64) {
+// where each queue goes on, and what is declared to be missing.
+func (x *Index) Apply(added []DataFile, removed []string, next map[mq.Queue]int64, gaps Gaps) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	gone := x.remove(removed)
@@ -79,6 +84,9 @@ func (x *Index) Apply(added []DataFile, removed []string, next map[mq.Queue]int6
 		qf.next = off
 	}
 	for q := range fresh {
+		if len(gaps[q]) > 0 {
+			x.queue(q).gaps = slices.Clone(gaps[q])
+		}
 		x.queue(q).settle()
 	}
 	for q := range gone {

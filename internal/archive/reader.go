@@ -167,6 +167,13 @@ func (r *Reader) read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (
 		if err != nil {
 			return mq.Batch{}, fmt.Errorf("read archive of %s at %d: %w", q, b.Next, err)
 		}
+		if jump := f.Offsets.From - b.Next; jump > 0 { // a declared gap: within the range there is no other
+			b.Next = f.Offsets.From
+			if lim.Scan > 0 && jump >= int64(lim.Scan) {
+				break
+			}
+			lim.Scan = max(0, lim.Scan-int(jump))
+		}
 		from := b.Next
 		if err := file.readInto(ctx, lim, &b); err != nil {
 			return mq.Batch{}, err

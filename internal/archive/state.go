@@ -153,6 +153,9 @@ func newState(topic string, version int64, meta table.Metadata) (*state, error) 
 	if st.snap.Next, err = decodeByQueue(topic, sum[sumNext]); err != nil {
 		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumNext, err)
 	}
+	if st.snap.Gaps, err = decodeGaps(topic, sum[sumGaps]); err != nil {
+		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumGaps, err)
+	}
 	if st.snap.NextPhysical, err = decodeByBroker(sum[sumNextPhysical]); err != nil {
 		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumNextPhysical, err)
 	}
@@ -175,6 +178,7 @@ func lowest(m byBroker) int64 {
 
 func (s Snapshot) clone() Snapshot {
 	s.Next, s.Epoch, s.NextPhysical = maps.Clone(s.Next), maps.Clone(s.Epoch), maps.Clone(s.NextPhysical)
+	s.Gaps = s.Gaps.clone()
 	return s
 }
 

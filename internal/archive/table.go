@@ -26,7 +26,7 @@ type DataFile struct {
 	LastPhysical     int64 // highest physical offset
 	Rows             int64
 	Bytes            int64 // of the object
-	RawBytes         int64 // of the stored records; 0 where it was read from a manifest
+	RawBytes         int64 // of the stored records; 0 where the manifest was written before it was noted
 	Epoch            int64 // of the writer
 }
 
@@ -40,12 +40,22 @@ type Commit struct {
 	// Epoch is the writer's; see Table.Fence.
 	Epoch int64
 	Files []DataFile
+	// Gaps are offsets that the archive never gets because somebody chose so:
+	// each begins where its queue ends in the table, and a file of the commit
+	// begins where it ends.
+	Gaps []Gap
 	// NextPhysical, where it is not 0, says that the archive then holds every
 	// message of this topic below that position of the broker's log.
 	NextPhysical int64
 	// StoreTimeLow, where it is not 0, says that the archive then holds every
 	// message of this topic and broker that was stored before that time.
 	StoreTimeLow int64
+}
+
+// Gap is a range of a queue that is declared to be missing.
+type Gap struct {
+	Queue   mq.Queue
+	Offsets mq.Range
 }
 
 // Snapshot is a state of a table: the handover map for every reader. Its maps
@@ -58,7 +68,10 @@ type Snapshot struct {
 	Next         map[mq.Queue]int64 // first offset that is not committed
 	Epoch        map[string]int64   // fence by broker group
 	NextPhysical map[string]int64   // by broker group, as in Commit
-	StoreTimeLow int64              // lowest of the broker groups', as in Commit
+	// Gaps are the declared ones, in order: nothing else is missing between the
+	// queue's files, but for what was deleted.
+	Gaps         Gaps
+	StoreTimeLow int64 // lowest of the broker groups', as in Commit
 }
 
 // Table is one topic's table (one incarnation of it). It may be used
@@ -262,7 +275,7 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.index.Apply(added, gone, st.snap.Next)
+	t.index.Apply(added, gone, st.snap.Next, st.snap.Gaps)
 	t.state, t.known = st, known
 	return nil
 }
