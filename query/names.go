@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"varve/internal/mq"
+	"varve/internal/nearest"
 	"varve/query/wire"
 )
 
@@ -74,8 +75,8 @@ func (n names) unknown(ref wire.TableRef, tenant string) error {
 	if tenant != mq.DefaultTenant {
 		msg += " in tenant " + tenant
 	}
-	best, least := "", len(ref.Name)/3+2
 	other := ""
+	var known []string
 	for _, t := range n.topics {
 		if mq.SystemTopic(t.topic) {
 			continue
@@ -86,10 +87,9 @@ func (n names) unknown(ref wire.TableRef, tenant string) error {
 			}
 			continue
 		}
-		if d := distance(strings.ToLower(t.local), strings.ToLower(ref.Name)); d < least {
-			best, least = t.local, d
-		}
+		known = append(known, t.local)
 	}
+	best := nearest.Word(ref.Name, known)
 	switch {
 	case other != "":
 		msg += fmt.Sprintf("; tenant %s has one: write %s.%s", other, quoteName(other), quoteName(ref.Name))
@@ -112,26 +112,6 @@ func quoteName(s string) string {
 		return `"` + s + `"` // a word of SQL
 	}
 	return s
-}
-
-// distance is the number of bytes to insert, remove or replace to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // showTables answers SHOW TABLES: the tenant's topics.

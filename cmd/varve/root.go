@@ -11,6 +11,7 @@ import (
 
 	"varve/internal/admin"
 	"varve/internal/config"
+	"varve/internal/nearest"
 )
 
 // envServer names the server to administer where --server doesn't.
@@ -57,7 +58,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near := config.Nearest(unknown.GetSpecifiedName(), known); near != "" {
+	if near := nearest.Word(unknown.GetSpecifiedName(), known); near != "" {
 		err = fmt.Errorf("%w; did you mean --%s?", err, near)
 	}
 	return usageError{err}

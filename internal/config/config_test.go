@@ -102,15 +102,6 @@ func TestDaysAndWeeks(t *testing.T) {
 	}
 }
 
-func TestOnlyNearWordsAreSuggested(t *testing.T) {
-	known := []string{"config", "output", "server", "hot.flush"}
-	for s, want := range map[string]string{"outptu": "output", "hot.flsh": "hot.flush", "srver": "server", "nosuch.flag": "", "x": ""} {
-		if got := Nearest(s, known); got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
-		}
-	}
-}
-
 func TestSecretIsNotShown(t *testing.T) {
 	l, err := load(t, "", []string{"VARVE_ARCHIVE_S3_SECRET_KEY=hush"}, nil)
 	if err != nil {

@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+
+	"varve/internal/nearest"
+)
 
 // Error is a setting that can't be used.
 type Error struct {
@@ -22,38 +26,5 @@ func (e *Error) Error() string {
 }
 
 func unknown(source, key string, known []string) error {
-	return &Error{Key: key, Source: source, Reason: "unknown setting", Near: Nearest(key, known)}
-}
-
-// Nearest is the known word with the fewest edits to s, "" where none is near:
-// a word is that with one edit and one more for every three letters.
-func Nearest(s string, known []string) string {
-	best, at := "", 2+len(s)/3
-	for _, k := range known {
-		if d := edits(s, k); d < at {
-			best, at = k, d
-		}
-	}
-	return best
-}
-
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost++
-			}
-			diag = row[j+1]
-			row[j+1] = min(cost, diag+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
+	return &Error{Key: key, Source: source, Reason: "unknown setting", Near: nearest.Word(key, known)}
 }

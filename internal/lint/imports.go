@@ -17,12 +17,13 @@ type rule struct {
 // internal/mq. A row's own folder is allowed to rows that end in "/...".
 // Nothing imports cmd, internal/app or internal/demo unless it is listed.
 var table = []rule{
-	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/obs", "internal/retention", "internal/units", "query/worker"}},
+	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/demo", "internal/nearest", "internal/obs", "internal/retention", "internal/units", "query/worker"}},
 	{folder: "internal/app", local: []string{"..."}, big: []string{pebble}},
 	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/retention"}, big: []string{rocketmq}},
 	{folder: "internal/admin/...", local: []string{"internal/retention", "internal/units"}},
-	{folder: "internal/config", local: []string{"internal/units"}},
+	{folder: "internal/config", local: []string{"internal/nearest", "internal/units"}},
 	{folder: "internal/units"},
+	{folder: "internal/nearest"},
 	{folder: "internal/obs"},
 	{folder: "internal/lint"},
 
@@ -55,7 +56,7 @@ var table = []rule{
 
 	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore"}},
 	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},
-	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr"}, big: []string{duckdb, arrow, parquet}},
+	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr", "internal/nearest"}, big: []string{duckdb, arrow, parquet}},
 	{folder: "replay", local: []string{"history", "internal/expr", "internal/meta"}},
 }
 
