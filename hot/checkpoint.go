@@ -23,6 +23,7 @@ func (s *Store) checkpointLoop() {
 			return
 		case <-s.checkpointCh:
 		case <-t.C:
+			s.blocks.sweep()
 		}
 		if s.checkpointed.Load() == s.confirmed.Load() {
 			continue

@@ -24,6 +24,9 @@
 //     dropped can't be known.
 //   - A lent body (mq.Limit.Lend) is its caller's alone until it gives it back;
 //     race builds and tests overwrite it then.
+//   - The cache holds only whole blocks of one segment below the confirmed end,
+//     which never change. Each record is checked each time it is given out, and
+//     one that looks bad in the cache is read from its file before that is said.
 //   - A segment's file is reused or removed only when the index that says so is
 //     durable and the last reader of the segment is gone.
 //
@@ -34,6 +37,7 @@
 // entries from memory to Pebble, writes key blocks). Close ends all three.
 //
 // Lock order: Store.trimMu, Store.mu (topics), queue.mu; Store.segMu and
-// Store.subMu are leaves.
-// No lock is held during a file read or write but trimMu.
+// Store.subMu are leaves, and so is blocks.mu, below block.load.
+// No lock is held during a file read or write but trimMu, and block.load while
+// that block is read.
 package hot

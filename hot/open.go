@@ -42,6 +42,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{
 		o: o, dir: dir,
 		files:        &files{fs: o.FS, dir: dir},
+		blocks:       blocks{size: blockBytes},
 		topics:       make(map[string]*topic),
 		deleted:      make(map[string]int64),
 		holds:        make(map[string]func() int64),

@@ -53,6 +53,7 @@ type reading struct {
 	entries []index.Entry
 	wants   []want
 	scratch []byte
+	spare   []byte // of a record that lies in two cached blocks
 	body    []byte
 	lent    *lent // whose memory body is, if anybody's
 	count   int
@@ -206,9 +207,8 @@ func (rd *reading) plan() (full bool) {
 	return full
 }
 
-// fetch reads the wanted records, those that lie near each other in one go,
-// and appends the ones that the filter keeps to the body. After an error
-// rd.next is the offset that it is about.
+// fetch appends the wanted records that the filter keeps to the body. After an
+// error rd.next is the offset that it is about.
 func (s *Store) fetch(rd *reading) error {
 	for ws := rd.wants; len(ws) > 0; {
 		g := s.files.acquire(ws[0].pos)
@@ -216,8 +216,11 @@ func (s *Store) fetch(rd *reading) error {
 			rd.next = ws[0].off
 			return fmt.Errorf("%w: no segment holds position %d", ErrCorrupt, ws[0].pos)
 		}
-		n, dense := span(ws, g.end.Load())
-		err := rd.fetchSpan(g, ws[:n], dense)
+		n, end := 1, g.end.Load()
+		for n < len(ws) && ws[n].pos < end {
+			n++
+		}
+		err := s.fetchFrom(rd, g, ws[:n], min(end, s.confirmed.Load()))
 		if rerr := s.files.release(g); err == nil && rerr != nil {
 			s.o.Logger.Warn("retiring a segment", "file", g.path, "err", rerr)
 		}
@@ -229,14 +232,61 @@ func (s *Store) fetch(rd *reading) error {
 	return nil
 }
 
-// span gives how many of the records can be read in one go from a segment that
-// ends at end, and whether nothing lies between them.
-func span(ws []want, end int64) (n int, dense bool) {
+// fetchFrom is fetch from one segment, of which what is below end changes no
+// more: through the cache what it has, the rest from the file.
+func (s *Store) fetchFrom(rd *reading, g *seg, ws []want, end int64) error {
+	v := view{c: &s.blocks, g: g, end: end}
+	bad, start := false, 0 // ws[start:i] is to be read from the file
+	defer func() { v.close(bad) }()
+	for i := 0; i < len(ws) && !bad; i++ {
+		r := v.record(ws[i:], &rd.spare)
+		if r == nil {
+			continue
+		}
+		if err := rd.fetchSpans(g, ws[start:i]); err != nil {
+			return err
+		}
+		start = i
+		// What looks bad here is read again: the file says whether it is so.
+		if bad = checkPlaced(r, ws[i]) != nil; !bad {
+			rd.keep(r)
+			start++
+		}
+	}
+	return rd.fetchSpans(g, ws[start:])
+}
+
+// keep appends a record to the body if the filter wants it.
+func (rd *reading) keep(r mq.Record) {
+	if rd.lim.Filter != nil && !rd.lim.Filter.MatchRecord(r) {
+		return
+	}
+	rd.reserve(len(r))
+	rd.body = append(rd.body, r...)
+	rd.count++
+}
+
+// fetchSpans is fetch from the file of a segment: records that lie near each
+// other in one go.
+func (rd *reading) fetchSpans(g *seg, ws []want) error {
+	for len(ws) > 0 {
+		n, dense := span(ws)
+		if err := rd.fetchSpan(g, ws[:n], dense); err != nil {
+			return err
+		}
+		ws = ws[n:]
+	}
+	return nil
+}
+
+// span gives how many of a segment's records can be read in one go, and whether
+// nothing lies between them.
+func span(ws []want) (n int, dense bool) {
 	dense = true
 	at := ws[0].pos + int64(ws[0].size)
 	for n = 1; n < len(ws); n++ {
 		w := ws[n]
-		if w.pos >= end || w.pos-at > coalesceGap || w.pos+int64(w.size)-ws[0].pos > coalesceSpan {
+		if w.pos-at > coalesceGap || w.pos+int64(w.size)-ws[0].pos > coalesceSpan {
 			break
 		}
 		dense = dense && w.pos == at
@@ -276,11 +326,8 @@ func (rd *reading) fetchSpan(g *seg, ws []want, dense bool) error {
 			return err
 		}
 		if !direct {
-			if rd.lim.Filter != nil && !rd.lim.Filter.MatchRecord(r) {
-				continue
-			}
-			rd.reserve(len(r))
-			rd.body = append(rd.body, r...)
+			rd.keep(r)
+			continue
 		}
 		rd.count++
 	}

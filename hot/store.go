@@ -19,9 +19,11 @@ type Store struct {
 	lock  io.Closer
 	db    *index.DB
 	files *files
-	epoch uint64
-	keys  pendingKeys
-	c     committer
+	// blocks is what readers have read of the log a short while ago.
+	blocks blocks
+	epoch  uint64
+	keys   pendingKeys
+	c      committer
 
 	// Positions, in the order in which they are reached.
 	written      atomic.Int64 // in the file
