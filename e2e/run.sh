@@ -50,6 +50,7 @@ case " $* " in
 	minio
 	python_env
 	(cd "$root" && go build -trimpath -o "$cache/varve" ./cmd/varve)
+	(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)
 	;;
 esac
 (cd "$here" && go build -o "$cache/interop" ./interop)

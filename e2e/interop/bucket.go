@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -61,6 +63,7 @@ func runBucket(ctx context.Context, c config, p *page) (err error) {
 	if err := makeBucket(ctx); err != nil {
 		return err
 	}
+	b.conformance(ctx)
 	b.refusals(ctx)
 	if b.varve, err = c.start(ctx, "s3", b.options(bucketName, server.MinioSecret)); err != nil {
 		return err
@@ -82,6 +85,24 @@ func makeBucket(ctx context.Context) error {
 		time.Sleep(200 * time.Millisecond)
 	}
 	return fmt.Errorf("making the bucket: %w", last)
+}
+
+// conformance: the bucket's own contract suite, on the server itself.
+func (b *bucketRun) conformance(ctx context.Context) {
+	_ = b.page.try("the bucket's contract", bucketColumn, func() (string, error) {
+		cmd := exec.CommandContext(ctx, filepath.Join(b.cfg.cache, "s3.test"), "-test.run", "TestConformanceOfServer", "-test.v", "-test.timeout", "5m")
+		cmd.Env = append(os.Environ(), "VARVE_TEST_S3_ENDPOINT="+server.MinioAddr, "VARVE_TEST_S3_BUCKET="+bucketName,
+			"VARVE_TEST_S3_ACCESS_KEY="+server.MinioKey, "VARVE_TEST_S3_SECRET_KEY="+server.MinioSecret)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("the contract's tests: %w\n%s", err, out)
+		}
+		passed := strings.Count(string(out), "    --- PASS: ")
+		if passed == 0 {
+			return "", fmt.Errorf("no test of the contract ran:\n%s", out)
+		}
+		return fmt.Sprintf("%d of its tests, on the server without the proxy", passed), nil
+	})
 }
 
 // refusals: a bucket that can't be used is said so at the start.
