@@ -132,3 +132,53 @@ func TestOlderArchiveIsFilledFromTheLog(t *testing.T) {
 		t.Errorf("archived to %d of %d", log.Archived(q), len(o.sent[q]))
 	}
 }
+
+// TestAbandonedArchive gives a lost archive up: another one, empty or an old
+// backup, takes over what the log still holds, and says what it never had.
+func TestAbandonedArchive(t *testing.T) {
+	for name, backup := range map[string]bool{"empty": false, "backup": true} {
+		t.Run(name, func(t *testing.T) {
+			log, o := openLog(t, vfs.NewMem()), newOracle(22)
+			defer log.Close()
+			var lost, other objstore.Bucket = mem.New(), mem.New()
+			c := start(t, log, lost, nil)
+			o.send(t, log, 200, 1, 1)
+			c.mustFlush(t)
+			q := mq.Queue{Broker: broker, Topic: "topic-0"}
+			had := int64(0)
+			if backup {
+				other, had = copyBucket(t, lost), log.Archived(q)
+			}
+			o.send(t, log, 3000, 1, 1)
+			c.mustFlush(t)
+			trimAll(t, log)
+			o.send(t, log, 300, 1, 1)
+			c.mustFlush(t)
+			c.stop()
+			kept, err := log.Range(t.Context(), q)
+			if err != nil || kept.From <= had {
+				t.Fatalf("the log has %v, %v", kept, err)
+			}
+			if err := log.AbandonArchive(); err != nil {
+				t.Fatal(err)
+			}
+			if trimAll(t, log) > 0 {
+				t.Error("trimmed before it was archived anew")
+			}
+			c = start(t, log, other, nil)
+			c.mustFlush(t)
+			if st := c.Status(); len(st.Blocked) > 0 || log.Archived(q) != kept.To {
+				t.Errorf("archived to %d of %d; status %+v", log.Archived(q), kept.To, st)
+			}
+			table, err := openArchive(t, other).Table(t.Context(), q.Topic)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g := table.Snapshot().Gaps[q]; len(g) != 1 || g[0] != (mq.Range{From: had, To: kept.From}) {
+				t.Errorf("gaps %v, want %d to %d", g, had, kept.From)
+			}
+			o.sent[q] = append(o.sent[q][:had:had], o.sent[q][kept.From:]...)
+			o.check(t, other, true)
+		})
+	}
+}

@@ -190,7 +190,7 @@ func (s *session) take(rec mq.Record) {
 		s.block(q, phys, t.damaged)
 	case q.known && at < q.next:
 		q = s.queueOf(s.reincarnate(t), rec.QueueID())
-	case q.known && at > q.next && q.blocked < 0 && s.dropped(q, at):
+	case at > q.next && q.blocked < 0 && s.dropped(q, at):
 		s.declare(q, at)
 	case q.known && at > q.next && q.blocked < 0:
 		s.block(q, phys, fmt.Errorf("the log goes on at offset %d, the archive needs %d: %w", at, q.next, ErrGap))
@@ -228,7 +228,7 @@ func (s *session) declare(q *queue, at int64) {
 	}
 	q.gap = mq.Range{From: q.next, To: at}
 	q.next = at
-	s.c.cfg.Logger.Warn("messages were dropped before they were archived, as hot.drop-unarchived says; the archive goes on after them",
+	s.c.cfg.Logger.Warn("messages were given up before this archive had them, by the user's choice; the archive goes on after them",
 		slog.Any("queue", q.id), slog.Int64("from", q.gap.From), slog.Int64("to", at))
 }
 

@@ -26,7 +26,7 @@ type queue struct {
 	base     int64
 	tail     []index.Entry
 	archived int64
-	dropped  int64 // hot start of the last trim that went past the archived mark
+	dropped  int64 // hot start of the last trim that went past the archived mark, or when the archive was abandoned
 }
 
 // end is the hot end. mu must be held.

@@ -79,6 +79,38 @@ func (s *Store) Marks(q mq.Queue) (archived, dropped int64) {
 	return h.archived, h.dropped
 }
 
+// AbandonArchive forgets that anything was archived: what was trimmed counts as
+// dropped by the user's choice, and what the log holds is to be archived anew.
+// It is for an archive that is lost for good, before a connector runs.
+func (s *Store) AbandonArchive() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.trimMu.Lock()
+	defer s.trimMu.Unlock()
+	u := s.db.Update()
+	for _, q := range s.allQueues() {
+		q.mu.Lock()
+		if q.archived = 0; q.start > 0 {
+			q.dropped = q.start
+			u.Dropped(q.uid, q.start)
+		}
+		u.Mark(q.uid, 0)
+		q.mu.Unlock()
+	}
+	first := s.files.first()
+	u.Archived(first)
+	if err := u.Commit(); err != nil {
+		return fmt.Errorf("abandoning the archive: %w", err)
+	}
+	if err := s.db.Flush(); err != nil {
+		return fmt.Errorf("abandoning the archive: %w", err)
+	}
+	s.archived.Store(first)
+	return nil
+}
+
 // Hold keeps everything at or above low() from being trimmed until release is
 // called. A second Hold of the same name replaces the first.
 func (s *Store) Hold(name string, low func() int64) (release func()) {

@@ -53,6 +53,9 @@ func (n *Node) openArchive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.abandonArchive(); err != nil {
+		return err
+	}
 	known, want, err := n.expectedArchive()
 	if err != nil {
 		return err
@@ -226,6 +229,41 @@ func (n *Node) expectedArchive() (known, want string, err error) {
 		}
 	}
 	return have.ID, "", nil
+}
+
+// abandonedKey is where the state keeps which archive was given up last.
+const abandonedKey = "abandoned"
+
+// abandonArchive gives up the archive that the settings name, once: its identity
+// has to be the one that this process belongs to.
+func (n *Node) abandonArchive() error {
+	id := n.cfg.Archive.Abandon
+	if id == "" || n.store == nil {
+		return nil
+	}
+	table := n.meta.Table("archive")
+	var known, done archiveIdentity
+	if _, err := table.Get(archiveKey, &known); err != nil {
+		return fmt.Errorf("read which archive this is: %w", err)
+	}
+	if _, err := table.Get(abandonedKey, &done); err != nil {
+		return fmt.Errorf("read which archive was abandoned: %w", err)
+	}
+	switch {
+	case done.ID == id:
+		n.log.Warn("the archive was abandoned before, the setting can go", slog.String("key", "archive.abandon"), slog.String("archive", id))
+		return nil
+	case known.ID != id:
+		return &config.Error{Key: "archive.abandon", Reason: fmt.Sprintf("the data directory %s belongs to the archive %q, not to %q", n.dir.root, known.ID, id)}
+	}
+	if err := n.store.AbandonArchive(); err != nil {
+		return err
+	}
+	if err := table.Put(abandonedKey, archiveIdentity{id}); err != nil {
+		return fmt.Errorf("note that the archive is abandoned: %w", err)
+	}
+	n.log.Warn("the archive is abandoned: what only it had is given up, what the hot log holds is archived anew", slog.String("archive", id))
+	return nil
 }
 
 // rememberArchive notes the archive where another one or none was known.

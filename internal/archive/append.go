@@ -181,6 +181,9 @@ func (t *Table) missing(st *state, c Commit) (out []DataFile, gaps []Gap, err er
 		}
 		switch {
 		case !known || f.Offsets.From == want:
+			if first := (Gap{f.Queue, mq.Range{To: f.Offsets.From}}); !known && slices.Contains(c.Gaps, first) {
+				gaps = append(gaps, first)
+			}
 			out = append(out, f)
 			next[f.Queue] = f.Offsets.To
 		case f.Offsets.From > want && slices.Contains(c.Gaps, Gap{f.Queue, mq.Range{From: want, To: f.Offsets.From}}):

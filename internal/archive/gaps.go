@@ -28,9 +28,9 @@ func (g *Gaps) add(x Gap) {
 	(*g)[x.Queue] = append((*g)[x.Queue], x.Offsets)
 }
 
-// prune forgets the gaps below a queue's first offset.
+// prune forgets the gaps below a queue's first offset; one that ends there stays.
 func (g Gaps) prune(q mq.Queue, first int64) {
-	g[q] = slices.DeleteFunc(g[q], func(r mq.Range) bool { return r.To <= first })
+	g[q] = slices.DeleteFunc(g[q], func(r mq.Range) bool { return r.To < first })
 	if len(g[q]) == 0 {
 		delete(g, q)
 	}

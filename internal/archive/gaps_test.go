@@ -70,14 +70,31 @@ func TestDeclaredGap(t *testing.T) {
 			t.Errorf("scan %d: %d messages", scan, n)
 		}
 	}
-	if _, err := tbl.Delete(ctx, []string{before.Name}, "age"); err != nil {
+	if _, err := tbl.Delete(ctx, []string{before.Name, c.Files[0].Name}, "age"); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, tbl, commitOf("3", 1, upload(t, tbl, q, mq.Range{From: 50, To: 51}, 1)))
 	if g := tbl.Snapshot().Gaps; len(g) != 0 {
 		t.Errorf("gaps below the range: %v", g)
 	}
-	if r, _ := tbl.QueueRange(q); r != (mq.Range{From: 25, To: 51}) {
+	if r, _ := tbl.QueueRange(q); r != (mq.Range{From: 40, To: 51}) {
+		t.Errorf("range %v", r)
+	}
+}
+
+// TestGapBeforeTheFirstFile: a new table says what it never had.
+func TestGapBeforeTheFirstFile(t *testing.T) {
+	q := testQueue
+	b := mem.New()
+	tbl := createTable(t, openArchive(t, b, Options{}), q.Topic)
+	c := commitOf("0", 1, fake(t, tbl, q, mq.Range{From: 500, To: 510}, 1))
+	c.Gaps = []Gap{{q, mq.Range{To: 500}}}
+	mustAppend(t, tbl, c)
+	snap := mustAppend(t, tbl, commitOf("1", 1, fake(t, tbl, q, mq.Range{From: 510, To: 520}, 1)))
+	if g := snap.Gaps[q]; len(g) != 1 || g[0] != (mq.Range{To: 500}) {
+		t.Errorf("gaps %v", g)
+	}
+	if r, _ := tbl.QueueRange(q); r != (mq.Range{From: 500, To: 520}) {
 		t.Errorf("range %v", r)
 	}
 }

@@ -41,7 +41,7 @@ type Commit struct {
 	Epoch int64
 	Files []DataFile
 	// Gaps are offsets that the archive never gets because somebody chose so:
-	// each begins where its queue ends in the table, and a file of the commit
+	// each begins where its queue ends in the table (at 0 in a new one), and a file of the commit
 	// begins where it ends.
 	Gaps []Gap
 	// NextPhysical, where it is not 0, says that the archive then holds every

@@ -84,6 +84,8 @@ type Archive struct {
 	Kind string `koanf:"kind" help:"dir or s3"`
 	Dir  string `koanf:"dir" help:"directory of a dir archive; DATA-DIR/archive where empty"`
 	S3   S3     `koanf:"s3"`
+	// Abandon is an act, not a state: it is done once for an identity.
+	Abandon string `koanf:"abandon" help:"identity of an archive that is lost for good: what only it had is given up, and archiving starts anew"`
 }
 
 // S3 is an S3 bucket.
