@@ -95,17 +95,13 @@ func (s *session) encode(ctx context.Context, g *segment) (out *output, file arc
 	return out, file, nil
 }
 
+// addStaged writes the staged records from where they stand. Nothing checks
+// their bytes again: they were under the log's checksum when they were read
+// (hot.Tail), and since then they have been in this process's memory only.
 func addStaged(w *archive.FileWriter, g *segment) error {
 	for _, b := range g.blocks {
-		for len(b) > 0 {
-			rec, rest, err := mq.NextRecord(b)
-			if err != nil {
-				return err
-			}
-			if err := w.Add(rec); err != nil {
-				return fmt.Errorf("offset %d: %w", rec.QueueOffset(), err)
-			}
-			b = rest
+		if err := w.AddAll(b); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -121,10 +117,8 @@ func (s *session) addFromLog(ctx context.Context, w *archive.FileWriter, g *segm
 		if b.Next <= at {
 			return fmt.Errorf("offset %d is not in the hot log: %w", at, mq.ErrTooHigh)
 		}
-		for rec := range mq.Records(b.Body) {
-			if err := w.Add(rec); err != nil {
-				return fmt.Errorf("offset %d: %w", rec.QueueOffset(), err)
-			}
+		if err := w.AddAll(b.Body); err != nil {
+			return err
 		}
 		at = b.Next
 	}

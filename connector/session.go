@@ -21,6 +21,7 @@ type session struct {
 	c      *Connector
 	epoch  int64
 	topics map[string]*topic
+	latest *topic // that topicOf found last: most often the next one too
 	roll   rollRule
 
 	pos       int64 // everything of the log below it was taken

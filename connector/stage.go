@@ -80,7 +80,11 @@ type segment struct {
 }
 
 func (s *session) topicOf(name []byte) *topic {
+	if t := s.latest; t != nil && !t.gone && string(name) == t.name {
+		return t
+	}
 	if t := s.topics[string(name)]; t != nil {
+		s.latest = t
 		return t
 	}
 	t := &topic{name: string(name), queues: map[int32]*queue{}, open: map[*segment]struct{}{}}

@@ -35,6 +35,7 @@ func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Com
 		Messages: int(p.OptInt32("maxMsgNums", 32)),
 		Bytes:    int(p.OptInt32("maxMsgBytes", 0)),
 		Scan:     int(p.OptInt32(scanField, 0)),
+		Lend:     true,
 	}
 	flag, version := p.OptInt32("sysFlag", 0), p.OptInt("subVersion", 0)
 	if err := p.Err(); err != nil {
@@ -126,7 +127,7 @@ func (s *Server) border(ctx context.Context, q mq.Queue) (int64, mq.Range) {
 }
 
 func (s *Server) pulled(b mq.Batch, r mq.Range, suggest int64) *remoting.Command {
-	resp := &remoting.Command{Code: remoting.Success, Body: b.Body}
+	resp := &remoting.Command{Code: remoting.Success, Body: b.Body, Free: b.Free}
 	if b.Count == 0 {
 		resp.Code = remoting.PullRetryImmediately
 	}

@@ -40,7 +40,7 @@ func (f *File) Read(ctx context.Context, at int64, lim mq.Limit) (mq.Batch, erro
 func (f *File) readInto(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
 	c := f.cursors.take(f, b.Next-f.data.Offsets.From)
 	if b.Body == nil {
-		b.Body = make([]byte, 0, f.estimate(c.row, lim))
+		f.reserve(c.row, lim, b)
 	}
 	if err := c.read(ctx, lim, b); err != nil {
 		c.close()
@@ -52,6 +52,19 @@ func (f *File) readInto(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
 		c.close()
 	}
 	return nil
+}
+
+// reserve gives a batch the memory that it will need, about. A body that
+// outgrows what it was lent moves to memory of its own.
+func (f *File) reserve(row int64, lim mq.Limit, b *mq.Batch) {
+	n := f.estimate(row, lim)
+	if lim.Lend {
+		if l := lend(n); l != nil {
+			b.Body, b.Free = l.buf[:0], l.free
+			return
+		}
+	}
+	b.Body = make([]byte, 0, n)
 }
 
 // estimate guesses the length of a batch from the row group's own numbers.

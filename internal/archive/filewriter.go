@@ -95,7 +95,7 @@ func (c *counter) Write(p []byte) (int, error) {
 
 // NewFileWriter begins a data file of a queue.
 func NewFileWriter(w io.Writer, q mq.Queue, o FileOptions) *FileWriter {
-	f := &FileWriter{opts: o.withDefaults(), hosts: hostCache{}}
+	f := &FileWriter{opts: o.withDefaults()}
 	f.pw = parquet.NewWriter(&f.out, writerOptions(f.opts)...)
 	f.Reset(w, q, f.opts.Epoch)
 	return f

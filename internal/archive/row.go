@@ -39,29 +39,46 @@ type row struct {
 // pair is one property.
 type pair struct{ key, value []byte }
 
-// hostCache formats addresses; brokers and producers are few.
-type hostCache map[string][]byte
+// hostCache formats addresses; brokers and producers are few. It looks into
+// near first, where an address has one place.
+type hostCache struct {
+	near [nearHosts]hostText
+	all  map[string]hostText
+}
 
-// maxHosts bounds a hostCache; it is emptied when full.
-const maxHosts = 4096
+type hostText struct {
+	raw  string
+	text []byte
+}
+
+const (
+	nearHosts = 32
+	// maxHosts bounds a hostCache; it is emptied when full.
+	maxHosts = 4096
+)
 
 // format gives "ip:port" and whether that says all: the stored port has four
 // bytes, of which a real one uses two, and an IPv4 address may be stored in
 // the form of IPv6.
-func (c hostCache) format(raw []byte) (text []byte, exact bool) {
+func (c *hostCache) format(raw []byte) (text []byte, exact bool) {
 	exact = raw[len(raw)-4] == 0 && raw[len(raw)-3] == 0 &&
 		(len(raw) == 8 || !netip.AddrFrom16([16]byte(raw)).Is4In6())
-	if t, ok := c[string(raw)]; ok {
-		return t, exact
+	near := &c.near[(raw[len(raw)-1]^raw[len(raw)-5])%nearHosts]
+	if string(raw) == near.raw {
+		return near.text, exact
 	}
-	if len(c) >= maxHosts {
-		clear(c)
+	t, ok := c.all[string(raw)]
+	if !ok {
+		if c.all == nil || len(c.all) >= maxHosts {
+			c.all = map[string]hostText{}
+		}
+		port := uint16(binary.BigEndian.Uint32(raw[len(raw)-4:]))
+		addr, _ := netip.AddrFromSlice(raw[:len(raw)-4])
+		t = hostText{string(raw), []byte(netip.AddrPortFrom(addr, port).String())}
+		c.all[t.raw] = t
 	}
-	port := uint16(binary.BigEndian.Uint32(raw[len(raw)-4:]))
-	addr, _ := netip.AddrFromSlice(raw[:len(raw)-4])
-	t := []byte(netip.AddrPortFrom(addr, port).String())
-	c[string(raw)] = t
-	return t, exact
+	*near = t
+	return t.text, exact
 }
 
 // props is what splitting stored properties found.
