@@ -48,6 +48,9 @@ type Config struct {
 	// Reads bounds the reads that decode at a time; half the processors, at
 	// least 1.
 	Reads int
+	// HotEnd gives the end of the hot log that this process writes, nil for
+	// none: while it moves, cold reads give way to sends.
+	HotEnd func() int64
 	// ReadAhead bounds what is fetched ahead of one sequential reader, and
 	// ReadAheadTotal of all; 8 MiB and 64 MiB.
 	ReadAhead, ReadAheadTotal int64

@@ -25,7 +25,7 @@ type Node struct {
 	cache   *cache // nil where the bucket is a local directory
 	ranges  archive.RangeReader
 	files   *files
-	reads   chan struct{}
+	lane    *lane
 	ahead   *readAhead
 
 	mu   sync.Mutex
@@ -54,7 +54,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 		return nil, fmt.Errorf("empty the cache directory: %w", err)
 	}
 	n := &Node{
-		cfg: cfg, archive: a, reads: make(chan struct{}, cfg.Reads),
+		cfg: cfg, archive: a, lane: newLane(cfg.Reads, cfg.HotEnd),
 		used: map[string]time.Time{}, damaged: map[string]string{},
 		renewals: newLRU[string, *renewal](maxRenewals, nil),
 	}
@@ -76,6 +76,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 		n.ranges = n.cache
 		n.ahead = newReadAhead(cfg, n.cache)
 	}
+	cfg.Reader.Pace = n.lane.pace
 	n.reader = archive.NewReader(a, n.ranges, cfg.Reader)
 	return n, nil
 }
@@ -202,11 +203,11 @@ func (n *Node) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (mq
 	if n.ahead != nil {
 		n.ahead.before(t.Index(), q, at)
 	}
-	release, err := n.slot(ctx)
+	leave, err := n.lane.enter(ctx)
 	if err != nil {
 		return mq.Batch{}, err
 	}
-	defer release()
+	defer leave()
 	b, err := n.reader.Read(ctx, q, at, lim)
 	if err == nil && n.ahead != nil {
 		n.ahead.after(t.Index(), q, at, b.Next)
@@ -219,21 +220,21 @@ func (n *Node) OffsetAt(ctx context.Context, q mq.Queue, millis int64, b mq.Boun
 	if _, err := n.table(ctx, q.Topic); err != nil {
 		return 0, fmt.Errorf("archive of %v: %w", q, err)
 	}
-	release, err := n.slot(ctx)
+	leave, err := n.lane.enter(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer release()
+	defer leave()
 	return n.reader.OffsetAt(ctx, q, millis, b)
 }
 
 // FindPhysical implements mq.Finder.
 func (n *Node) FindPhysical(ctx context.Context, broker string, physicalOffset int64) (mq.Record, error) {
-	release, err := n.slot(ctx)
+	leave, err := n.lane.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer leave()
 	return n.reader.FindPhysical(ctx, broker, physicalOffset)
 }
 
@@ -245,22 +246,12 @@ func (n *Node) FindKey(ctx context.Context, k mq.KeyQuery) (mq.Batch, error) {
 	case err != nil:
 		return mq.Batch{}, err
 	}
-	release, err := n.slot(ctx)
+	leave, err := n.lane.enter(ctx)
 	if err != nil {
 		return mq.Batch{}, err
 	}
-	defer release()
+	defer leave()
 	return n.reader.FindKey(ctx, k)
-}
-
-// slot waits for a place among the reads that decode.
-func (n *Node) slot(ctx context.Context) (release func(), err error) {
-	select {
-	case n.reads <- struct{}{}:
-		return func() { <-n.reads }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a cold read's turn: %w", ctx.Err())
-	}
 }
 
 // Stats gives the cache's figures; they are zero where the bucket is local.

@@ -223,16 +223,16 @@ func TestReadsWaitTheirTurn(t *testing.T) {
 	inner := mem.New()
 	store(t, openArchive(t, inner), broker, plain("t", 0, 10, time.Unix(0, 0)), 10)
 	n := newNode(t, openArchive(t, inner), func(c *Config) { c.Reads = 1 })
-	release, err := n.slot(t.Context())
+	leave, err := n.lane.enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := n.Read(ctx, mq.Queue{Broker: broker, Topic: "t"}, 0, mq.Limit{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("read without a slot: %v", err)
+		t.Errorf("read without a place: %v", err)
 	}
-	release()
+	leave()
 	if _, err := n.Read(t.Context(), mq.Queue{Broker: broker, Topic: "t"}, 0, mq.Limit{}); err != nil {
 		t.Error(err)
 	}

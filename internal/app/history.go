@@ -22,10 +22,14 @@ func (n *Node) openReader(context.Context) error {
 	var cold tier.Source
 	if n.archive != nil {
 		h := n.cfg.History
+		var hotEnd func() int64
+		if n.store != nil {
+			hotEnd = n.store.Confirmed
+		}
 		var err error
 		n.history, err = history.New(history.Config{
 			Dir: n.dir.path("cache"), MemoryBytes: int64(h.Memory), DiskBytes: int64(h.Cache), FileBytes: int64(h.Files), Logger: n.log,
-			Reader: archive.ReaderOptions{CursorBytes: int64(h.Memory)},
+			Reader: archive.ReaderOptions{CursorBytes: int64(h.Memory)}, HotEnd: hotEnd,
 		}, n.archive)
 		if err != nil {
 			return fmt.Errorf("start the history node: %w", err)

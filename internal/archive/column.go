@@ -68,6 +68,9 @@ func (c *column) load(row int64) error {
 	n := pageOf(c.g.pages[c.col], row)
 	first, end := c.g.pages[c.col].FirstRowIndex(n), c.g.pageEnd(c.col, n)
 	c.drop()
+	if c.seg.pace != nil {
+		c.seg.pace()
+	}
 	own := false
 	if c.g.plain(c.col) {
 		var err error

@@ -47,7 +47,7 @@ type cursor struct {
 func newCursor(f *File, row int64) *cursor {
 	c := &cursor{
 		file: f, row: row, group: -1, window: minWindowBytes,
-		seg: &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes},
+		seg: &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes, pace: f.cursors.pace},
 	}
 	c.msg.Topic = f.data.Queue.Topic
 	c.msg.QueueID = f.data.Queue.ID

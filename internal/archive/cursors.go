@@ -14,6 +14,7 @@ type cursors struct {
 	mu     sync.Mutex
 	budget int64
 	window int64 // largest of one cursor
+	pace   func()
 	used   int64
 	idle   *list.List // of *cursor, the newest at the front
 	at     map[place][]*list.Element
@@ -24,9 +25,9 @@ type place struct {
 	row  int64
 }
 
-func newCursors(budget int64) *cursors {
+func newCursors(budget int64, pace func()) *cursors {
 	window := min(max(budget/windowsPerBudget, minWindowBytes), maxWindowBytes)
-	return &cursors{budget: budget, window: window, idle: list.New(), at: map[place][]*list.Element{}}
+	return &cursors{budget: budget, window: window, pace: pace, idle: list.New(), at: map[place][]*list.Element{}}
 }
 
 // take gives a cursor that stands at a row, a new one if none is idle there.

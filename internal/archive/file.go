@@ -64,7 +64,7 @@ func guard(name string, decode func() error) (err error) {
 // OpenFile reads a data file's footer and indexes, with one request where
 // they fit 128 KiB, and checks that the file is what f says.
 func OpenFile(ctx context.Context, rr RangeReader, f DataFile) (*File, error) {
-	return openFile(ctx, rr, f, newCursors(defaultCursorBytes))
+	return openFile(ctx, rr, f, newCursors(defaultCursorBytes, nil))
 }
 
 func openFile(ctx context.Context, rr RangeReader, f DataFile, c *cursors) (*File, error) {

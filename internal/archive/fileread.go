@@ -81,7 +81,7 @@ func (f *File) estimate(row int64, lim mq.Limit) int {
 // column opens a column of a row group and fetches the pages of rows
 // [from, to) of it.
 func (f *File) column(ctx context.Context, g *group, col int, from, to int64) (*column, error) {
-	seg := &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes}
+	seg := &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes, pace: f.cursors.pace}
 	if err := seg.fetch(ctx, g.spans(nil, col, from, to, true)); err != nil {
 		return nil, err
 	}

@@ -26,6 +26,9 @@ type ReaderOptions struct {
 	OpenFiles   int   // footers kept; default 256
 	CursorBytes int64 // memory of idle sequential readers; default 128 MiB
 	MaxRead     int   // bytes of one batch at most; default 4 MiB
+	// Pace, if set, is called before each page is decoded. It may wait, so that
+	// others get the processor.
+	Pace func()
 }
 
 // Reader reads all tables of an archive, each in the state that its *Table
@@ -52,7 +55,7 @@ func NewReader(a *Archive, rr RangeReader, o ReaderOptions) *Reader {
 	o.CursorBytes = cmp.Or(max(o.CursorBytes, 0), defaultCursorBytes)
 	o.MaxRead = cmp.Or(max(o.MaxRead, 0), maxReadBytes)
 	return &Reader{
-		a: a, rr: rr, opts: o, cursors: newCursors(o.CursorBytes),
+		a: a, rr: rr, opts: o, cursors: newCursors(o.CursorBytes, o.Pace),
 		open: map[string]*list.Element{}, order: list.New(),
 	}
 }

@@ -266,3 +266,32 @@ func TestReadOfDeletedFile(t *testing.T) {
 		t.Error(batch.Count, err)
 	}
 }
+
+// TestEachPageIsPaced: whoever reads asks before every page that it decodes.
+func TestEachPageIsPaced(t *testing.T) {
+	b := mem.New()
+	a := openArchive(t, b, Options{})
+	tbl := createTable(t, a, testQueue.Topic)
+	mustAppend(t, tbl, commitOf("1", 1, upload(t, tbl, testQueue, mq.Range{From: 0, To: 3000}, 1)))
+	asked := 0
+	r := NewReader(a, b, ReaderOptions{Pace: func() { asked++ }})
+	if _, err := r.Read(context.Background(), testQueue, 0, mq.Limit{Messages: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if asked < len(recordColumns) {
+		t.Errorf("asked %d times for the first pages of %d columns", asked, len(recordColumns))
+	}
+	asked = 0
+	if _, err := r.Read(context.Background(), testQueue, 1, mq.Limit{Messages: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 0 {
+		t.Errorf("asked %d times for pages that were decoded", asked)
+	}
+	if _, err := r.OffsetAt(context.Background(), testQueue, 1_700_000_000_100, mq.Lower); err != nil {
+		t.Fatal(err)
+	}
+	if asked == 0 {
+		t.Error("a search by time didn't ask")
+	}
+}

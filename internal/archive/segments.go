@@ -44,8 +44,9 @@ type segments struct {
 	name      string
 	size      int64
 	parts     []segment
-	unplanned int   // reads that the plan missed
-	failed    error // of the last unplanned read
+	pace      func() // called before a page is decoded; may be nil
+	unplanned int    // reads that the plan missed
+	failed    error  // of the last unplanned read
 }
 
 type segment struct {

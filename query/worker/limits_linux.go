@@ -36,7 +36,9 @@ func limit(l wire.Limits) error {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
 	}
-	return errors.Join(unix.Setpriority(unix.PRIO_PROCESS, 0, niceness), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	// Of the group, which is the worker's own: of the process alone the kernel
+	// takes the calling thread, and the run-time has begun others.
+	return errors.Join(unix.Setpriority(unix.PRIO_PGRP, 0, niceness), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 }
 
 // dataSize is what the process has of writable private memory already, most

@@ -1,0 +1,66 @@
+package history
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestColdReadsGiveWay: a read that computes on and on pauses after each slice
+// while the hot log's end moves, and never where it stands.
+func TestColdReadsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var end int64
+		l := newLane(1, func() int64 { return end })
+		leave, err := l.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+		pace := func(what string, want time.Duration) {
+			t.Helper()
+			at := time.Now()
+			l.pace()
+			if got := time.Since(at); got != want {
+				t.Errorf("%s: paused for %v, want %v", what, got, want)
+			}
+		}
+		work := func(d time.Duration) { time.Sleep(d) } // the bubble's clock: no time passes outside
+		work(hotFor + 3*coldSlice)
+		pace("nobody sends", 0)
+		end++
+		pace("the slice has just begun", 0)
+		work(coldSlice)
+		pace("a slice is over", coldPause)
+		pace("the next has begun", 0)
+		work(coldSlice)
+		pace("the next is over", coldPause)
+		work(hotFor)
+		pace("sends have stopped", 0)
+	})
+}
+
+// TestIdleTimeIsNotCold: the time between reads doesn't count, that of one
+// after the other adds up.
+func TestIdleTimeIsNotCold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var end int64
+		l := newLane(2, func() int64 { return end })
+		var paused time.Duration
+		for range 4 {
+			end++
+			at := time.Now()
+			leave, err := l.enter(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			paused += time.Since(at)
+			time.Sleep(coldSlice / 2)
+			leave()
+			time.Sleep(10 * coldSlice)
+		}
+		if paused != coldPause {
+			t.Errorf("four reads of half a slice each paused for %v, want %v once", paused, coldPause)
+		}
+	})
+}
