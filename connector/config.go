@@ -39,9 +39,13 @@ const (
 	// maxWaiting bounds the rolled segments that wait for an encoder before
 	// the log is read on.
 	maxWaiting = 4096
-	// memoryBuffer is the largest segment whose file is built in memory.
-	memoryBuffer = 2 << 20
-	// uploadQueue is how many files for each upload may wait on disk.
+	// outputShare is the part of MemoryBytes that written files may take in
+	// memory until they are uploaded; beyond it they go to disk. It comes on top
+	// of the staged records.
+	outputShare = 4
+	// outputChunk is a piece of such a file.
+	outputChunk = 1 << 20
+	// uploadQueue is how many files for each upload may wait.
 	uploadQueue = 2
 	// commitCalls and resumeCalls are how many calls' time a commit and the
 	// reading of all tables may take; encodeTimeout bounds one file's encoding.
@@ -76,7 +80,8 @@ type Config struct {
 	// with 10,000 trickling queues each waits 10,000 / FilesPerSecond seconds;
 	// 16.
 	FilesPerSecond int
-	// MemoryBytes bounds staged records; 128 MiB.
+	// MemoryBytes bounds staged records; 128 MiB. Files that wait for their
+	// upload take up to a quarter of it more.
 	MemoryBytes int64
 	Encoders    int // files encoded at a time; half the processors, at least 1
 	Uploads     int // files uploaded at a time; 4

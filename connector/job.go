@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"varve/internal/archive"
@@ -62,12 +61,9 @@ func (s *session) work(ctx context.Context, g *segment) {
 	s.tell(ctx, event{uploaded: g, file: file, err: err})
 }
 
-// encode writes a segment's records to a file, in memory where it is small.
+// encode writes a segment's records to a file, in memory where there is room.
 func (s *session) encode(ctx context.Context, g *segment) (out *output, file archive.DataFile, err error) {
-	out, err = newOutput(s.c.cfg.Dir, g.bytes <= memoryBuffer)
-	if err != nil {
-		return nil, file, err
-	}
+	out = &output{dir: s.c.cfg.Dir, room: &s.room}
 	defer func() {
 		if err != nil {
 			out.remove()
@@ -164,7 +160,7 @@ func stored(ctx context.Context, b objstore.Bucket, name string, out *output) er
 		return fmt.Errorf("%s has %d bytes, want %d: %w", name, o.Size, size, ErrNotStored)
 	}
 	want := make([]byte, min(size, checkedTail))
-	if _, err := out.at().ReadAt(want, size-int64(len(want))); err != nil {
+	if _, err := out.ReadAt(want, size-int64(len(want))); err != nil {
 		return fmt.Errorf("read the end of %s before its upload: %w", name, err)
 	}
 	have := make([]byte, len(want))
@@ -177,60 +173,4 @@ func stored(ctx context.Context, b objstore.Bucket, name string, out *output) er
 		return fmt.Errorf("%s has another end: %w", name, ErrNotStored)
 	}
 	return nil
-}
-
-// output is where a file is written before it is uploaded: a temporary file,
-// or memory.
-type output struct {
-	mem  *bytes.Buffer
-	disk *os.File
-	size int64
-}
-
-func newOutput(dir string, inMemory bool) (*output, error) {
-	if inMemory {
-		return &output{mem: &bytes.Buffer{}}, nil
-	}
-	f, err := os.CreateTemp(dir, "segment-*.parquet")
-	if err != nil {
-		return nil, fmt.Errorf("make a temporary file: %w", err)
-	}
-	return &output{disk: f}, nil
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	if o.mem != nil {
-		return o.mem.Write(p)
-	}
-	n, err := o.disk.Write(p)
-	o.size += int64(n)
-	return n, err
-}
-
-func (o *output) length() int64 {
-	if o.mem != nil {
-		return int64(o.mem.Len())
-	}
-	return o.size
-}
-
-func (o *output) reader() io.Reader {
-	if o.mem != nil {
-		return bytes.NewReader(o.mem.Bytes())
-	}
-	return io.NewSectionReader(o.disk, 0, o.size)
-}
-
-func (o *output) at() io.ReaderAt {
-	if o.mem != nil {
-		return bytes.NewReader(o.mem.Bytes())
-	}
-	return o.disk
-}
-
-func (o *output) remove() {
-	if o.disk != nil {
-		_ = o.disk.Close()
-		_ = os.Remove(o.disk.Name())
-	}
 }

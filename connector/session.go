@@ -46,6 +46,7 @@ type session struct {
 	taken   chan struct{}
 	events  chan event
 	uploads chan struct{} // one slot for each upload
+	room    room          // for the files of jobs
 	running sync.WaitGroup
 }
 
@@ -74,6 +75,7 @@ func (c *Connector) runSession(ctx context.Context, begun func()) error {
 		tailed: make(chan tailed), taken: make(chan struct{}),
 		events: make(chan event, 64), uploads: make(chan struct{}, c.cfg.Uploads),
 	}
+	s.room.left.Store(c.cfg.MemoryBytes / outputShare)
 	defer s.running.Wait()
 	defer cancel()
 	if err := c.persist(ctx, "read where the archive stands", c.cfg.CallTimeout*resumeCalls, s.resume); err != nil {
