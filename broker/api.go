@@ -116,6 +116,8 @@ type PullResult struct {
 	Suggest      int64
 	TopicSysFlag int32
 	GroupSysFlag int32
+	// Here says that done runs in the goroutine that called Pull.
+	Here bool
 }
 
 // Heartbeat is what one client says of all its groups.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -150,7 +151,14 @@ func (p pulled) String() string {
 // pullAsync starts a pull; its answer comes on the channel.
 func (r *rig) pullAsync(req PullRequest) <-chan pulled {
 	ch := make(chan pulled, 2) // room for a second answer, which would be a fault
-	r.Pull(r.t.Context(), &req, func(p PullResult, err error) { ch <- pulled{p, err} })
+	var returned atomic.Bool
+	r.Pull(r.t.Context(), &req, func(p PullResult, err error) {
+		if p.Here && returned.Load() {
+			r.t.Error("a pull was answered by another goroutine that says it was not")
+		}
+		ch <- pulled{p, err}
+	})
+	returned.Store(true)
 	return ch
 }
 

@@ -78,10 +78,11 @@ func (b *Broker) subscribe(p *pull) (err error) {
 const modelBroadcasting = "BROADCASTING"
 
 // attempt answers a pull, or holds it. first is false for one that was held
-// before: its progress is noted already.
+// before, which its own goroutine has left: its progress is noted already.
 func (b *Broker) attempt(p *pull, first bool) {
 	r, held, err := b.tryPull(p, first)
 	if !held {
+		r.Here = first
 		b.answer(p, r, err)
 	}
 }

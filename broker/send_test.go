@@ -249,9 +249,12 @@ func TestHeldPullsAreBounded(t *testing.T) {
 		}
 		r.send(message("orders", 0, "y"))
 		for _, ch := range []<-chan pulled{first, second} {
-			if p := <-ch; p.err != nil || p.Next != 2 {
-				t.Errorf("held pull got %v", p)
+			if p := <-ch; p.err != nil || p.Next != 2 || p.Here {
+				t.Errorf("held pull got %v, here %t", p, p.Here)
 			}
+		}
+		if p := <-r.pullAsync(inline("orders", 0, 0)); p.err != nil || p.Next != 2 || !p.Here {
+			t.Errorf("pull of what is there got %v, here %t", p, p.Here)
 		}
 	})
 }

@@ -60,16 +60,33 @@ func (c *Conn) Context() context.Context { return c.ctx }
 // connection owns a body of more than 4 KiB from here on and copies a shorter
 // one. A reply to a connection that has ended is dropped.
 func (c *Conn) Reply(to From, resp *Command) {
+	if c.reply(to, resp) {
+		c.cfg.workers.run(c.flusher)
+	}
+}
+
+// ReplyHere is Reply for a handler that Do or Go runs, and has nothing else to
+// do: where nobody writes, it writes what waits by itself, which spares waking
+// another goroutine. It waits for a peer that doesn't read.
+func (c *Conn) ReplyHere(to From, resp *Command) {
+	if c.reply(to, resp) {
+		c.flush()
+	}
+}
+
+// reply tells the caller to flush, or to see to it.
+func (c *Conn) reply(to From, resp *Command) (start bool) {
 	if to.OneWay {
 		if resp.Free != nil {
 			resp.Free()
 		}
-		return
+		return false
 	}
 	resp.Opaque, resp.Serializer = to.Opaque, to.Serializer
 	resp.Flag = flagReply
 	resp.Language, resp.Version = Go, Version
-	_ = c.send(resp)
+	start, _ = c.add(resp)
+	return start
 }
 
 // ReplyError answers a request with a code and the reason.
@@ -179,23 +196,29 @@ func (c *Conn) fail(err error) {
 }
 
 func (c *Conn) send(cmd *Command) error {
+	start, err := c.add(cmd)
+	if start {
+		c.cfg.workers.run(c.flusher)
+	}
+	return err
+}
+
+// add puts a command into the outbox; start tells the caller to flush.
+func (c *Conn) add(cmd *Command) (start bool, err error) {
 	start, waiting, err := c.out.add(cmd, cmd.Body)
 	if cmd.Free != nil && (err != nil || len(cmd.Body) <= inlineBody) {
 		cmd.Free()
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if waiting > c.cfg.OutMax {
 		c.cfg.Logger.Warn("connection closed: peer doesn't read its replies",
 			slog.String("peer", c.remote.String()), slog.Int("waiting_bytes", waiting))
 		c.fail(ErrSlowReader)
-		return ErrSlowReader
+		return false, ErrSlowReader
 	}
-	if start {
-		c.cfg.workers.run(c.flusher)
-	}
-	return nil
+	return start, nil
 }
 
 // next gives a fresh opaque number. They are never negative, so that -1 names

@@ -78,7 +78,11 @@ func TestBodiesComeBack(t *testing.T) {
 			out++
 			mu.Unlock()
 			freed := false
-			c.Reply(from, &Command{Body: body, Free: func() {
+			reply := c.Reply
+			if size>>9%2 == 1 {
+				reply = c.ReplyHere
+			}
+			reply(from, &Command{Body: body, Free: func() {
 				mu.Lock()
 				defer mu.Unlock()
 				if freed {

@@ -98,6 +98,10 @@ func (s *session) replyPull(from wire.From, r *broker.PullResult) {
 	x.SetInt("maxOffset", r.Max)
 	x.SetInt("topicSysFlag", int64(r.TopicSysFlag))
 	x.SetInt("groupSysFlag", int64(r.GroupSysFlag))
+	if r.Here {
+		s.conn.ReplyHere(from, &resp)
+		return
+	}
 	s.conn.Reply(from, &resp)
 }
 
