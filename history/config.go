@@ -45,11 +45,11 @@ type Config struct {
 	Requests int
 	// BytesPerSecond bounds what is read from the bucket; no bound.
 	BytesPerSecond int64
-	// Reads bounds the reads that decode at a time; half the processors, at
-	// least 1.
+	// Reads bounds the reads that decode at a time; the number of processors.
+	// While HotEnd moves it is half of that, at least 1.
 	Reads int
 	// HotEnd gives the end of the hot log that this process writes, nil for
-	// none: while it moves, cold reads give way to sends.
+	// none: while it moves, cold reads give way to sends (lane.go).
 	HotEnd func() int64
 	// ReadAhead bounds what is fetched ahead of one sequential reader, and
 	// ReadAheadTotal of all; 8 MiB and 64 MiB.

@@ -13,21 +13,22 @@ const (
 	// It is what a page of bodies takes, about.
 	coldSlice = 200 * time.Microsecond
 	// coldPause is how long they stay away from the processors then.
-	coldPause = 200 * time.Microsecond
+	coldPause = 600 * time.Microsecond
 	// hotFor is how long after the hot log's end has moved sends count as
 	// coming in.
 	hotFor = 20 * time.Millisecond
 )
 
 // lane is the way of cold reads through the process's processors: so many at a
-// time, and in slices with pauses between while the hot log is written to. The
-// number alone leaves a processor for the sends, but not soon enough: the
+// time, and while the hot log is written to half as many, in slices with
+// pauses between. The number alone leaves a processor for the sends, but not soon enough: the
 // kernel lets a thread that computes go on for a millisecond or more before
 // one that has just woken, and a send is answered in less. A thread that
 // pauses by itself is out of the way at once.
 type lane struct {
 	places chan struct{}
-	end    func() int64 // of the hot log; nil where there is none in the process
+	beside chan struct{} // the fewer places beside sends
+	end    func() int64  // of the hot log; nil where there is none in the process
 
 	mu      sync.Mutex
 	running int           // reads that have a place
@@ -38,7 +39,7 @@ type lane struct {
 }
 
 func newLane(places int, end func() int64) *lane {
-	l := &lane{places: make(chan struct{}, places), end: end}
+	l := &lane{places: make(chan struct{}, places), beside: make(chan struct{}, max(1, places/2)), end: end}
 	if end != nil {
 		l.seen = end()
 	}
@@ -47,13 +48,18 @@ func newLane(places int, end func() int64) *lane {
 
 // enter waits for a place among the reads that decode.
 func (l *lane) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case l.places <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a cold read's turn: %w", ctx.Err())
+	if err := take(ctx, l.places); err != nil {
+		return nil, err
 	}
 	if l.end == nil {
 		return func() { <-l.places }, nil
+	}
+	hot := l.hot(time.Now())
+	if hot {
+		if err := take(ctx, l.beside); err != nil {
+			<-l.places
+			return nil, err
+		}
 	}
 	l.mu.Lock()
 	if l.running == 0 {
@@ -62,15 +68,38 @@ func (l *lane) enter(ctx context.Context) (leave func(), err error) {
 	l.running++
 	l.mu.Unlock()
 	l.pace()
-	return l.leave, nil
+	return func() { l.leave(hot) }, nil
 }
 
-func (l *lane) leave() {
+func take(ctx context.Context, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a cold read's turn: %w", ctx.Err())
+	}
+}
+
+func (l *lane) leave(hot bool) {
 	l.mu.Lock()
 	l.count(time.Now())
 	l.running--
 	l.mu.Unlock()
+	if hot {
+		<-l.beside
+	}
 	<-l.places
+}
+
+// hot reports whether sends come in.
+func (l *lane) hot(now time.Time) bool {
+	end := l.end()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if end != l.seen {
+		l.seen, l.moved = end, now
+	}
+	return now.Sub(l.moved) < hotFor
 }
 
 // count adds the time since the last count to the slice. mu must be held.
@@ -85,16 +114,14 @@ func (l *lane) pace() {
 	if l.end == nil {
 		return
 	}
-	now, end := time.Now(), l.end()
+	now := time.Now()
+	hot := l.hot(now)
 	l.mu.Lock()
-	if end != l.seen {
-		l.seen, l.moved = end, now
-	}
 	l.count(now)
 	pause := false
 	if l.used >= coldSlice {
 		l.used = 0
-		pause = now.Sub(l.moved) < hotFor
+		pause = hot
 	}
 	l.mu.Unlock()
 	if !pause {

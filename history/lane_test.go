@@ -1,6 +1,8 @@
 package history
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,4 +65,34 @@ func TestIdleTimeIsNotCold(t *testing.T) {
 			t.Errorf("four reads of half a slice each paused for %v, want %v once", paused, coldPause)
 		}
 	})
+}
+
+// TestFewerPlacesBesideSends: all places while nobody sends, half of them while
+// somebody does.
+func TestFewerPlacesBesideSends(t *testing.T) {
+	var end int64
+	l := newLane(2, func() int64 { return end })
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	enter := func() func() {
+		t.Helper()
+		leave, err := l.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leave
+	}
+	first, second := enter(), enter()
+	first()
+	second()
+	end++
+	first = enter()
+	if _, err := l.enter(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second read beside sends: %v", err)
+	}
+	first()
+	enter()()
+	if len(l.places) != 0 || len(l.beside) != 0 {
+		t.Errorf("%d and %d places are still taken", len(l.places), len(l.beside))
+	}
 }
