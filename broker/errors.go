@@ -37,4 +37,7 @@ var (
 	ErrNoMember = errors.New("no member online")
 	// ErrNoMessage says that no message is there.
 	ErrNoMessage = errors.New("no such message")
+	// ErrHandleExpired says that a receipt handle is good for nothing any more:
+	// its message was taken back, or given out again.
+	ErrHandleExpired = errors.New("receipt handle expired")
 )
