@@ -32,6 +32,7 @@ var table = []rule{
 	{folder: "internal/expr"},
 	{folder: "internal/remoting/..."},
 	{folder: "internal/meta", big: []string{pebble}},
+	{folder: "internal/auth", local: []string{"internal/meta"}},
 	{folder: "internal/retention", local: []string{"internal/units"}},
 	{folder: "internal/tier"},
 	{folder: "internal/objstore"},

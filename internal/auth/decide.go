@@ -1,0 +1,118 @@
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"fmt"
+	"hash"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Identity is who a request is from.
+type Identity struct {
+	User  string
+	Super bool
+}
+
+// Anybody is who every request is from while access control is off.
+var Anybody = Identity{Super: true}
+
+// principal is a user made ready for verification and decisions. It is never
+// changed.
+type principal struct {
+	name   string
+	secret []byte
+	super  bool
+	off    bool
+	rules  []rule
+	macs   sync.Pool // hash.Hash: HMAC-SHA1 keyed with secret
+}
+
+func newPrincipal(u *stored, secret []byte) *principal {
+	p := &principal{name: u.Name, secret: secret, super: u.Super, off: u.Off}
+	p.macs.New = func() any { return hmac.New(sha1.New, secret) }
+	return p
+}
+
+// sign appends the HMAC of a text in two parts to dst.
+func (p *principal) sign(dst, head, body []byte) []byte {
+	h := p.macs.Get().(hash.Hash)
+	h.Reset()
+	h.Write(head)
+	h.Write(body)
+	dst = h.Sum(dst)
+	p.macs.Put(h)
+	return dst
+}
+
+func (p *principal) identity() Identity { return Identity{User: p.name, Super: p.super} }
+
+// Allow reports whether a user may do one of the actions with every one of the
+// resources. The error is ErrDenied and names what is missing.
+func (s *Store) Allow(id Identity, ip netip.Addr, a Action, res ...Resource) error {
+	if !s.Enabled() || id.Super {
+		return nil
+	}
+	p := (*s.known.Load())[id.User]
+	for _, r := range res {
+		why := "no policy matches"
+		if p != nil && !p.off {
+			allowed, deny := p.decide(r, a, ip)
+			if allowed {
+				continue
+			}
+			if deny != nil {
+				why = "denied by its policy for " + deny.pattern.String()
+			}
+		}
+		s.denied.Add(1)
+		err := fmt.Errorf("%w: User:%s has no permission to access %s (%s) from %s: %s", ErrDenied, id.User, r, a, ip, why)
+		s.tell(err)
+		return err
+	}
+	return nil
+}
+
+// Visible reports whether a user may read anything of a resource, without
+// counting a refusal.
+func (s *Store) Visible(id Identity, ip netip.Addr, a Action, r Resource) bool {
+	if !s.Enabled() || id.Super {
+		return true
+	}
+	p := (*s.known.Load())[id.User]
+	if p == nil || p.off {
+		return false
+	}
+	allowed, _ := p.decide(r, a, ip)
+	return allowed
+}
+
+// decide gives the verdict of the first rule that matches.
+func (p *principal) decide(r Resource, a Action, ip netip.Addr) (allowed bool, deny *rule) {
+	ip = ip.Unmap().WithZone("")
+	for i := range p.rules {
+		if !p.rules[i].matches(r, a, ip) {
+			continue
+		}
+		if p.rules[i].deny {
+			return false, &p.rules[i]
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// tellEvery is the least time between two refusals that are logged.
+const tellEvery = time.Second
+
+// tell logs a refusal, unless one was logged just now.
+func (s *Store) tell(err error) {
+	now, last := s.now().UnixNano(), s.told.Load()
+	if now-last >= int64(tellEvery) && s.told.CompareAndSwap(last, now) {
+		s.log.Warn("request refused", slog.Any("err", err),
+			slog.Int64("unauthenticated", s.unknown.Load()), slog.Int64("denied", s.denied.Load()))
+	}
+}
