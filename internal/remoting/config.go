@@ -39,7 +39,9 @@ type Config struct {
 	// AfterRead is called, on the connection's reader, when the handler has had
 	// every whole request that was read at once. Replies that were made
 	// meanwhile, and those that it makes, are written together afterwards.
-	AfterRead func(c *Conn)
+	// It says how many of the requests were posts: such whose handling and
+	// answers cost less together. See pace.
+	AfterRead func(c *Conn) (posts int)
 	// OnClose hears of every connection that ended, after its last request.
 	OnClose func(c *Conn)
 	Logger  *slog.Logger

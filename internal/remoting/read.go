@@ -41,6 +41,10 @@ type reader struct {
 	share share     // of Config.reading, for a buf over the large one
 	step  step      // of the frame in buf, while share has something
 	cmd   Command
+
+	pace  pace
+	posts int  // among the requests of the last read
+	ready bool // the last read had not to wait
 }
 
 // read serves the connection's frames until it ends.
@@ -70,22 +74,28 @@ func (rd *reader) run() error {
 			return err
 		}
 		rd.c.out.waitBelow(rd.c.cfg.OutHigh)
+		if rd.pace.next(rd.posts, rd.ready) {
+			time.Sleep(pauseTime)
+		}
+		begun := time.Now()
 		if err := rd.fill(); err != nil {
 			return err
 		}
+		rd.ready = time.Since(begun) < readyWithin
 	}
 }
 
 // requests handles every whole frame in the buffer and writes what could be
 // answered at once.
 func (rd *reader) requests() error {
+	rd.posts = 0
 	if rd.w-rd.r < 4 {
 		return nil
 	}
 	rd.c.out.cork()
 	err := rd.frames()
 	if f := rd.c.cfg.AfterRead; f != nil {
-		f(rd.c)
+		rd.posts = f(rd.c)
 	}
 	rd.c.uncork()
 	return err

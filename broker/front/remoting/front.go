@@ -62,7 +62,14 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 
 // readAll ends a stretch of requests: the sends among them are committed
 // together.
-func (f *Front) readAll(*wire.Conn) { f.broker.Commit() }
+func (f *Front) readAll(c *wire.Conn) (sends int) {
+	s := f.session(c)
+	if sends = s.sends; sends > 0 {
+		s.sends = 0
+		f.broker.Commit()
+	}
+	return sends
+}
 
 // request is how one request code is handled.
 type request struct {

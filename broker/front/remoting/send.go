@@ -41,6 +41,7 @@ func (f *Front) submit(s *session, req *wire.Command, batch bool) {
 		c.finish(nil, err)
 		return
 	}
+	s.sends++
 	f.broker.Enqueue(&c.req, c.done) // Front.readAll commits
 }
 

@@ -18,6 +18,7 @@ type session struct {
 	conn  *wire.Conn
 
 	clientID string // of the last heartbeat, for the connection's reader only
+	sends    int    // enqueued since the last readAll, for the connection's reader only
 
 	// names is a ring of names that were seen lately, so that a request's
 	// topic and group cost no allocation. For the connection's reader only.
