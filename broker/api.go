@@ -179,4 +179,9 @@ type Stats struct {
 	HeldPulls                    int
 	Topics, Groups               int
 	TimersPending                int64
+	TransactionsOpen             int64 // half messages in doubt
+	TransactionCommits           int64
+	TransactionRollbacks         int64
+	TransactionChecks            int64 // questions put to producers
+	TransactionsGivenUp          int64
 }

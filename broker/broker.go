@@ -17,6 +17,7 @@ import (
 	"varve/broker/offset"
 	"varve/broker/timer"
 	"varve/broker/topic"
+	"varve/broker/txn"
 	"varve/hot"
 	"varve/internal/meta"
 	"varve/internal/mq"
@@ -48,6 +49,8 @@ type Broker struct {
 	offsets *offset.Table
 	filters *filter.Cache
 	timers  *timer.Store
+	txns    *txn.Store
+	asks    atomic.Uint32 // turns the questions over a group's producers
 
 	uniq     *uniqMaker
 	ownProps []byte // stored form of the properties that every message gets
@@ -139,17 +142,27 @@ func (b *Broker) load(m *meta.Store) (err error) {
 		Broker: b.cfg.Broker, Levels: levels, Now: b.now, Logger: b.logger,
 		Wanted: func(name string) bool { _, ok := b.topics.Get(name); return ok },
 	}, b.log, m)
+	if err != nil {
+		return err
+	}
+	b.txns, err = b.openTransactions(m)
 	return err
 }
 
 // arrived is called by the log's committer.
 func (b *Broker) arrived(arrivals []hot.Arrival) {
 	b.waits.arrive(arrivals)
+	var timers, txns bool
 	for i := range arrivals {
-		if timer.Follows(arrivals[i].Queue.Topic) {
-			b.timers.Wake()
-			return
-		}
+		topic := arrivals[i].Queue.Topic
+		timers = timers || timer.Follows(topic)
+		txns = txns || txn.Follows(topic)
+	}
+	if timers {
+		b.timers.Wake()
+	}
+	if txns {
+		b.txns.Wake()
 	}
 }
 
@@ -170,9 +183,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { b.waits.runDeadlines(ctx) })
 	wg.Go(func() { b.runTicks(ctx) })
+	var txnErr error
+	wg.Go(func() { txnErr = b.txns.Run(ctx) })
 	err := b.timers.Run(ctx)
 	wg.Wait()
-	if err != nil {
+	if err = errors.Join(err, txnErr); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	return nil
@@ -234,7 +249,7 @@ func (b *Broker) save() error {
 
 // Stats gives the broker's figures.
 func (b *Broker) Stats() Stats {
-	c := &b.stats
+	c, t := &b.stats, b.txns.Counts()
 	return Stats{
 		Sends: c.sends.Load(), SendErrors: c.sendErrors.Load(), SentBytes: c.sentBytes.Load(),
 		Pulls: c.pulls.Load(), PulledMessages: c.pulledMessages.Load(), PulledBytes: c.pulledBytes.Load(),
@@ -242,6 +257,8 @@ func (b *Broker) Stats() Stats {
 		SendBacks: c.sendBacks.Load(), DeadLetters: c.deadLetters.Load(),
 		HeldPulls: int(b.waits.count.Load()),
 		Topics:    b.topics.Len(), Groups: b.groups.Len(),
-		TimersPending: b.timers.Pending(),
+		TimersPending:    b.timers.Pending(),
+		TransactionsOpen: t.Open, TransactionCommits: t.Commits, TransactionRollbacks: t.Rollbacks,
+		TransactionChecks: t.Checks, TransactionsGivenUp: t.GivenUp,
 	}
 }

@@ -40,6 +40,16 @@ type Config struct {
 	LockLease     time.Duration // life of a queue lock; 60 s
 	OffsetFlush   time.Duration // how often progress is saved; 5 s
 	SweepInterval time.Duration // how often a held pull that refused arrivals is run anyway; 5 s
+	// TransactionTimeout is the age at which a producer is first asked what
+	// became of its transaction; 6 s. It is asked TransactionMaxChecks times,
+	// 15, every TransactionCheckInterval, 30 s; then the half message is given
+	// up, and so it is at TransactionMaxAge, 3 days, if no producer came. It is
+	// kept for TransactionKeepGivenUp, 7 days from its send.
+	TransactionTimeout, TransactionCheckInterval time.Duration
+	TransactionMaxChecks                         int
+	TransactionMaxAge, TransactionKeepGivenUp    time.Duration
+	TransactionsPerTopic                         int // half messages in doubt; 100,000
+
 	// FreshBytes bounds the log behind a queue's first message for the queue to
 	// count as new: a group without progress then starts at 0, whatever its
 	// ConsumeFrom, so that messages sent just before it came are not skipped.
@@ -62,6 +72,13 @@ const (
 	defaultOffsetFlush = 5 * time.Second
 	defaultSweep       = 5 * time.Second
 	defaultFreshBytes  = 1 << 30
+
+	defaultTransactionTimeout = 6 * time.Second
+	defaultCheckInterval      = 30 * time.Second
+	defaultMaxChecks          = 15
+	defaultTransactionAge     = 72 * time.Hour
+	defaultKeepGivenUp        = 7 * 24 * time.Hour
+	defaultPerTopic           = 100_000
 )
 
 // DefaultConfig is RocketMQ's behaviour.
@@ -94,6 +111,12 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.OffsetFlush, defaultOffsetFlush)
 	orDefault(&c.SweepInterval, defaultSweep)
 	orDefault(&c.FreshBytes, defaultFreshBytes)
+	orDefault(&c.TransactionTimeout, defaultTransactionTimeout)
+	orDefault(&c.TransactionCheckInterval, defaultCheckInterval)
+	orDefault(&c.TransactionMaxChecks, defaultMaxChecks)
+	orDefault(&c.TransactionMaxAge, defaultTransactionAge)
+	orDefault(&c.TransactionKeepGivenUp, defaultKeepGivenUp)
+	orDefault(&c.TransactionsPerTopic, defaultPerTopic)
 	return c
 }
 
@@ -113,6 +136,9 @@ func (c Config) Validate() error {
 		"cold reads": int64(c.MaxColdReads), "client expiry": int64(c.ClientExpiry),
 		"lock lease": int64(c.LockLease), "offset flush": int64(c.OffsetFlush),
 		"sweep interval": int64(c.SweepInterval), "timer delay": int64(c.MaxTimerDelay),
+		"transaction timeout": int64(c.TransactionTimeout), "transaction check interval": int64(c.TransactionCheckInterval),
+		"transaction checks": int64(c.TransactionMaxChecks), "transaction age": int64(c.TransactionMaxAge),
+		"time to keep given up transactions": int64(c.TransactionKeepGivenUp), "transactions per topic": int64(c.TransactionsPerTopic),
 	} {
 		if n < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative", name))

@@ -14,8 +14,9 @@
 //	offsets.go            progress, resets, offsets by time
 //	topics.go, groups.go  settings and figures of topics and groups
 //	find.go               single messages by id and by key
+//	txn.go                transactions: half messages, their ends, questions
 //
-// The parts topic, group, offset, filter and timer never import each other.
+// The parts topic, group, offset, filter, timer and txn never import each other.
 //
 // Invariants:
 //   - done of Submit and of Pull is called exactly once.

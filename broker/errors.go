@@ -40,4 +40,12 @@ var (
 	// ErrHandleExpired says that a receipt handle is good for nothing any more:
 	// its message was taken back, or given out again.
 	ErrHandleExpired = errors.New("receipt handle expired")
+	// ErrNoTransaction says that no half message in doubt is there, or another
+	// group's.
+	ErrNoTransaction = errors.New("no such transaction")
+	// ErrTransactionEnded says that the transaction was ended the other way.
+	ErrTransactionEnded = errors.New("transaction has ended")
+	// ErrTransactionLate says that the time which the message set itself is
+	// over: only an answer to a question ends the transaction.
+	ErrTransactionLate = errors.New("transaction is late")
 )

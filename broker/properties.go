@@ -23,9 +23,11 @@ type special struct {
 	keys        bool
 	delayLevel  int
 	transaction bool
-	retried     int32 // RECONSUME_TIME, -1 where absent
-	maxRetries  int32 // MAX_RECONSUME_TIMES, -1 where absent
-	timer       bool  // has one of the three below
+	half        bool   // it is stored as a transaction's half message
+	group       string // of the producer, of a half message
+	retried     int32  // RECONSUME_TIME, -1 where absent
+	maxRetries  int32  // MAX_RECONSUME_TIMES, -1 where absent
+	timer       bool   // has one of the three below
 	deliverMs   []byte
 	delayMs     []byte
 	delaySec    []byte

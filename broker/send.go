@@ -159,8 +159,10 @@ func (b *Broker) prepare(s *sending, req *SendRequest) error {
 	}
 	var sp special
 	s.props, sp = carryOver(s.props, m.Properties)
-	if sp.transaction && (m.ReconsumeTimes == 0 || sp.delayLevel == 0) || m.SysFlag&mq.SysRollback == mq.SysPrepared {
-		return fmt.Errorf("%w: this broker takes no transaction messages (topic %q)", ErrForbidden, t.Name)
+	if isHalf(m, &sp) {
+		if err := b.admitHalf(req, &sp); err != nil {
+			return err
+		}
 	}
 	if len(t.Attributes) > 0 && t.Attributes[propCompactionPolicy] == "COMPACTION" && !sp.keys {
 		return fmt.Errorf("%w: topic %q is compacted and needs KEYS", ErrIllegalMessage, t.Name)
@@ -193,7 +195,9 @@ func (b *Broker) stage(s *sending, m *mq.Message, sp *special, start int) error 
 		MsgID: id, StoreHost: b.cfg.StoreHost,
 		Queue: mq.Queue{Broker: b.cfg.Broker, Topic: m.Topic, ID: m.QueueID},
 	})
-	if sp.delayLevel > 0 || sp.timer {
+	if sp.half {
+		b.txns.Prepare(m, sp.group, id)
+	} else if sp.delayLevel > 0 || sp.timer {
 		if err := b.delay(m, sp); err != nil {
 			return err
 		}

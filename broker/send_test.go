@@ -83,8 +83,8 @@ func TestRefusedSends(t *testing.T) {
 			{message(mq.HalfTopic, 0, "x"), ErrForbidden},
 			{message("orders", 0, strings.Repeat("x", mq.MaxBodyLen+1)), ErrIllegalMessage},
 			{big, ErrIllegalMessage},
-			{message("orders", 0, "x", mq.PropTransaction, "true"), ErrForbidden},
-			{half, ErrForbidden},
+			{message("orders", 0, "x", mq.PropTransaction, "true"), ErrIllegalMessage},
+			{half, ErrIllegalMessage},
 			{message("compact", 0, "x"), ErrIllegalMessage},
 		} {
 			_, err := r.trySend(&SendRequest{Message: c.m})

@@ -101,6 +101,7 @@ const (
 	ViewBrokerStatsData        = 315
 	GetBrokerConsumeStats      = 317
 	SendBatchMessage           = 320
+	ResumeCheckHalfMessage     = 323
 	SendReplyMessage           = 324
 	SendReplyMessageV2         = 325
 	GetAllProducerInfo         = 328

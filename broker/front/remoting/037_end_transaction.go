@@ -1,11 +1,44 @@
 package remoting
 
-import wire "varve/internal/remoting"
+import (
+	"varve/broker"
+	wire "varve/internal/remoting"
+)
 
 // 37 END_TRANSACTION: commit or roll back a half message.
 //
-// Behaviours: half messages are refused when they are sent (16), so there is
-// never one to end, and the answer says so. Clients send it one-way.
-func (f *Front) endTransaction(*session, *wire.Command) (*wire.Command, error) {
-	return nil, refused(wire.RequestCodeNotSupported, "transactional messages are not supported by this broker")
+// Versions: topic since 5.x; bname is the broker's own name. A missing
+// fromTransactionCheck is false.
+//
+// Behaviours: the half is named by its two offsets, and its producer group has
+// to be right; msgId and transactionId are not compared, since rocketmq-client-go
+// fills in another id when it was asked. commitOrRollback 8 commits, 12 rolls
+// back, 0 leaves it in doubt and is never answered, as upstream; so is a
+// one-way request, which is what clients send. Answered when the flush policy
+// says that the end is stored. The same end again is success, another one 604,
+// and so is one that comes after the message's own CHECK_IMMUNITY_TIME_IN_SECONDS.
+func (f *Front) endTransaction(s *session, req *wire.Command) {
+	from := req.From()
+	p := req.Ext.Parse()
+	e := broker.EndTransaction{
+		Group:        s.own(p.Str("producerGroup")),
+		HalfOffset:   p.Int("tranStateTableOffset"),
+		HalfPhysical: p.Int("commitLogOffset"),
+		Resolution:   broker.Resolution(p.Int32("commitOrRollback")),
+		FromCheck:    p.OptBool("fromTransactionCheck"),
+	}
+	if err := p.Err(); err != nil {
+		f.refuse(s, "END_TRANSACTION", from, err)
+		return
+	}
+	if e.Resolution == broker.TransactionUnknown {
+		return
+	}
+	f.broker.EnqueueEnd(&e, func(err error) { // Front.readAll commits
+		if err != nil {
+			f.refuse(s, "END_TRANSACTION", from, err)
+			return
+		}
+		s.conn.Reply(from, &wire.Command{})
+	})
 }

@@ -29,6 +29,9 @@ var codes = []struct {
 	{broker.ErrNoOffset, wire.QueryNotFound},
 	{broker.ErrNoMember, wire.ConsumerNotOnline},
 	{broker.ErrNoMessage, wire.SystemError},
+	{broker.ErrNoTransaction, wire.SystemError},
+	{broker.ErrTransactionEnded, wire.IllegalOperation},
+	{broker.ErrTransactionLate, wire.IllegalOperation},
 	{mq.ErrNotFound, wire.SystemError},
 	{context.DeadlineExceeded, wire.ConsumeMsgTimeout},
 }

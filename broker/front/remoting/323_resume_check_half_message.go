@@ -1,0 +1,28 @@
+package remoting
+
+import (
+	"varve/internal/mq"
+	wire "varve/internal/remoting"
+)
+
+// 323 RESUME_CHECK_HALF_MESSAGE: have the producers asked again about a half
+// message that was given up.
+//
+// Behaviours: msgId is an offset id, of the message in
+// TRANS_CHECK_MAX_TIME_TOPIC or of the half itself. Upstream stores the half
+// anew, as often as it is told to; here the one half is opened again, and once.
+func (f *Front) resumeCheckHalfMessage(s *session, req *wire.Command) (*wire.Command, error) {
+	p := req.Ext.Parse()
+	id := p.Str("msgId")
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	_, physical, err := mq.ParseOffsetMsgID(id)
+	if err != nil {
+		return nil, refused(wire.SystemError, "msgId %q: %v", id, err)
+	}
+	if err := f.broker.RestoreTransaction(s.conn.Context(), physical); err != nil {
+		return nil, err
+	}
+	return ok()
+}
