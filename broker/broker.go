@@ -17,6 +17,7 @@ import (
 	"varve/broker/offset"
 	"varve/broker/timer"
 	"varve/broker/topic"
+	"varve/broker/traffic"
 	"varve/broker/txn"
 	"varve/hot"
 	"varve/internal/meta"
@@ -51,6 +52,7 @@ type Broker struct {
 	timers  *timer.Store
 	txns    *txn.Store
 	asks    atomic.Uint32 // turns the questions over a group's producers
+	traffic *traffic.Table
 
 	uniq     *uniqMaker
 	ownProps []byte // stored form of the properties that every message gets
@@ -59,6 +61,8 @@ type Broker struct {
 	routed   coldRoutes
 	first    firstOffsets
 	stats    counters
+	mornings mornings
+	live     atomic.Pointer[Live]
 
 	coldWaiting, coldReads chan struct{} // tokens
 
@@ -112,6 +116,9 @@ func New(cfg Config, d Deps) (*Broker, error) {
 	b.ownProps = mq.AppendProperty(b.ownProps, mq.PropTraceOn, strconv.FormatBool(b.cfg.TraceOn))
 	b.ownProps = mq.AppendProperty(b.ownProps, mq.PropCluster, b.cfg.Cluster)
 	b.waits = newWaits(b.now, b.cfg.MaxHeldPulls, b.cfg.SweepInterval)
+	b.live.Store(b.cfg.live())
+	b.traffic = traffic.NewTable(b.now())
+	b.mornings.day = midnight(b.now())
 	if err := b.load(d.Meta); err != nil {
 		return nil, err
 	}
@@ -166,8 +173,12 @@ func (b *Broker) arrived(arrivals []hot.Arrival) {
 	}
 }
 
-// Config is the broker's settings, defaults filled in.
-func (b *Broker) Config() Config { return b.cfg }
+// Config is the broker's settings as they are now, defaults filled in.
+func (b *Broker) Config() Config {
+	c, l := b.cfg, b.live.Load()
+	c.AutoCreateTopics, c.AutoCreateGroups, c.MaxBodyBytes = l.AutoCreateTopics, l.AutoCreateGroups, l.MaxBodyBytes
+	return c
+}
 
 // clientSweep is how often silent clients and old leases are looked for.
 const clientSweep = 10 * time.Second
@@ -194,9 +205,10 @@ func (b *Broker) Run(ctx context.Context) error {
 }
 
 func (b *Broker) runTicks(ctx context.Context) {
-	flush, clients := time.NewTicker(b.cfg.OffsetFlush), time.NewTicker(clientSweep)
+	flush, clients, counts := time.NewTicker(b.cfg.OffsetFlush), time.NewTicker(clientSweep), time.NewTicker(traffic.Interval)
 	defer flush.Stop()
 	defer clients.Stop()
+	defer counts.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -207,6 +219,8 @@ func (b *Broker) runTicks(ctx context.Context) {
 			}
 		case <-clients.C:
 			b.expireClients()
+		case <-counts.C:
+			b.tickTraffic(b.now())
 		}
 	}
 }

@@ -74,7 +74,7 @@ func (b *Broker) groupFor(name string) (*Group, error) {
 	if g, ok := b.groups.Get(name); ok {
 		return g, nil
 	}
-	if !b.cfg.AutoCreateGroups && !toolGroup(name) {
+	if !b.live.Load().AutoCreateGroups && !toolGroup(name) {
 		return nil, fmt.Errorf("%w: %q", ErrNoGroup, name)
 	}
 	if err := group.CheckName(name); err != nil {

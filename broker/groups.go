@@ -15,6 +15,9 @@ func (b *Broker) PutGroup(g Group) error {
 	if err := g.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
+	if old, ok := b.groups.Get(g.Name); ok && g.Forbidden == nil {
+		g.Forbidden = old.Forbidden // settings of Forbid's, not of this
+	}
 	if _, err := b.groups.Put(g); err != nil {
 		return storeError(err)
 	}
@@ -40,6 +43,7 @@ func (b *Broker) DeleteGroup(name string, cleanOffsets bool) error {
 	if !had {
 		return fmt.Errorf("%w: %q", ErrNoGroup, name)
 	}
+	b.traffic.Forget(func(k TrafficKey) bool { return k.Group == name })
 	b.logger.Info("group deleted", "group", name, "offsets", cleanOffsets)
 	return nil
 }

@@ -94,8 +94,7 @@ func (b *Broker) answer(p *pull, r PullResult, err error) {
 		return
 	}
 	if r.Status == PullFound {
-		b.stats.pulledMessages.Add(int64(r.Batch.Count))
-		b.stats.pulledBytes.Add(int64(len(r.Batch.Body)))
+		b.consumed(p.req.Group, p.req.Topic, r.Batch.Count, len(r.Batch.Body))
 		b.offsets.NotePulled(p.req.Group, p.req.Topic, p.req.QueueID, r.Next)
 	}
 	p.done(r, nil)
@@ -170,15 +169,12 @@ func (b *Broker) checkPull(req *PullRequest) (*Group, *Topic, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !g.ConsumeEnabled {
-		return nil, nil, fmt.Errorf("%w: group %q may not consume", ErrForbidden, req.Group)
-	}
 	t, ok := b.topics.Get(req.Topic)
 	if !ok {
 		return nil, nil, fmt.Errorf("%w: %q", ErrNoTopic, req.Topic)
 	}
-	if !t.Readable() {
-		return nil, nil, fmt.Errorf("%w: topic %q may not be read", ErrForbidden, req.Topic)
+	if err := mayRead(g, t); err != nil {
+		return nil, nil, err
 	}
 	if req.QueueID < 0 || req.QueueID >= t.ReadQueues {
 		return nil, nil, fmt.Errorf("%w: queue %d of topic %q, which has %d to read", ErrBadRequest, req.QueueID, req.Topic, t.ReadQueues)

@@ -91,6 +91,7 @@ func (b *Broker) SendBack(ctx context.Context, req *SendBackRequest) error {
 		return fmt.Errorf("message at physical offset %d: %w", req.PhysicalOffset, err)
 	}
 	b.stats.sendBacks.Add(1)
+	b.traffic.Add(TrafficKey{Kind: TrafficSendBack, Topic: m.Topic, Group: g.Name}, 1, int64(len(m.Body)))
 	return b.sendBack(ctx, req, g, m)
 }
 

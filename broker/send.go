@@ -111,6 +111,7 @@ func (s *sending) answer(placed []hot.Placed, err error) {
 	}
 	s.b.stats.sends.Add(int64(len(placed)))
 	s.b.stats.sentBytes.Add(s.bytes)
+	s.b.traffic.Add(TrafficKey{Kind: TrafficPut, Topic: s.receipts[0].Queue.Topic}, int64(len(placed)), s.bytes)
 	s.done(s.receipts, nil)
 	s.release()
 }
@@ -142,8 +143,8 @@ func (b *Broker) prepare(s *sending, req *SendRequest) error {
 	if err != nil {
 		return err
 	}
-	if len(m.Body) > b.cfg.MaxBodyBytes {
-		return fmt.Errorf("%w: body of %d bytes is over the limit of %d", ErrIllegalMessage, len(m.Body), b.cfg.MaxBodyBytes)
+	if most := b.live.Load().MaxBodyBytes; len(m.Body) > most {
+		return fmt.Errorf("%w: body of %d bytes is over the limit of %d", ErrIllegalMessage, len(m.Body), most)
 	}
 	queue, err := pickQueue(t, m.QueueID)
 	if err != nil {

@@ -15,7 +15,7 @@ const autoTopicQueues = 8
 // seedTopics makes the topic that auto-created ones inherit from, or takes it
 // away, so that clients see in the route whether sends may create topics.
 func (b *Broker) seedTopics() error {
-	if !b.cfg.AutoCreateTopics {
+	if !b.live.Load().AutoCreateTopics {
 		_, err := b.topics.Delete(mq.AutoTopic)
 		return err
 	}
@@ -66,6 +66,7 @@ func (b *Broker) DeleteTopic(_ context.Context, name string) error {
 	}
 	err = errors.Join(b.log.DeleteTopic(name), b.offsets.DeleteTopic(name))
 	b.first.forget(name)
+	b.traffic.Forget(func(k TrafficKey) bool { return k.Topic == name })
 	b.waits.wakeTopic(name)
 	if err != nil {
 		return fmt.Errorf("delete topic %q: %w", name, err)

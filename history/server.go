@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"time"
 
 	"varve/internal/mq"
 	"varve/internal/remoting"
@@ -66,6 +67,8 @@ type Server struct {
 	from Store
 	subs *subscriptions
 
+	started time.Time
+
 	mu      sync.Mutex
 	leaders map[string]*remoting.Client
 }
@@ -82,7 +85,7 @@ func NewServer(cfg ServerConfig, from Store) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, from: from, subs: newSubscriptions(cfg), leaders: map[string]*remoting.Client{}}, nil
+	return &Server{cfg: cfg, from: from, subs: newSubscriptions(cfg), started: time.Now(), leaders: map[string]*remoting.Client{}}, nil
 }
 
 // Serve answers connections until ctx ends or the listener fails.
@@ -116,12 +119,15 @@ var handlers = map[int]func(*Server, context.Context, *remoting.Command) (*remot
 	remoting.CheckClientConfig:       (*Server).checkConfig,
 	remoting.Heartbeat:               (*Server).heartbeat,
 	remoting.UnregisterClient:        (*Server).unregister,
+	remoting.GetBrokerRuntimeInfo:    (*Server).runtimeInfo,
+	remoting.GetBrokerConfig:         (*Server).config,
+	remoting.DeleteTopicInBroker:     (*Server).deleteTopic,
 }
 
 func (s *Server) handle(c *remoting.Conn, req *remoting.Command) {
 	h := handlers[req.Code]
 	if h == nil {
-		c.ReplyError(req.From(), remoting.RequestCodeNotSupported, fmt.Sprintf("history node: request %d is not served here", req.Code))
+		c.ReplyError(req.From(), remoting.RequestCodeNotSupported, fmt.Sprintf("this is a history node, which serves what is archived: request %d belongs to the leader of its broker group", req.Code))
 		return
 	}
 	c.Go(req, func(c *remoting.Conn, req *remoting.Command) {

@@ -160,6 +160,10 @@ func TestOtherRequests(t *testing.T) {
 		{remoting.QueryMessage, []string{"topic", "t", "key", "absent", "maxNum", "5"}, remoting.QueryNotFound, "", ""},
 		{remoting.UnregisterClient, nil, 0, "", ""},
 		{remoting.SendMessage, q, remoting.RequestCodeNotSupported, "", ""},
+		{remoting.GetBrokerRuntimeInfo, nil, 0, "", ""},
+		{remoting.GetBrokerConfig, nil, 0, "", ""},
+		{remoting.DeleteTopicInBroker, []string{"topic", "t"}, 0, "", ""}, // the leader's doing; the archive stays
+		{remoting.GetMaxOffset, q, 0, "offset", "100"},
 	} {
 		r := call(t, s.client, c.code, "", c.ext...)
 		if r.Code != c.reply || c.field != "" && r.Ext.Get(c.field) != c.want {

@@ -50,6 +50,8 @@ type Config struct {
 	SysFlag               int32             `json:"groupSysFlag"`
 	ConsumeTimeoutMinutes int32             `json:"consumeTimeoutMinute"`
 	Attributes            map[string]string `json:"attributes"`
+	// Forbidden is the topics that the group may not read, sorted.
+	Forbidden []string `json:"forbiddenTopics,omitempty"`
 }
 
 // Default is the settings that a group gets when it is first heard of.
@@ -95,6 +97,7 @@ func (c *Config) clone() *Config {
 	if d.Attributes == nil {
 		d.Attributes = map[string]string{}
 	}
+	d.Forbidden = slices.Clone(c.Forbidden)
 	if p := c.RetryPolicy.Exponential; p != nil {
 		own := *p
 		d.RetryPolicy.Exponential = &own
@@ -103,6 +106,24 @@ func (c *Config) clone() *Config {
 		d.RetryPolicy.Customized = &CustomizedPolicy{NextMillis: slices.Clone(p.NextMillis)}
 	}
 	return &d
+}
+
+// Forbids reports whether the group may not read a topic.
+func (c *Config) Forbids(topic string) bool {
+	return len(c.Forbidden) > 0 && slices.Contains(c.Forbidden, topic)
+}
+
+// Forbidding gives c with the right to read a topic taken or given back.
+func (c *Config) Forbidding(topic string, forbidden bool) Config {
+	d := *c.clone()
+	i, has := slices.BinarySearch(d.Forbidden, topic)
+	switch {
+	case forbidden && !has:
+		d.Forbidden = slices.Insert(d.Forbidden, i, strings.Clone(topic))
+	case !forbidden && has:
+		d.Forbidden = slices.Delete(d.Forbidden, i, i+1)
+	}
+	return d
 }
 
 // Check reports why c cannot be a group, nil if it can.

@@ -30,6 +30,7 @@ var handlers = map[int]func(*Table, *remoting.Conn, *remoting.Command) (*remotin
 	remoting.GetNamesrvConfig:          (*Table).namesrvConfig,
 	remoting.QueryDataVersion:          (*Table).queryDataVersion,
 	remoting.AddWritePermOfBroker:      (*Table).addWritePerm,
+	remoting.GetBrokerMemberGroup:      (*Table).brokerMembers,
 	remoting.BrokerHeartbeat:           (*Table).brokerHeartbeat,
 }
 
@@ -50,7 +51,7 @@ func refuse(code int, format string, args ...any) error {
 func (t *Table) Serve(c *remoting.Conn, req *remoting.Command) {
 	h := handlers[req.Code]
 	if h == nil {
-		c.ReplyError(req.From(), remoting.RequestCodeNotSupported, fmt.Sprintf("request type %d not supported", req.Code))
+		c.ReplyError(req.From(), remoting.RequestCodeNotSupported, remoting.NotSupported(req.Code))
 		return
 	}
 	resp, err := h(t, c, req)

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"slices"
 
 	"varve/internal/mq"
@@ -123,6 +124,28 @@ func (t *Table) writePerm(req *remoting.Command, wiped bool, count string) (*rem
 	resp := &remoting.Command{}
 	resp.Ext.SetInt(count, int64(t.setWiped(broker, wiped)))
 	return resp, nil
+}
+
+// brokerMembers: 901 GET_BROKER_MEMBER_GROUP: the servers of one broker group.
+func (t *Table) brokerMembers(_ *remoting.Conn, req *remoting.Command) (*remoting.Command, error) {
+	p := req.Ext.Parse()
+	cluster, name := p.OptStr("clusterName"), p.Str("brokerName")
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	var found BrokerAddrs
+	for _, b := range t.Brokers() {
+		if b.Broker == name && (cluster == "" || cluster == b.Cluster) {
+			found = b
+		}
+	}
+	body := []byte(`{"brokerMemberGroup":{"brokerAddrs":`)
+	body = addrMap{found.Addrs, true}.append(body)
+	body = append(body, `,"brokerName":`...)
+	body = appendQuoted(body, name)
+	body = append(body, `,"cluster":`...)
+	body = appendQuoted(body, cmp.Or(found.Cluster, cluster))
+	return &remoting.Command{Body: append(body, `}}`...)}, nil
 }
 
 // namesrvConfig: 319 GET_NAMESRV_CONFIG, as properties text.

@@ -186,6 +186,12 @@ func TestRegisterExpireUnregister(t *testing.T) {
 	if n := groups(); n != 2 {
 		t.Fatalf("%d broker groups, want 2", n)
 	}
+	if r := ask(t, c, remoting.GetBrokerMemberGroup, "brokerName", "b", "clusterName", "c"); !strings.Contains(string(r.Body), `"brokerAddrs":{"0":"127.0.0.1:20911"}`) {
+		t.Errorf("members of b: %s", r.Body)
+	}
+	if r := ask(t, c, 1005); r.Code != remoting.RequestCodeNotSupported || !strings.Contains(r.Remark, "no controller") {
+		t.Errorf("controller request: %d %s", r.Code, r.Remark)
+	}
 	ask(t, c, remoting.DeleteTopicInNS, "topic", "orders")
 	if n := groups(); n != 1 {
 		t.Errorf("%d broker groups after the topic's deletion, want the local one", n)

@@ -46,7 +46,7 @@ var table = []rule{
 	{folder: "hot/segment"},
 	{folder: "hot/index", local: []string{"hot/segment"}, big: []string{pebble}},
 
-	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/pop", "broker/timer", "broker/topic", "broker/txn", "hot", "internal/expr", "internal/meta"}},
+	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/pop", "broker/timer", "broker/topic", "broker/traffic", "broker/txn", "hot", "internal/expr", "internal/meta"}},
 	{folder: "broker/filter", local: []string{"internal/expr"}},
 	{folder: "broker/group", local: []string{"internal/meta"}},
 	{folder: "broker/offset", local: []string{"internal/meta"}},
@@ -54,6 +54,7 @@ var table = []rule{
 	{folder: "broker/timer", local: []string{"hot", "internal/meta"}},
 	{folder: "broker/topic", local: []string{"internal/meta"}},
 	{folder: "broker/txn", local: []string{"hot", "internal/meta"}},
+	{folder: "broker/traffic"},
 	{folder: "broker/route", local: []string{"internal/remoting"}},
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/remoting"}},
 

@@ -52,6 +52,7 @@ const (
 	GetNamesrvConfig          = 319
 	QueryDataVersion          = 322
 	AddWritePermOfBroker      = 327
+	GetBrokerMemberGroup      = 901
 	BrokerHeartbeat           = 904
 )
 
@@ -91,25 +92,32 @@ const (
 	GetConsumeStats            = 208
 	DeleteTopicInBroker        = 215
 	InvokeBrokerToResetOffset  = 222
+	InvokeBrokerToGetStatus    = 223
 	UpdateAndCreateGroupList   = 225
 	QueryTopicConsumeByWho     = 300
 	QueryConsumeTimeSpan       = 303
 	GetSystemTopicListBroker   = 305
+	CleanExpiredConsumeQueue   = 306
 	QueryCorrectionOffset      = 308
 	SendMessageV2              = 310
 	CloneGroupOffset           = 314
 	ViewBrokerStatsData        = 315
+	CleanUnusedTopic           = 316
 	GetBrokerConsumeStats      = 317
 	SendBatchMessage           = 320
 	ResumeCheckHalfMessage     = 323
+	QueryConsumeQueue          = 321
 	SendReplyMessage           = 324
 	SendReplyMessageV2         = 325
 	GetAllProducerInfo         = 328
+	DeleteExpiredCommitLog     = 329
 	QueryTopicsByConsumer      = 343
 	QuerySubscriptionByConsume = 345
 	GetTopicConfig             = 351
 	GetGroupConfig             = 352
+	UpdateAndGetGroupForbidden = 353
 	LitePullMessage            = 361
+	GetBrokerHAStatus          = 907
 )
 
 // Request codes that the broker sends to clients.

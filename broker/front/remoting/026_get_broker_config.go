@@ -24,6 +24,7 @@ func (f *Front) getBrokerConfig(*session, *wire.Command) (*wire.Command, error) 
 		{"brokerId", 0},
 		{"brokerIP1", c.StoreHost.Addr()},
 		{"brokerName", c.Broker},
+		{"brokerRole", "ASYNC_MASTER"},
 		{"channelExpiredTimeout", c.ClientExpiry.Milliseconds()},
 		{"defaultTopicQueueNums", c.DefaultQueues},
 		{"enablePropertyFilter", true},
@@ -34,6 +35,7 @@ func (f *Front) getBrokerConfig(*session, *wire.Command) (*wire.Command, error) 
 		{"regionId", c.Region},
 		{"timerMaxDelaySec", int64(c.MaxTimerDelay.Seconds())},
 		{"traceOn", c.TraceOn},
+		{"useServerSideResetOffset", !f.broker.Live().ResetByClients},
 	} {
 		fmt.Fprintf(&b, "%s=%v\n", kv.name, kv.value)
 	}

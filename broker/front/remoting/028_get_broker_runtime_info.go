@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -20,26 +21,38 @@ func (f *Front) getBrokerRuntimeInfo(*session, *wire.Command) (*wire.Command, er
 	put := f.rates.put.tick(now, s.Sends)
 	get := f.rates.get.tick(now, s.PulledMessages)
 	f.rates.mu.Unlock()
+	yesterday, today := f.broker.Mornings()
+	first, end, oldest := f.broker.LogRange()
 	table := map[string]string{
-		"brokerVersion":        fmt.Sprint(wire.Version),
-		"brokerVersionDesc":    "varve",
-		"brokerActive":         "true",
-		"bootTimestamp":        fmt.Sprint(f.rates.start.UnixMilli()),
-		"msgPutTotalTodayNow":  fmt.Sprint(s.Sends),
-		"msgGetTotalTodayNow":  fmt.Sprint(s.PulledMessages),
-		"putMessageTimesTotal": fmt.Sprint(s.Sends),
-		"putMessageSizeTotal":  fmt.Sprint(s.SentBytes),
-		"putMessageFailed":     fmt.Sprint(s.SendErrors),
-		"putTps":               put,
-		"getTransferedTps":     get, // the spelling that mqadmin reads
-		"getTransferredTps":    get,
-		"getTotalTps":          get,
-		"heldPulls":            fmt.Sprint(s.HeldPulls),
-		"coldReads":            fmt.Sprint(s.ColdReads),
-		"coldRouted":           fmt.Sprint(s.ColdRouted),
-		"timersPending":        fmt.Sprint(s.TimersPending),
-		"topics":               fmt.Sprint(s.Topics),
-		"groups":               fmt.Sprint(s.Groups),
+		"commitLogMinOffset":          fmt.Sprint(first),
+		"commitLogMaxOffset":          fmt.Sprint(end),
+		"earliestMessageTimeStamp":    fmt.Sprint(cmp.Or(oldest, now.UnixMilli())),
+		"msgPutTotalYesterdayMorning": fmt.Sprint(yesterday.Puts),
+		"msgPutTotalTodayMorning":     fmt.Sprint(today.Puts),
+		"msgGetTotalYesterdayMorning": fmt.Sprint(yesterday.Gets),
+		"msgGetTotalTodayMorning":     fmt.Sprint(today.Gets),
+		"putMessageAverageSize":       fmt.Sprintf("%.1f", float64(s.SentBytes)/float64(max(1, s.Sends))),
+		"commitLogDiskRatio":          fmt.Sprintf("%.4f", f.broker.DiskRatio()),
+		"runtime":                     runtimeText(now.Sub(f.rates.start)),
+		"brokerVersion":               fmt.Sprint(wire.Version),
+		"brokerVersionDesc":           "varve",
+		"brokerActive":                "true",
+		"bootTimestamp":               fmt.Sprint(f.rates.start.UnixMilli()),
+		"msgPutTotalTodayNow":         fmt.Sprint(s.Sends),
+		"msgGetTotalTodayNow":         fmt.Sprint(s.PulledMessages),
+		"putMessageTimesTotal":        fmt.Sprint(s.Sends),
+		"putMessageSizeTotal":         fmt.Sprint(s.SentBytes),
+		"putMessageFailed":            fmt.Sprint(s.SendErrors),
+		"putTps":                      put,
+		"getTransferedTps":            get, // the spelling that mqadmin reads
+		"getTransferredTps":           get,
+		"getTotalTps":                 get,
+		"heldPulls":                   fmt.Sprint(s.HeldPulls),
+		"coldReads":                   fmt.Sprint(s.ColdReads),
+		"coldRouted":                  fmt.Sprint(s.ColdRouted),
+		"timersPending":               fmt.Sprint(s.TimersPending),
+		"topics":                      fmt.Sprint(s.Topics),
+		"groups":                      fmt.Sprint(s.Groups),
 	}
 	for _, name := range noQueues {
 		table[name] = "0"
@@ -47,6 +60,12 @@ func (f *Front) getBrokerRuntimeInfo(*session, *wire.Command) (*wire.Command, er
 	return withJSON(struct {
 		Table map[string]string `json:"table"`
 	}{table})
+}
+
+// runtimeText is a span as RocketMQ's tools print it.
+func runtimeText(d time.Duration) string {
+	s := int64(d.Seconds())
+	return fmt.Sprintf("[ %d days, %d hours, %d minutes, %d seconds ]", s/86400, s/3600%24, s/60%60, s%60)
 }
 
 // noQueues are RocketMQ's figures of thread pools and locks that this broker

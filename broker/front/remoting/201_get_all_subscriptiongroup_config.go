@@ -10,12 +10,13 @@ import (
 // Versions: all.
 func (f *Front) getAllGroupConfig(*session, *wire.Command) (*wire.Command, error) {
 	table := map[string]*broker.Group{}
-	for _, g := range f.broker.Groups() {
+	groups := f.broker.Groups()
+	for _, g := range groups {
 		table[g.Name] = g
 	}
 	return withJSON(struct {
-		DataVersion dataVersion              `json:"dataVersion"`
-		Forbidden   map[string]struct{}      `json:"forbiddenTable"`
-		Groups      map[string]*broker.Group `json:"subscriptionGroupTable"`
-	}{dataVersion{Counter: int64(len(table))}, map[string]struct{}{}, table})
+		DataVersion dataVersion               `json:"dataVersion"`
+		Forbidden   map[string]map[string]int `json:"forbiddenTable"`
+		Groups      map[string]*broker.Group  `json:"subscriptionGroupTable"`
+	}{dataVersion{Counter: int64(len(table))}, forbiddenTable(groups), table})
 }

@@ -1,6 +1,10 @@
 package remoting
 
-import wire "varve/internal/remoting"
+import (
+	"strconv"
+
+	wire "varve/internal/remoting"
+)
 
 // topicOffset is one queue's figures in TopicStatsTable.
 type topicOffset struct {
@@ -28,9 +32,12 @@ func (f *Front) getTopicStatsInfo(s *session, req *wire.Command) (*wire.Command,
 	for _, q := range stats {
 		table[q.Queue] = topicOffset{q.LastUpdateMillis, q.Max, q.Min}
 	}
-	body, err := withQueueMap(nil, "offsetTable", table, `,"topicPutTps":0`)
+	body, err := withQueueMap(nil, "offsetTable", table, `,"topicPutTps":`+decimal(f.topicRate(topic)))
 	if err != nil {
 		return nil, err
 	}
 	return &wire.Command{Body: body}, nil
 }
+
+// decimal is a number as JSON that Java reads as a double.
+func decimal(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }

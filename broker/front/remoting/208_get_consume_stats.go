@@ -29,17 +29,17 @@ func (f *Front) getConsumeStats(s *session, req *wire.Command) (*wire.Command, e
 	if err != nil {
 		return nil, err
 	}
-	body, err := appendConsumeStats(nil, stats)
+	body, err := appendConsumeStats(nil, stats, f.groupRate(group, stats))
 	if err != nil {
 		return nil, err
 	}
 	return &wire.Command{Body: body}, nil
 }
 
-func appendConsumeStats(dst []byte, stats []broker.ConsumeStat) ([]byte, error) {
+func appendConsumeStats(dst []byte, stats []broker.ConsumeStat, rate float64) ([]byte, error) {
 	table := queueMap[offsetWrapper]{}
 	for _, c := range stats {
 		table[c.Queue] = offsetWrapper{c.BrokerOffset, c.ConsumerOffset, c.LastUpdateMillis, c.PullOffset}
 	}
-	return withQueueMap(dst, "offsetTable", table, `,"consumeTps":0`)
+	return withQueueMap(dst, "offsetTable", table, `,"consumeTps":`+decimal(rate))
 }

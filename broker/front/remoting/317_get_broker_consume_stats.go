@@ -37,7 +37,7 @@ func (f *Front) getBrokerConsumeStats(s *session, _ *wire.Command) (*wire.Comman
 			return nil, err
 		}
 		body = append(append(append(body, '{'), name...), ':', '[')
-		if body, err = appendConsumeStats(body, stats); err != nil {
+		if body, err = appendConsumeStats(body, stats, f.groupRate(g.Name, stats)); err != nil {
 			return nil, err
 		}
 		body = append(body, `]}`...)

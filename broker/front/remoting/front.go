@@ -82,8 +82,8 @@ type request struct {
 	slow bool
 }
 
-// tableSize is above every request code of the spine.
-const tableSize = 512
+// tableSize is above the request codes that are looked up by their number.
+const tableSize = 4096
 
 // requests holds every request code that the broker takes.
 var requests = [tableSize]request{
@@ -95,6 +95,7 @@ var requests = [tableSize]request{
 	wire.UpdateAndCreateTopic:       {name: "UPDATE_AND_CREATE_TOPIC", reply: (*Front).updateAndCreateTopic, slow: true},
 	wire.UpdateAndCreateTopicList:   {name: "UPDATE_AND_CREATE_TOPIC_LIST", reply: (*Front).updateAndCreateTopicList, slow: true},
 	wire.GetAllTopicConfig:          {name: "GET_ALL_TOPIC_CONFIG", reply: (*Front).getAllTopicConfig, slow: true},
+	wire.UpdateBrokerConfig:         {name: "UPDATE_BROKER_CONFIG", reply: (*Front).updateBrokerConfig, slow: true},
 	wire.GetBrokerConfig:            {name: "GET_BROKER_CONFIG", reply: (*Front).getBrokerConfig},
 	wire.GetBrokerRuntimeInfo:       {name: "GET_BROKER_RUNTIME_INFO", reply: (*Front).getBrokerRuntimeInfo},
 	wire.SearchOffsetByTimestamp:    {name: "SEARCH_OFFSET_BY_TIMESTAMP", reply: (*Front).searchOffsetByTimestamp, slow: true},
@@ -109,6 +110,7 @@ var requests = [tableSize]request{
 	wire.GetConsumerListByGroup:     {name: "GET_CONSUMER_LIST_BY_GROUP", reply: (*Front).getConsumerListByGroup},
 	wire.LockBatchMQ:                {name: "LOCK_BATCH_MQ", reply: (*Front).lockBatchMQ},
 	wire.UnlockBatchMQ:              {name: "UNLOCK_BATCH_MQ", reply: (*Front).unlockBatchMQ},
+	wire.GetAllConsumerOffset:       {name: "GET_ALL_CONSUMER_OFFSET", reply: (*Front).getAllConsumerOffset, slow: true},
 	wire.CheckClientConfig:          {name: "CHECK_CLIENT_CONFIG", reply: (*Front).checkClientConfig},
 	wire.UpdateAndCreateGroup:       {name: "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", reply: (*Front).updateAndCreateGroup, slow: true},
 	wire.GetAllGroupConfig:          {name: "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", reply: (*Front).getAllGroupConfig, slow: true},
@@ -119,25 +121,34 @@ var requests = [tableSize]request{
 	wire.GetConsumeStats:            {name: "GET_CONSUME_STATS", reply: (*Front).getConsumeStats, slow: true},
 	wire.DeleteTopicInBroker:        {name: "DELETE_TOPIC_IN_BROKER", reply: (*Front).deleteTopicInBroker, slow: true},
 	wire.InvokeBrokerToResetOffset:  {name: "INVOKE_BROKER_TO_RESET_OFFSET", reply: (*Front).invokeBrokerToResetOffset, slow: true},
+	wire.InvokeBrokerToGetStatus:    {name: "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", reply: (*Front).getConsumerStatus, slow: true},
 	wire.UpdateAndCreateGroupList:   {name: "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", reply: (*Front).updateAndCreateGroupList, slow: true},
 	wire.QueryTopicConsumeByWho:     {name: "QUERY_TOPIC_CONSUME_BY_WHO", reply: (*Front).queryTopicConsumeByWho},
 	wire.QueryConsumeTimeSpan:       {name: "QUERY_CONSUME_TIME_SPAN", reply: (*Front).queryConsumeTimeSpan, slow: true},
 	wire.GetSystemTopicListBroker:   {name: "GET_SYSTEM_TOPIC_LIST_FROM_BROKER", reply: (*Front).getSystemTopicList},
+	wire.CleanExpiredConsumeQueue:   {name: "CLEAN_EXPIRED_CONSUMEQUEUE", reply: (*Front).cleanNothing},
 	wire.GetConsumerRunningInfo:     {name: "GET_CONSUMER_RUNNING_INFO", reply: (*Front).getConsumerRunningInfo, slow: true},
+	wire.QueryCorrectionOffset:      {name: "QUERY_CORRECTION_OFFSET", reply: (*Front).queryCorrectionOffset, slow: true},
 	wire.ConsumeMessageDirectly:     {name: "CONSUME_MESSAGE_DIRECTLY", reply: (*Front).consumeMessageDirectly, slow: true},
 	wire.SendMessageV2:              {name: "SEND_MESSAGE_V2", raw: (*Front).sendMessage},
 	wire.CloneGroupOffset:           {name: "CLONE_GROUP_OFFSET", reply: (*Front).cloneGroupOffset, slow: true},
+	wire.ViewBrokerStatsData:        {name: "VIEW_BROKER_STATS_DATA", reply: (*Front).viewBrokerStatsData},
+	wire.CleanUnusedTopic:           {name: "CLEAN_UNUSED_TOPIC", reply: (*Front).cleanNothing},
 	wire.GetBrokerConsumeStats:      {name: "GET_BROKER_CONSUME_STATS", reply: (*Front).getBrokerConsumeStats, slow: true},
 	wire.SendBatchMessage:           {name: "SEND_BATCH_MESSAGE", raw: (*Front).sendBatchMessage},
 	wire.ResumeCheckHalfMessage:     {name: "RESUME_CHECK_HALF_MESSAGE", reply: (*Front).resumeCheckHalfMessage, slow: true},
+	wire.QueryConsumeQueue:          {name: "QUERY_CONSUME_QUEUE", reply: (*Front).queryConsumeQueue, slow: true},
 	wire.SendReplyMessage:           {name: "SEND_REPLY_MESSAGE", reply: (*Front).sendReplyMessage, slow: true},
 	wire.SendReplyMessageV2:         {name: "SEND_REPLY_MESSAGE_V2", reply: (*Front).sendReplyMessage, slow: true},
 	wire.GetAllProducerInfo:         {name: "GET_ALL_PRODUCER_INFO", reply: (*Front).getAllProducerInfo},
+	wire.DeleteExpiredCommitLog:     {name: "DELETE_EXPIRED_COMMITLOG", reply: (*Front).cleanNothing},
 	wire.QueryTopicsByConsumer:      {name: "QUERY_TOPICS_BY_CONSUMER", reply: (*Front).queryTopicsByConsumer},
 	wire.QuerySubscriptionByConsume: {name: "QUERY_SUBSCRIPTION_BY_CONSUMER", reply: (*Front).querySubscriptionByConsumer},
 	wire.GetTopicConfig:             {name: "GET_TOPIC_CONFIG", reply: (*Front).getTopicConfig},
 	wire.GetGroupConfig:             {name: "GET_SUBSCRIPTIONGROUP_CONFIG", reply: (*Front).getGroupConfig},
+	wire.UpdateAndGetGroupForbidden: {name: "UPDATE_AND_GET_GROUP_FORBIDDEN", reply: (*Front).updateAndGetGroupForbidden, slow: true},
 	wire.LitePullMessage:            {name: "LITE_PULL_MESSAGE", raw: (*Front).pullMessage},
+	wire.GetBrokerHAStatus:          {name: "GET_BROKER_HA_STATUS", reply: (*Front).getBrokerHAStatus},
 }
 
 // serve takes one request from a connection's reader.
@@ -147,7 +158,7 @@ func (f *Front) serve(c *wire.Conn, req *wire.Command) {
 		r = &requests[req.Code]
 	}
 	if r == nil || r.raw == nil && r.reply == nil {
-		c.ReplyError(req.From(), wire.RequestCodeNotSupported, fmt.Sprintf("request type %d not supported", req.Code))
+		c.ReplyError(req.From(), wire.RequestCodeNotSupported, wire.NotSupported(req.Code))
 		return
 	}
 	s := f.session(c)
