@@ -1,0 +1,104 @@
+package grpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
+
+	"varve/broker"
+	"varve/internal/mq"
+)
+
+// codes maps the errors of the core to the codes that clients branch on.
+var codes = []struct {
+	err  error
+	code v2.Code
+}{
+	{broker.ErrNoTopic, v2.Code_TOPIC_NOT_FOUND},
+	{broker.ErrNoGroup, v2.Code_CONSUMER_GROUP_NOT_FOUND},
+	{broker.ErrForbidden, v2.Code_FORBIDDEN},
+	{broker.ErrIllegalMessage, v2.Code_BAD_REQUEST},
+	{broker.ErrBadRequest, v2.Code_BAD_REQUEST},
+	{broker.ErrBusy, v2.Code_TOO_MANY_REQUESTS},
+	{broker.ErrDiskFull, v2.Code_INTERNAL_SERVER_ERROR},
+	{broker.ErrClosed, v2.Code_INTERNAL_SERVER_ERROR},
+	{broker.ErrBadFilter, v2.Code_ILLEGAL_FILTER_EXPRESSION},
+	{broker.ErrNoOffset, v2.Code_OFFSET_NOT_FOUND},
+	{broker.ErrNoMessage, v2.Code_MESSAGE_NOT_FOUND},
+	{mq.ErrNotFound, v2.Code_MESSAGE_NOT_FOUND},
+	{context.DeadlineExceeded, v2.Code_PROXY_TIMEOUT},
+}
+
+// expected are errors of the core that have no code of their own and are still
+// not worth a line in the log.
+var expected = []error{broker.ErrDiskFull, broker.ErrClosed, context.Canceled}
+
+// refusal is an answer with a code that no error of the core stands for.
+type refusal struct {
+	code v2.Code
+	text string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+func refused(code v2.Code, format string, args ...any) error {
+	return &refusal{code, fmt.Sprintf(format, args...)}
+}
+
+func codeOf(err error) v2.Code {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.code
+	}
+	for i := range codes {
+		if errors.Is(err, codes[i].err) {
+			return codes[i].code
+		}
+	}
+	return v2.Code_INTERNAL_SERVER_ERROR
+}
+
+// statusOK is the status of what went well. It is shared: nobody writes to it.
+var statusOK = &v2.Status{Code: v2.Code_OK, Message: v2.Code_OK.String()}
+
+func statusIs(code v2.Code) *v2.Status {
+	if code == v2.Code_OK {
+		return statusOK
+	}
+	return &v2.Status{Code: code, Message: code.String()}
+}
+
+// status answers a call: OK where err is nil.
+func (f *Front) status(call string, err error) *v2.Status {
+	if err == nil {
+		return statusOK
+	}
+	code := codeOf(err)
+	if code == v2.Code_INTERNAL_SERVER_ERROR && !anyOf(err, expected) {
+		f.cfg.Logger.Warn("request failed", slog.String("request", call), slog.Any("err", err))
+	}
+	return &v2.Status{Code: code, Message: err.Error()}
+}
+
+func anyOf(err error, list []error) bool {
+	for _, e := range list {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// worst is the status of a call with several results: theirs where they agree.
+func worst(codes map[v2.Code]struct{}) *v2.Status {
+	if len(codes) > 1 {
+		return statusIs(v2.Code_MULTIPLE_RESULTS)
+	}
+	for c := range codes {
+		return statusIs(c)
+	}
+	return statusOK
+}

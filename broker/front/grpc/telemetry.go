@@ -1,0 +1,173 @@
+package grpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+
+	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
+	rpc "google.golang.org/grpc"
+	grpccodes "google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// telemetry is one client's stream of commands.
+type telemetry struct {
+	mu     sync.Mutex // orders the sends
+	stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand]
+}
+
+func (t *telemetry) send(c *v2.TelemetryCommand) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stream.Send(c)
+}
+
+// Telemetry is a client's standing conversation with the broker.
+//
+// Behaviours: a client sends its settings first, and again every few minutes,
+// and gets them back completed; without publishing and subscription in them it
+// is INVALID_ARGUMENT. The broker asks over the stream what becomes of
+// transactions. The newest stream of a client is the one that is spoken over.
+func (f *Front) Telemetry(stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand]) error {
+	ctx := stream.Context()
+	t := &telemetry{stream: stream}
+	var attached *client
+	defer func() {
+		if attached != nil {
+			attached.detach(t, f.cfg.Now())
+		}
+	}()
+	for {
+		cmd, err := f.receive(ctx, stream)
+		if err != nil {
+			return err
+		}
+		if cmd == nil {
+			return nil
+		}
+		if cmd.GetSettings() == nil {
+			f.cfg.Logger.Debug("telemetry of a client", slog.Any("status", cmd.GetStatus().GetCode()))
+			continue
+		}
+		c, err := f.takeSettings(ctx, cmd)
+		if err != nil {
+			return status.Error(streamCode(err), err.Error())
+		}
+		attached = c
+		c.attach(t, f.cfg.Now())
+		if err := t.send(&v2.TelemetryCommand{
+			Status:  statusOK,
+			Command: &v2.TelemetryCommand_Settings{Settings: f.complete(c.current())},
+		}); err != nil {
+			return err
+		}
+	}
+}
+
+// receive waits for a client's next command; nil without an error is the end of
+// the stream, or of the server.
+func (f *Front) receive(ctx context.Context, stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand]) (*v2.TelemetryCommand, error) {
+	type received struct {
+		cmd *v2.TelemetryCommand
+		err error
+	}
+	ch := make(chan received, 1)
+	go func() {
+		cmd, err := stream.Recv()
+		ch <- received{cmd, err}
+	}()
+	select {
+	case r := <-ch:
+		if errors.Is(r.err, io.EOF) {
+			return nil, nil
+		}
+		return r.cmd, r.err
+	case <-f.ended:
+		return nil, status.Error(grpccodes.Unavailable, "the broker is shutting down")
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// streamCode is the code that ends a stream for an error: what the client did
+// wrong, or what failed here.
+func streamCode(err error) grpccodes.Code {
+	switch c := codeOf(err); {
+	case c >= v2.Code_BAD_REQUEST && c < v2.Code_INTERNAL_ERROR:
+		return grpccodes.InvalidArgument
+	default:
+		return grpccodes.Internal
+	}
+}
+
+// takeSettings checks a client's settings and registers it by them.
+func (f *Front) takeSettings(ctx context.Context, cmd *v2.TelemetryCommand) (*client, error) {
+	who, err := f.admit(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	s := cmd.GetSettings()
+	if err := f.checkSettings(s); err != nil {
+		return nil, err
+	}
+	now := f.cfg.Now()
+	c, err := f.clients.getOrMake(who, header(ctx, mdLanguage), now)
+	if err != nil {
+		return nil, err
+	}
+	before := c.set(s, now)
+	if old := nameOf(before.GetSubscription().GetGroup()); old != "" && old != nameOf(s.GetSubscription().GetGroup()) {
+		f.broker.Unregister(c, "", old)
+	}
+	if err := f.beat(c); err != nil {
+		return nil, err
+	}
+	f.cfg.Logger.Debug("settings of a client", slog.String("client", c.id), slog.String("type", s.GetClientType().String()))
+	return c, nil
+}
+
+// Limits of one client's settings.
+const (
+	maxTopics        = 10_000
+	maxSubscriptions = 10_000
+)
+
+func (f *Front) checkSettings(s *v2.Settings) error {
+	switch {
+	case s.GetPublishing() != nil:
+		topics := s.GetPublishing().GetTopics()
+		if len(topics) > maxTopics {
+			return refused(v2.Code_BAD_REQUEST, "settings name %d topics, want at most %d", len(topics), maxTopics)
+		}
+		for _, t := range topics {
+			if _, err := topicOf(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	case s.GetSubscription() != nil:
+		return f.checkSubscription(s.GetSubscription())
+	}
+	return refused(v2.Code_BAD_REQUEST, "settings have neither publishing nor subscription")
+}
+
+func (f *Front) checkSubscription(s *v2.Subscription) error {
+	if _, err := groupOf(s.GetGroup()); err != nil {
+		return err
+	}
+	if n := len(s.GetSubscriptions()); n > maxSubscriptions {
+		return refused(v2.Code_BAD_REQUEST, "settings have %d subscriptions, want at most %d", n, maxSubscriptions)
+	}
+	for _, e := range s.GetSubscriptions() {
+		if _, err := topicOf(e.GetTopic()); err != nil {
+			return err
+		}
+		if err := f.broker.CheckFilter(expressionType(e.GetExpression()), e.GetExpression().GetExpression()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
