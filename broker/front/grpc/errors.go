@@ -28,6 +28,7 @@ var codes = []struct {
 	{broker.ErrBadFilter, v2.Code_ILLEGAL_FILTER_EXPRESSION},
 	{broker.ErrNoOffset, v2.Code_OFFSET_NOT_FOUND},
 	{broker.ErrNoMessage, v2.Code_MESSAGE_NOT_FOUND},
+	{broker.ErrHandleExpired, v2.Code_INVALID_RECEIPT_HANDLE},
 	{mq.ErrNotFound, v2.Code_MESSAGE_NOT_FOUND},
 	{context.DeadlineExceeded, v2.Code_PROXY_TIMEOUT},
 }

@@ -9,10 +9,13 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"varve/internal/mq"
@@ -30,6 +33,13 @@ type outgoing struct {
 	attempt        int32
 	tag, handle    string
 	group, context string
+	kept           durationpb.Duration
+}
+
+// invisible notes for how long nobody else gets the message.
+func (o *outgoing) invisible(d time.Duration) {
+	o.kept.Seconds, o.kept.Nanos = int64(d/time.Second), int32(d%time.Second)
+	o.sys.InvisibleDuration = &o.kept
 }
 
 // outgoingOf makes a message of a stored one. It aliases rec. topic is the
@@ -66,6 +76,9 @@ func outgoingOf(rec mq.Record, topic *v2.Resource, handle string) *outgoing {
 	return o
 }
 
+// replacement stands for bytes that are no text.
+var replacement = []byte("\uFFFD")
+
 // properties parts the stored properties into the system's and the user's.
 func (o *outgoing) properties(stored []byte) {
 	for len(stored) > 0 {
@@ -79,7 +92,11 @@ func (o *outgoing) properties(stored []byte) {
 		if i <= 0 {
 			continue
 		}
-		o.property(pair[:i], pair[i+1:])
+		name, value := pair[:i], pair[i+1:]
+		if !utf8.Valid(name) || !utf8.Valid(value) { // which the protocol can't carry
+			name, value = bytes.ToValidUTF8(name, replacement), bytes.ToValidUTF8(value, replacement)
+		}
+		o.property(name, value)
 	}
 }
 
