@@ -44,7 +44,7 @@ An interrupt or SIGTERM stops the server within seconds; nothing acked is lost.`
 func welcome(w io.Writer, n *app.Node, dataDir string) {
 	fmt.Fprintf(w, "varve %s, data in %s\n", release, dataDir)
 	for _, p := range []struct{ port, what string }{
-		{"route", "name server"}, {"broker", "broker"}, {"history", "history"}, {"http", "HTTP"},
+		{"route", "name server"}, {"broker", "broker"}, {"grpc", "gRPC"}, {"history", "history"}, {"http", "HTTP"},
 	} {
 		if a := n.Addr(p.port); a != "" {
 			fmt.Fprintf(w, "  %-12s %s\n", p.what, a)
@@ -61,6 +61,9 @@ func welcome(w io.Writer, n *app.Node, dataDir string) {
   bin/varve sql "select tag, count(*) from orders group by 1"%[1]s
   bin/varve topic show orders%[1]s
 `, server)
+	}
+	if a := n.Addr("grpc"); a != "" {
+		fmt.Fprintf(w, "RocketMQ 5 gRPC clients: endpoint %s, with TLS or without\n", a)
 	}
 	if a := n.Addr("route"); a != "" {
 		fmt.Fprintf(w, "RocketMQ clients: name server address %s\n", a)

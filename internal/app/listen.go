@@ -30,7 +30,7 @@ func listen(ctx context.Context, key, addr string) (net.Listener, error) {
 }
 
 // ports is every listener of a process; nil where a role isn't run.
-type ports struct{ route, broker, history, http net.Listener }
+type ports struct{ route, broker, grpc, history, http net.Listener }
 
 // listenAll takes every port or none.
 func listenAll(ctx context.Context, c *config.Config) (*ports, error) {
@@ -42,6 +42,7 @@ func listenAll(ctx context.Context, c *config.Config) (*ports, error) {
 	}{
 		{c.Has(config.RoleRoute), "route.listen", c.Route.Listen, &p.route},
 		{c.Has(config.RoleBroker), "broker.listen", c.Broker.Listen, &p.broker},
+		{c.Has(config.RoleBroker), "grpc.listen", c.GRPC.Listen, &p.grpc},
 		{c.Has(config.RoleHistory), "history.listen", c.History.Listen, &p.history},
 		{true, "http.listen", c.HTTP.Listen, &p.http},
 	} {
@@ -60,7 +61,7 @@ func listenAll(ctx context.Context, c *config.Config) (*ports, error) {
 
 func (p *ports) all() map[string]net.Listener {
 	out := map[string]net.Listener{}
-	for name, ln := range map[string]net.Listener{"route": p.route, "broker": p.broker, "history": p.history, "http": p.http} {
+	for name, ln := range map[string]net.Listener{"route": p.route, "broker": p.broker, "grpc": p.grpc, "history": p.history, "http": p.http} {
 		if ln != nil {
 			out[name] = ln
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"varve/broker"
+	"varve/broker/front/grpc"
 	"varve/broker/route"
 	"varve/connector"
 	"varve/history"
@@ -51,6 +52,7 @@ type Node struct {
 	meta      *meta.Store
 	store     *hot.Store
 	broker    *broker.Broker
+	grpc      *grpc.Front
 	routes    *route.Table
 	reader    mq.Reader // every tier of this process
 	finder    mq.Finder
@@ -108,7 +110,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
+		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err
@@ -152,7 +154,7 @@ func (n *Node) closeAll() {
 	n.closers = nil
 }
 
-// Addr is where a port listens: "route", "broker", "history" or "http"; "" for
+// Addr is where a port listens: "route", "broker", "grpc", "history" or "http"; "" for
 // a role that isn't run.
 func (n *Node) Addr(port string) string {
 	if ln := n.ports.all()[port]; ln != nil {

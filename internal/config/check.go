@@ -30,13 +30,13 @@ func (l *Loaded) check(sources map[string]string) error {
 		return bad("data-dir", "empty")
 	}
 	for key, addr := range map[string]string{
-		"route.listen": c.Route.Listen, "broker.listen": c.Broker.Listen, "history.listen": c.History.Listen, "http.listen": c.HTTP.Listen,
+		"route.listen": c.Route.Listen, "broker.listen": c.Broker.Listen, "grpc.listen": c.GRPC.Listen, "history.listen": c.History.Listen, "http.listen": c.HTTP.Listen,
 	} {
 		if err := address(addr); err != nil {
 			return bad(key, "%v", err)
 		}
 	}
-	for key, addr := range map[string]string{"broker.advertise": c.Broker.Advertise, "history.advertise": c.History.Advertise} {
+	for key, addr := range map[string]string{"broker.advertise": c.Broker.Advertise, "grpc.advertise": c.GRPC.Advertise, "history.advertise": c.History.Advertise} {
 		if addr == "" {
 			continue
 		}
@@ -73,6 +73,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 	}{
 		{"broker.default-queues", int64(c.Broker.DefaultQueues), 1, 1024},
 		{"broker.connections", int64(c.Broker.Connections), 1, 1 << 20},
+		{"grpc.connections", int64(c.GRPC.Connections), 1, 1 << 20},
 		{"history.broker-id", int64(c.History.BrokerID), 1, 1 << 30},
 		{"query.rows", c.Query.Rows, 1, 1 << 40},
 		{"query.concurrency", int64(c.Query.Concurrency), 1, 256},

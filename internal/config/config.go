@@ -18,6 +18,7 @@ type Config struct {
 	Memory    Memory    `koanf:"memory"`
 	Route     Route     `koanf:"route"`
 	Broker    Broker    `koanf:"broker"`
+	GRPC      GRPC      `koanf:"grpc"`
 	Hot       Hot       `koanf:"hot"`
 	Connector Connector `koanf:"connector"`
 	Archive   Archive   `koanf:"archive"`
@@ -56,6 +57,13 @@ type Broker struct {
 	MaxMessage       Bytes  `koanf:"max-message" help:"largest body taken"`
 	Connections      int    `koanf:"connections" help:"most client connections at once"`
 	RouteCold        bool   `koanf:"route-cold" help:"send clients to the history node for cold offsets; false reads for them"`
+}
+
+// GRPC is the broker's port for gRPC clients.
+type GRPC struct {
+	Listen      string `koanf:"listen" help:"address of the broker's gRPC port; plaintext and TLS share it"`
+	Advertise   string `koanf:"advertise" help:"host:port that gRPC clients are told; where empty, the one by which they came"`
+	Connections int    `koanf:"connections" help:"most gRPC connections at once"`
 }
 
 // Hot is the local log.
@@ -154,6 +162,7 @@ func Default() Config {
 			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4,
 			MaxMessage: 4 << 20, Connections: 4096, RouteCold: true,
 		},
+		GRPC: GRPC{Listen: "127.0.0.1:8081", Connections: 4096},
 		Hot: Hot{
 			Flush: "async", FlushInterval: 500 * time.Millisecond, Segment: 256 << 20, MaxPending: 64 << 20,
 			MinFree: 1 << 30, KeepFor: 24 * time.Hour, TrimInterval: time.Minute,

@@ -147,7 +147,9 @@ func settings(dir string, messages int) *config.Config {
 	const recordBytes, files = 420, 5
 	c := config.Default()
 	c.DataDir = dir
-	c.Route.Listen, c.Broker.Listen, c.History.Listen, c.HTTP.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	for _, addr := range []*string{&c.Route.Listen, &c.Broker.Listen, &c.GRPC.Listen, &c.History.Listen, &c.HTTP.Listen} {
+		*addr = "127.0.0.1:0"
+	}
 	c.Hot.Segment, c.Hot.MinFree = 16<<20, 64<<20
 	c.Connector.RollBytes, c.Connector.RollAge = config.Bytes(max(64<<10, messages*recordBytes/queues/files)), 3*time.Second
 	return &c

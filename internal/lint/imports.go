@@ -56,6 +56,7 @@ var table = []rule{
 	{folder: "broker/txn", local: []string{"hot", "internal/meta"}},
 	{folder: "broker/traffic"},
 	{folder: "broker/route", local: []string{"internal/remoting"}},
+	{folder: "broker/front/grpc", local: []string{"broker"}, big: []string{grpc, grpcClient}},
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/remoting"}},
 
 	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore"}},
@@ -74,9 +75,11 @@ const (
 	duckdb   = "github.com/duckdb"
 	rocketmq = "github.com/apache/rocketmq-client-go"
 	grpc     = "google.golang.org/grpc"
+	// grpcClient holds the stubs of RocketMQ's gRPC protocol.
+	grpcClient = "github.com/apache/rocketmq-clients"
 )
 
-var bigLibraries = []string{minio, parquet, arrow, iceberg, pebble, duckdb, rocketmq, grpc}
+var bigLibraries = []string{minio, parquet, arrow, iceberg, pebble, duckdb, rocketmq, grpc, grpcClient}
 
 // pebbleVFS is the file system seam: open to all, unlike the rest of Pebble.
 const pebbleVFS = pebble + "/v2/vfs"

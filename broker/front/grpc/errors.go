@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
 
@@ -81,7 +82,7 @@ func (f *Front) status(call string, err error) *v2.Status {
 	if code == v2.Code_INTERNAL_SERVER_ERROR && !anyOf(err, expected) {
 		f.cfg.Logger.Warn("request failed", slog.String("request", call), slog.Any("err", err))
 	}
-	return &v2.Status{Code: code, Message: err.Error()}
+	return &v2.Status{Code: code, Message: strings.ToValidUTF8(err.Error(), "\uFFFD")}
 }
 
 func anyOf(err error, list []error) bool {

@@ -1,0 +1,187 @@
+package grpc_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	golang "github.com/apache/rocketmq-clients/golang/v5"
+	"github.com/apache/rocketmq-clients/golang/v5/credentials"
+	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
+	rpc "google.golang.org/grpc"
+	tlscreds "google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	"varve/broker"
+	front "varve/broker/front/grpc"
+	"varve/hot"
+	"varve/internal/meta"
+)
+
+// TestMain keeps the client's log out of the home directory.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "rocketmq-client-log")
+	if err != nil {
+		panic(err)
+	}
+	_ = os.Setenv("rocketmq.client.logRoot", dir)
+	golang.ResetLogger()
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// node is a broker with its gRPC front on a free port.
+type node struct {
+	broker *broker.Broker
+	log    *hot.Store
+	front  *front.Front
+	addr   string
+}
+
+// nodeOptions change what startNode makes.
+type nodeOptions struct {
+	conf  func(*broker.Config)
+	front front.Config
+	deps  func(*broker.Deps)
+}
+
+// startNode runs a node until the test ends.
+func startNode(t testing.TB, o nodeOptions) *node {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	conf := broker.DefaultConfig()
+	conf.StoreHost = addr
+	if o.conf != nil {
+		o.conf(&conf)
+	}
+	dir := t.TempDir()
+	log, err := hot.Open(dir+"/log", hot.Options{Broker: conf.Broker, StoreHost: addr, MinFreeBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := meta.Open(dir+"/meta", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := broker.Deps{Log: log, Meta: state}
+	if o.deps != nil {
+		o.deps(&deps)
+	}
+	b, err := broker.New(conf, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := front.SelfSigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.front.Listen = addr
+	o.front.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	f, err := front.New(b, o.front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for what, run := range map[string]func(context.Context) error{
+		"broker": b.Run,
+		"front":  func(ctx context.Context) error { return f.Serve(ctx, ln) },
+	} {
+		running.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		if err := b.Close(); err != nil {
+			t.Errorf("close broker: %v", err)
+		}
+		if err := log.Close(); err != nil {
+			t.Errorf("close log: %v", err)
+		}
+		if err := state.Close(); err != nil {
+			t.Errorf("close meta: %v", err)
+		}
+	})
+	return &node{broker: b, log: log, front: f, addr: addr.String()}
+}
+
+// topic makes a topic of n queues; typ is the type of its messages, "" for all.
+func (n *node) topic(t testing.TB, name string, queues int32, typ string) {
+	t.Helper()
+	c := broker.Topic{Name: name, ReadQueues: queues, WriteQueues: queues, Perm: 6}
+	if typ != "" {
+		c.Attributes = map[string]string{"message.type": typ}
+	}
+	if err := n.broker.PutTopic(c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *node) config() *golang.Config {
+	return &golang.Config{Endpoint: n.addr, Credentials: &credentials.SessionCredentials{}}
+}
+
+// stub is the bare protocol, over TLS or in plaintext.
+func (n *node) stub(t testing.TB, withTLS bool) v2.MessagingServiceClient {
+	t.Helper()
+	creds := insecure.NewCredentials()
+	if withTLS {
+		creds = tlscreds.NewTLS(&tls.Config{InsecureSkipVerify: true}) //nolint:gosec // as the clients do
+	}
+	c, err := rpc.NewClient(n.addr, rpc.WithTransportCredentials(creds))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return v2.NewMessagingServiceClient(c)
+}
+
+// as is a context of a client's calls.
+func as(t testing.TB, id string) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return metadata.AppendToOutgoingContext(ctx, "x-mq-client-id", id, "x-mq-language", "GO", "x-mq-client-version", "5.1.3")
+}
+
+func resource(name string) *v2.Resource { return &v2.Resource{Name: name} }
+
+// message is a message as a client sends it.
+func message(topic, id, body string) *v2.Message {
+	return &v2.Message{
+		Topic: resource(topic), Body: []byte(body),
+		SystemProperties: &v2.SystemProperties{MessageId: id, MessageType: v2.MessageType_NORMAL, BornHost: "here"},
+	}
+}
+
+// sendOK sends messages and gives their results.
+func sendOK(t testing.TB, c v2.MessagingServiceClient, ctx context.Context, msgs ...*v2.Message) []*v2.SendResultEntry {
+	t.Helper()
+	r, err := c.SendMessage(ctx, &v2.SendMessageRequest{Messages: msgs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, r, v2.Code_OK)
+	return r.GetEntries()
+}
+
+func wantCode(t testing.TB, r interface{ GetStatus() *v2.Status }, want v2.Code) {
+	t.Helper()
+	if s := r.GetStatus(); s.GetCode() != want {
+		t.Fatalf("%T: got %s (%s), want %s", r, s.GetCode(), s.GetMessage(), want)
+	}
+}

@@ -1,0 +1,35 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+
+	"varve/broker/front/grpc"
+)
+
+// openGRPC makes the broker's front for gRPC clients.
+func (n *Node) openGRPC(context.Context) error {
+	if n.broker == nil {
+		return nil
+	}
+	g := n.cfg.GRPC
+	own, err := netip.ParseAddrPort(n.ports.grpc.Addr().String())
+	if err != nil {
+		return fmt.Errorf("address of grpc.listen: %w", err)
+	}
+	cert, err := grpc.SelfSigned()
+	if err != nil {
+		return fmt.Errorf("make a certificate for the gRPC port: %w", err)
+	}
+	n.grpc, err = grpc.New(n.broker, grpc.Config{
+		Advertise: g.Advertise, Listen: own, MaxConns: g.Connections, Logger: n.log,
+		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+	})
+	if err != nil {
+		return fmt.Errorf("start the gRPC front: %w", err)
+	}
+	n.onRun("gRPC port", func(ctx context.Context) error { return n.grpc.Serve(ctx, n.ports.grpc) })
+	return nil
+}
