@@ -92,7 +92,6 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 		rpc.MaxRecvMsgSize(f.broker.Config().MaxBodyBytes+roomForMessages),
 		rpc.MaxSendMsgSize(1<<30), // what the broker reads is bounded by itself
 		rpc.ConnectionTimeout(connectWithin),
-		rpc.SharedWriteBuffer(true),
 		rpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConn, Time: pingAfter, Timeout: pingWithin}),
 		rpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing, PermitWithoutStream: true}),
 	)

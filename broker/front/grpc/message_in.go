@@ -3,7 +3,6 @@ package grpc
 import (
 	"bytes"
 	"compress/gzip"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -230,7 +229,7 @@ func checkUser(user map[string]string) (size int, err error) {
 // (apache/rocketmq: common/message/MessageConst.java).
 var reserved = func() map[string]bool {
 	m := map[string]bool{}
-	for _, name := range strings.Fields(fmt.Sprint(`
+	for _, name := range strings.Fields(`
 		KEYS TAGS WAIT DELAY RETRY_TOPIC REAL_TOPIC REAL_QID TRAN_MSG PGROUP MIN_OFFSET MAX_OFFSET BUYER_ID
 		ORIGIN_MESSAGE_ID TRANSFER_FLAG CORRECTION_FLAG MQ2_FLAG RECONSUME_TIME MSG_REGION TRACE_ON UNIQ_KEY
 		EXTEND_UNIQ_INFO MAX_RECONSUME_TIMES CONSUME_START_TIME TRAN_PREPARED_QUEUE_OFFSET DUP_INFO INSTANCE_ID
@@ -238,7 +237,7 @@ var reserved = func() map[string]bool {
 		1ST_POP_TIME INNER_MULTI_QUEUE_OFFSET TIMER_DELAY_MS TIMER_DELAY_SEC TIMER_DELIVER_MS TIMER_ENQUEUE_MS
 		TIMER_DEQUEUE_MS TIMER_ROLL_TIMES TIMER_OUT_MS TIMER_DEL_UNIQKEY TIMER_DELAY_LEVEL BORN_TIMESTAMP
 		__BORNHOST DLQ_ORIGIN_TOPIC DLQ_ORIGIN_MESSAGE_ID __CRC32# __SHARDINGKEY TRACE_CONTEXT
-		CHECK_IMMUNITY_TIME_IN_SECONDS TRANSACTION_CHECK_TIMES __transactionId__`)) {
+		CHECK_IMMUNITY_TIME_IN_SECONDS TRANSACTION_CHECK_TIMES __transactionId__`) {
 		m[name] = true
 	}
 	return m

@@ -26,7 +26,6 @@ import (
 type outgoing struct {
 	msg            v2.Message
 	sys            v2.SystemProperties
-	topic          v2.Resource
 	digest         v2.Digest
 	born, stored   timestamppb.Timestamp
 	offset         int64

@@ -28,15 +28,6 @@ func nameOf(r *v2.Resource) string {
 	return ns + "%" + name
 }
 
-// resourceOf is the reverse of nameOf.
-func resourceOf(name string) *v2.Resource {
-	tenant, local := mq.SplitTenant(name)
-	if tenant == mq.DefaultTenant && local == name {
-		return &v2.Resource{Name: name}
-	}
-	return &v2.Resource{ResourceNamespace: tenant, Name: local}
-}
-
 // Limits of names.
 const (
 	maxTopicName = 127
