@@ -57,6 +57,12 @@ type Receipt struct {
 	PhysicalOffset  int64
 	StoreTimeMillis int64
 	StoreHost       netip.AddrPort
+	// RecallHandle is what Recall takes to take a delayed message back; empty
+	// for any other.
+	RecallHandle string
+
+	dueMillis int64 // of a message that is due at a time
+	level     int   // of a message with a delay level
 }
 
 // OffsetMsgID is the broker's own id of the message.
@@ -184,4 +190,5 @@ type Stats struct {
 	TransactionRollbacks         int64
 	TransactionChecks            int64 // questions put to producers
 	TransactionsGivenUp          int64
+	Recalls                      int64 // messages that were recalled
 }

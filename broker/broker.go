@@ -78,7 +78,7 @@ type counters struct {
 	sends, sendErrors, sentBytes       atomic.Int64
 	pulls, pulledMessages, pulledBytes atomic.Int64
 	coldReads, coldRouted              atomic.Int64
-	sendBacks, deadLetters             atomic.Int64
+	sendBacks, deadLetters, recalls    atomic.Int64
 }
 
 // New makes a broker from what the meta store and the log hold. It serves at
@@ -271,7 +271,7 @@ func (b *Broker) Stats() Stats {
 		SendBacks: c.sendBacks.Load(), DeadLetters: c.deadLetters.Load(),
 		HeldPulls: int(b.waits.count.Load()),
 		Topics:    b.topics.Len(), Groups: b.groups.Len(),
-		TimersPending:    b.timers.Pending(),
+		TimersPending: b.timers.Pending(), Recalls: c.recalls.Load(),
 		TransactionsOpen: t.Open, TransactionCommits: t.Commits, TransactionRollbacks: t.Rollbacks,
 		TransactionChecks: t.Checks, TransactionsGivenUp: t.GivenUp,
 	}

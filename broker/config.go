@@ -25,7 +25,7 @@ type Config struct {
 
 	MaxBodyBytes  int           // body of one message or batch; 4 MiB
 	DelayLevels   string        // "1s 5s 10s …"; RocketMQ's 18
-	MaxTimerDelay time.Duration // longest any-time delay; 3 days
+	MaxTimerDelay time.Duration // longest any-time delay; 0 is no bound
 
 	MaxPullMessages int // messages of one pull; 1024
 	MaxPullBytes    int // bytes of one pull, first message apart; 4 MiB
@@ -62,7 +62,6 @@ const (
 	defaultBroker      = "varve-a"
 	defaultRegion      = "DefaultRegion"
 	defaultQueues      = 8
-	defaultMaxDelay    = 72 * time.Hour
 	defaultMaxHeld     = 100_000
 	defaultPullCount   = 1024
 	defaultPullBytes   = 4 << 20
@@ -101,7 +100,6 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.DefaultQueues, defaultQueues)
 	orDefault(&c.MaxBodyBytes, mq.MaxBodyLen)
 	orDefault(&c.DelayLevels, timer.DefaultLevels)
-	orDefault(&c.MaxTimerDelay, defaultMaxDelay)
 	orDefault(&c.MaxPullMessages, defaultPullCount)
 	orDefault(&c.MaxPullBytes, defaultPullBytes)
 	orDefault(&c.MaxHeldPulls, defaultMaxHeld)

@@ -1,6 +1,10 @@
 package broker
 
-import "errors"
+import (
+	"errors"
+
+	"varve/broker/timer"
+)
 
 // What a request can fail with. Each is wrapped with the names and numbers of
 // the case; a front maps the sentinel to its protocol's code and sends the
@@ -35,6 +39,8 @@ var (
 	ErrNoOffset = errors.New("no offset")
 	// ErrNoMember says that the group has no member that is connected.
 	ErrNoMember = errors.New("no member online")
+	// ErrBadHandle says that a recall handle can't be used here.
+	ErrBadHandle = timer.ErrHandle
 	// ErrNoMessage says that no message is there.
 	ErrNoMessage = errors.New("no such message")
 	// ErrHandleExpired says that a receipt handle is good for nothing any more:

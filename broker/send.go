@@ -108,6 +108,9 @@ func (s *sending) answer(placed []hot.Placed, err error) {
 	for i, p := range placed {
 		r := &s.receipts[i]
 		r.QueueOffset, r.PhysicalOffset, r.StoreTimeMillis = p.QueueOffset, p.PhysicalOffset, p.StoreTimeMillis
+		if r.dueMillis > 0 || r.level > 0 {
+			r.RecallHandle = s.b.recallHandle(r)
+		}
 	}
 	s.b.stats.sends.Add(int64(len(placed)))
 	s.b.stats.sentBytes.Add(s.bytes)
@@ -199,7 +202,7 @@ func (b *Broker) stage(s *sending, m *mq.Message, sp *special, start int) error 
 	if sp.half {
 		b.txns.Prepare(m, sp.group, id)
 	} else if sp.delayLevel > 0 || sp.timer {
-		if err := b.delay(m, sp); err != nil {
+		if err := b.delay(m, sp, &s.receipts[len(s.receipts)-1]); err != nil {
 			return err
 		}
 	}
@@ -208,26 +211,6 @@ func (b *Broker) stage(s *sending, m *mq.Message, sp *special, start int) error 
 	}
 	s.bytes += int64(len(m.Body))
 	s.msgs = append(s.msgs, m)
-	return nil
-}
-
-// delay sends a message with a delay to the timer's topics instead.
-func (b *Broker) delay(m *mq.Message, sp *special) error {
-	if sp.delayLevel > 0 {
-		b.timers.Level(m, sp.delayLevel)
-		return nil
-	}
-	now := b.now().UnixMilli()
-	due, err := sp.due(now)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrIllegalMessage, err)
-	}
-	if limit := b.cfg.MaxTimerDelay.Milliseconds(); due-now > limit {
-		return fmt.Errorf("%w: delay of %d ms is over the limit of %d", ErrIllegalMessage, due-now, limit)
-	}
-	if due > now {
-		b.timers.At(m, due)
-	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ import (
 // one needs no code:
 //
 //	topic name=T [queues=N] [perm=N]      delete-topic name=T
-//	send topic=T [queue=N] [P=V…]         the input's lines are the bodies
+//	send topic=T [queue=N] [handle=NAME] [P=V…]   the input's lines are the bodies
+//	recall topic=T handle=NAME|raw=TEXT   what the send's handle names
 //	pull topic=T offset=N [queue=N] [group=G [sub]] [expr=E] [type=SQL92]
 //	     [max=N] [commit=N] [hold=15s as=NAME] [routable] [client=C]
 //	answer of=NAME                        what a held pull got, and when
@@ -44,7 +46,7 @@ func TestStories(t *testing.T) {
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &story{held: map[string]heldPull{}, clients: map[string]*client{}, cold: &archived{queues: map[mq.Queue][]mq.Record{}}}
+				s := &story{held: map[string]heldPull{}, clients: map[string]*client{}, handles: map[string]string{}, cold: &archived{queues: map[mq.Queue][]mq.Record{}}}
 				s.rig = newRig(t, vfs.NewMem(), s.settings(path))
 				defer func() { s.stop() }()
 				s.start = time.Now()
@@ -61,6 +63,7 @@ func TestStories(t *testing.T) {
 }
 
 type story struct {
+	handles map[string]string // recall handles by name
 	*rig
 	start   time.Time
 	held    map[string]heldPull
@@ -83,6 +86,9 @@ func (s *story) settings(path string) func(*Config, *Deps) {
 		}
 		if strings.Contains(path, "closed") {
 			c.AutoCreateTopics, c.AutoCreateGroups = false, false
+		}
+		if strings.Contains(path, "bounded") {
+			c.MaxTimerDelay = 72 * time.Hour
 		}
 		c.FreshBytes = 4096
 	}
@@ -136,6 +142,9 @@ func (s *story) run(a arguments) (string, error) {
 		return "", s.DeleteTopic(context.Background(), a.word("name"))
 	case "send":
 		return s.sendLines(a)
+	case "recall":
+		id, hit, err := s.Recall(context.Background(), a.word("topic"), cmp.Or(s.handles[a.word("handle")], a.word("raw")))
+		return fmt.Sprintf("%s: hit %v\n", id, hit), err
 	case "pull":
 		return s.pullStory(a)
 	case "answer":
@@ -224,7 +233,7 @@ func (s *story) sendLines(a arguments) (string, error) {
 		req := &SendRequest{DefaultTopic: mq.AutoTopic, MaxReconsumeTimes: int32(a.number("max-retries", -1))}
 		for _, arg := range a.CmdArgs {
 			switch arg.Key {
-			case "topic", "queue", "max-retries":
+			case "topic", "queue", "max-retries", "handle":
 			case "retried":
 				m.ReconsumeTimes = int32(a.number("retried", 0))
 			case "in": // TIMER_DELIVER_MS, counted from now
@@ -238,6 +247,9 @@ func (s *story) sendLines(a arguments) (string, error) {
 		got, err := s.trySend(req)
 		if err != nil {
 			return "", err
+		}
+		if name := a.word("handle"); name != "" {
+			s.handles[name] = got[0].RecallHandle
 		}
 		fmt.Fprintf(&out, "%s/%d at %d\n", got[0].Queue.Topic, got[0].Queue.ID, got[0].QueueOffset)
 	}

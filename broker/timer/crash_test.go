@@ -3,6 +3,7 @@ package timer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -34,6 +35,12 @@ type world struct {
 	acked   []string         // bodies that are not in kept yet
 	history map[int64]string // what is in the real queue, by offset
 	due     map[string]int64 // when a body may first be delivered
+
+	handles  map[string]Handle
+	taken    []string        // bodies that were recalled and are not in never yet
+	never    map[string]bool // bodies whose recall no power cut may undo
+	maybe    map[string]bool // bodies whose recall was or may have been undone
+	recalled int
 }
 
 var testLevels = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 30 * time.Second}
@@ -80,19 +87,27 @@ func (w *world) send() {
 	for range 1 + w.rng.IntN(5) {
 		body := fmt.Sprint("m", w.sent)
 		w.sent++
-		m := mq.Message{Topic: real.Topic, QueueID: real.ID, Body: []byte(body), Properties: mq.AppendProperty(nil, mq.PropTags, "t")}
+		m := mq.Message{Topic: real.Topic, QueueID: real.ID, Body: []byte(body), Properties: mq.AppendProperty(nil, mq.PropUniqKey, "id-"+body)}
 		now := time.Now()
+		h := Handle{Topic: real.Topic, Broker: "b", MsgID: "id-" + body}
+		level := 0
 		if w.rng.IntN(2) == 0 {
-			level := 1 + w.rng.IntN(4)
+			level = 1 + w.rng.IntN(4)
 			w.timer.Level(&m, level)
 			w.due[body] = now.Add(w.timer.o.Levels[level-1]).UnixMilli()
 		} else {
 			w.due[body] = now.Add(time.Duration(w.rng.IntN(20_000)) * time.Millisecond).UnixMilli()
 			w.timer.At(&m, w.due[body])
 		}
-		if _, err := w.log.Append(context.Background(), []*mq.Message{&m}); err != nil {
+		placed, err := w.log.Append(context.Background(), []*mq.Message{&m})
+		if err != nil {
 			w.t.Fatal(err)
 		}
+		h.DueMillis, h.Physical = w.due[body], placed[0].PhysicalOffset
+		if level > 0 {
+			h.DueMillis = placed[0].StoreTimeMillis + w.timer.Delay(level).Milliseconds()
+		}
+		w.handles[body] = h
 		w.acked = append(w.acked, body)
 	}
 	if !w.sync && w.rng.IntN(3) == 0 {
@@ -110,7 +125,46 @@ func (w *world) keep() {
 	for _, b := range w.acked {
 		w.kept[b] = true
 	}
-	w.acked = nil
+	for _, b := range w.taken {
+		w.never[b] = true
+	}
+	w.acked, w.taken = nil, nil
+}
+
+// recall takes a message back that was sent at some time. What it is told must
+// be true.
+func (w *world) recall() {
+	if w.sent == 0 {
+		return
+	}
+	body := fmt.Sprint("m", w.sent-1-w.rng.IntN(min(w.sent, 12)))
+	h := w.handles[body]
+	if w.rng.IntN(3) == 0 {
+		h.Physical = -1
+	}
+	hit, err := w.timer.Recall(context.Background(), h)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.observe()
+	delivered := slices.Contains(slices.Collect(maps.Values(w.history)), body)
+	if hit && delivered {
+		w.t.Errorf("%s was recalled after it was delivered", body)
+	}
+	if hit && w.never[body] {
+		w.t.Errorf("%s was recalled twice", body)
+	}
+	if !hit && w.kept[body] && !delivered && !w.never[body] && !w.maybe[body] && !slices.Contains(w.taken, body) {
+		w.t.Errorf("%s was neither recalled nor delivered", body)
+	}
+	if hit {
+		w.recalled++
+		if w.sync {
+			w.never[body] = true
+		} else {
+			w.taken = append(w.taken, body)
+		}
+	}
 }
 
 // observe takes down what the real queue has now.
@@ -162,7 +216,10 @@ func (w *world) cut() {
 	fs := w.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: w.rng})
 	w.end()
 	w.fs = fs
-	w.acked = nil
+	for _, b := range w.taken {
+		w.maybe[b] = true
+	}
+	w.acked, w.taken = nil, nil
 	w.open()
 	w.observe()
 }
@@ -186,8 +243,13 @@ func (w *world) check() {
 		}
 	}
 	for body := range w.kept {
-		if times[body] == 0 {
+		if times[body] == 0 && !w.never[body] && !w.maybe[body] && !slices.Contains(w.taken, body) {
 			wrong = append(wrong, body+" never")
+		}
+	}
+	for body := range w.never {
+		if times[body] > 0 {
+			wrong = append(wrong, body+" though it was recalled")
 		}
 	}
 	slices.Sort(wrong)
@@ -223,12 +285,15 @@ func life(t *testing.T, seed uint64, sync bool) {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), fs: vfs.NewCrashableMem(), sync: sync, levels: testLevels,
 		kept: map[string]bool{}, history: map[int64]string{}, due: map[string]int64{},
+		handles: map[string]Handle{}, never: map[string]bool{}, maybe: map[string]bool{},
 	}
 	w.open()
 	for range 120 {
 		switch n := w.rng.IntN(20); {
-		case n < 12:
+		case n < 9:
 			w.send()
+		case n < 12:
+			w.recall()
 		case n < 17:
 			longest := []int{300, 3000}[w.rng.IntN(2)]
 			time.Sleep(time.Duration(w.rng.IntN(longest)) * time.Millisecond)
@@ -242,4 +307,7 @@ func life(t *testing.T, seed uint64, sync bool) {
 	w.cut()
 	w.check()
 	w.end()
+	if w.recalled == 0 {
+		t.Error("no message was recalled")
+	}
 }

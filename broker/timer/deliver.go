@@ -14,6 +14,7 @@ import (
 type unit struct {
 	entries []entry
 	msgs    []*mq.Message
+	recalls []*recall // its entries are these, and it has no messages
 	bytes   int
 }
 
@@ -115,9 +116,9 @@ func (s *Store) submit(u *unit) {
 	}
 	s.units++
 	msgs := append(u.msgs, &mq.Message{Topic: doneTopic, Body: body, BornTimeMillis: s.o.Now().UnixMilli()})
-	list := u.entries
+	list, recalls := u.entries, u.recalls
 	s.log.Submit(msgs, func(_ []hot.Placed, err error) {
-		s.results <- result{list, err} // has room for every unit under way
+		s.results <- result{list, recalls, err} // has room for every unit under way
 	})
 }
 
@@ -125,6 +126,7 @@ func (s *Store) submit(u *unit) {
 // again, a little later.
 func (s *Store) settle(r result) {
 	s.units--
+	s.settleRecalls(r.recalls, r.err)
 	if r.err == nil {
 		return // the done record, when it is read, finishes the entries
 	}

@@ -20,6 +20,7 @@ func (s *Store) read(ctx context.Context) error {
 				return err
 			}
 			if !more {
+				f.read = end
 				break
 			}
 		}
@@ -54,6 +55,7 @@ func (s *Store) readSome(ctx context.Context, f *follow) (more bool, err error) 
 	}
 	for rec := range mq.Records(batch.Body) {
 		f.ops = append(f.ops, s.take(f, rec))
+		f.read = max(f.read, rec.PhysicalOffset()+1)
 	}
 	f.next = batch.Next
 	return f.next < r.To, nil

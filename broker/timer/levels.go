@@ -32,3 +32,8 @@ func ParseLevels(text string) ([]time.Duration, error) {
 	}
 	return out, nil
 }
+
+// Delay is the delay of a level; one that is too high is the highest.
+func (s *Store) Delay(level int) time.Duration {
+	return s.o.Levels[min(max(level, 1), len(s.o.Levels))-1]
+}

@@ -73,24 +73,29 @@ type Store struct {
 	pending atomic.Int64 // entries not delivered yet
 	release func()
 
-	// The rest is Run's own.
-	queues  []*follow
-	started bool // the queues were followed to their end once
-	fresh   map[entry]mq.Record
-	freshN  int64          // bytes in fresh
-	soon    entries        // entries of fresh; those no longer in fresh are void
-	taken   map[entry]bool // submitted or delivered; true once its done record was read
-	cursor  entry          // entries of the table before it are in taken
-	nextDue int64          // due time of the table's first entry from cursor on; -1 unknown
-	units   int            // units that the log has
-	paused  time.Time      // no delivery before
-	synced  time.Time
-	seen    int64 // end of the log when the queues were last followed to their end
-	unsaved bool  // the meta store has changes that are not synced
+	// The rest, up to mu, is Run's own.
+	recalling  []*recall // asked and not decided
+	recallUnit bool      // the log has a unit of recalls
+	queues     []*follow
+	started    bool // the queues were followed to their end once
+	fresh      map[entry]mq.Record
+	freshN     int64          // bytes in fresh
+	soon       entries        // entries of fresh; those no longer in fresh are void
+	taken      map[entry]bool // submitted or delivered; true once its done record was read
+	cursor     entry          // entries of the table before it are in taken
+	nextDue    int64          // due time of the table's first entry from cursor on; -1 unknown
+	units      int            // units that the log has
+	paused     time.Time      // no delivery before
+	synced     time.Time
+	seen       int64 // end of the log when the queues were last followed to their end
+	unsaved    bool  // the meta store has changes that are not synced
 
 	mu  sync.Mutex
 	low int64            // Invariant: everything of the timer below it is durable in the meta store
 	at  map[string]saved // by queue name
+
+	asked []*recall
+	ended bool // Run has ended: nothing may be asked
 }
 
 // saved is a queue's position in the meta store.
@@ -111,6 +116,7 @@ type follow struct {
 	queue mq.Queue
 	name  string
 	next  int64 // first offset not read
+	read  int64 // position below which everything of the queue was read
 	saved int64 // first offset not in the meta store
 	ops   []op  // read and not saved, in order
 }
@@ -127,6 +133,7 @@ type op struct {
 // result is what became of one unit.
 type result struct {
 	entries []entry
+	recalls []*recall // that made the unit
 	err     error
 }
 
@@ -143,7 +150,7 @@ func Open(o Options, log *hot.Store, m *meta.Store) (*Store, error) {
 	}
 	s := &Store{
 		o: o, log: log, meta: m, table: m.Table(entryTable), state: m.Table(stateTable),
-		wake: make(chan struct{}, 1), results: make(chan result, maxUnits),
+		wake: make(chan struct{}, 1), results: make(chan result, maxUnits+1),
 		fresh: map[entry]mq.Record{}, taken: map[entry]bool{}, nextDue: -1,
 		at: map[string]saved{},
 	}
@@ -222,6 +229,7 @@ func (s *Store) lowest() int64 {
 // Run follows, saves and delivers until ctx ends; then it saves once more.
 func (s *Store) Run(ctx context.Context) error {
 	defer s.release()
+	defer s.refuseRecalls()
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
@@ -279,6 +287,7 @@ func (s *Store) turn(ctx context.Context) (time.Duration, error) {
 	if err := s.save(false); err != nil {
 		return 0, err
 	}
+	s.recalls()
 	next, err := s.deliver()
 	if err != nil {
 		return 0, err

@@ -169,7 +169,7 @@ func TestFullLogIsTriedAgain(t *testing.T) {
 		}
 		// The unit that the log would have refused:
 		w.timer.units++
-		w.timer.results <- result{[]entry{e}, hot.ErrDiskFull}
+		w.timer.results <- result{entries: []entry{e}, err: hot.ErrDiskFull}
 		time.Sleep(5 * time.Second)
 		if w.observe(); len(w.history) != 1 || w.timer.Pending() != 0 {
 			t.Errorf("delivered %v, pending %d", w.history, w.timer.Pending())

@@ -92,6 +92,7 @@ func (n *Node) openBroker(context.Context) error {
 	b := n.cfg.Broker
 	c.Cluster, c.Broker, c.StoreHost = n.cfg.Cluster, b.Name, n.advertise
 	c.AutoCreateTopics, c.DefaultQueues, c.MaxBodyBytes = b.AutoCreateTopics, int32(b.DefaultQueues), int(b.MaxMessage)
+	c.MaxTimerDelay = b.MaxDelay
 	if b.RouteCold && (n.cfg.Has(config.RoleHistory) || len(n.cfg.Route.Addresses) > 0) {
 		c.HistoryBrokerID = int64(n.cfg.History.BrokerID)
 	}

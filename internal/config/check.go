@@ -118,6 +118,9 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 			return bad(d.key, "must be longer than nothing")
 		}
 	}
+	if c.Broker.MaxDelay < 0 {
+		return bad("broker.max-delay", "must not be negative; 0 is no bound")
+	}
 	return nil
 }
 

@@ -49,14 +49,15 @@ type Route struct {
 
 // Broker is what producers and consumers talk to.
 type Broker struct {
-	Name             string `koanf:"name" help:"broker group's name; part of every queue's identity, so never change it over data"`
-	Listen           string `koanf:"listen" help:"address of the remoting port"`
-	Advertise        string `koanf:"advertise" help:"host:port that clients are told; the listen address where empty"`
-	AutoCreateTopics bool   `koanf:"auto-create-topics" help:"a send to an unknown topic creates it"`
-	DefaultQueues    int    `koanf:"default-queues" help:"queues of an auto-created topic"`
-	MaxMessage       Bytes  `koanf:"max-message" help:"largest body taken"`
-	Connections      int    `koanf:"connections" help:"most client connections at once"`
-	RouteCold        bool   `koanf:"route-cold" help:"send clients to the history node for cold offsets; false reads for them"`
+	Name             string        `koanf:"name" help:"broker group's name; part of every queue's identity, so never change it over data"`
+	Listen           string        `koanf:"listen" help:"address of the remoting port"`
+	Advertise        string        `koanf:"advertise" help:"host:port that clients are told; the listen address where empty"`
+	AutoCreateTopics bool          `koanf:"auto-create-topics" help:"a send to an unknown topic creates it"`
+	DefaultQueues    int           `koanf:"default-queues" help:"queues of an auto-created topic"`
+	MaxMessage       Bytes         `koanf:"max-message" help:"largest body taken"`
+	MaxDelay         time.Duration `koanf:"max-delay" help:"longest time that a message may be held back; 0 is no bound"`
+	Connections      int           `koanf:"connections" help:"most client connections at once"`
+	RouteCold        bool          `koanf:"route-cold" help:"send clients to the history node for cold offsets; false reads for them"`
 }
 
 // GRPC is the broker's port for gRPC clients.

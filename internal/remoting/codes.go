@@ -117,6 +117,7 @@ const (
 	GetGroupConfig             = 352
 	UpdateAndGetGroupForbidden = 353
 	LitePullMessage            = 361
+	RecallMessage              = 370
 	GetBrokerHAStatus          = 907
 )
 

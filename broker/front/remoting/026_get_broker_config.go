@@ -2,7 +2,9 @@ package remoting
 
 import (
 	"fmt"
+	"math"
 	"strings"
+	"time"
 
 	wire "varve/internal/remoting"
 )
@@ -33,11 +35,20 @@ func (f *Front) getBrokerConfig(*session, *wire.Command) (*wire.Command, error) 
 		{"maxMessageSize", c.MaxBodyBytes},
 		{"messageDelayLevel", c.DelayLevels},
 		{"regionId", c.Region},
-		{"timerMaxDelaySec", int64(c.MaxTimerDelay.Seconds())},
+		{"timerMaxDelaySec", maxDelaySeconds(c.MaxTimerDelay)},
 		{"traceOn", c.TraceOn},
 		{"useServerSideResetOffset", !f.broker.Live().ResetByClients},
 	} {
 		fmt.Fprintf(&b, "%s=%v\n", kv.name, kv.value)
 	}
 	return &wire.Command{Body: []byte(b.String())}, nil
+}
+
+// maxDelaySeconds is the bound on delays, the largest number that RocketMQ's
+// tools read where there is none.
+func maxDelaySeconds(limit time.Duration) int64 {
+	if limit == 0 {
+		return math.MaxInt32
+	}
+	return int64(limit.Seconds())
 }

@@ -27,6 +27,7 @@ var codes = []struct {
 	{broker.ErrStaleSubscription, wire.SubscriptionNotLatest},
 	{broker.ErrBadFilter, wire.SubscriptionParseFailed},
 	{broker.ErrNoOffset, wire.QueryNotFound},
+	{broker.ErrBadHandle, wire.IllegalOperation},
 	{broker.ErrNoMember, wire.ConsumerNotOnline},
 	{broker.ErrNoMessage, wire.SystemError},
 	{broker.ErrNoTransaction, wire.SystemError},

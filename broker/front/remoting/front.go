@@ -148,6 +148,7 @@ var requests = [tableSize]request{
 	wire.GetGroupConfig:             {name: "GET_SUBSCRIPTIONGROUP_CONFIG", reply: (*Front).getGroupConfig},
 	wire.UpdateAndGetGroupForbidden: {name: "UPDATE_AND_GET_GROUP_FORBIDDEN", reply: (*Front).updateAndGetGroupForbidden, slow: true},
 	wire.LitePullMessage:            {name: "LITE_PULL_MESSAGE", raw: (*Front).pullMessage},
+	wire.RecallMessage:              {name: "RECALL_MESSAGE", reply: (*Front).recallMessage, slow: true},
 	wire.GetBrokerHAStatus:          {name: "GET_BROKER_HA_STATUS", reply: (*Front).getBrokerHAStatus},
 }
 

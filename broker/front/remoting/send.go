@@ -133,6 +133,9 @@ func (c *sendCall) acknowledge(receipts []broker.Receipt) {
 	if len(receipts) == 1 {
 		x.Set("msgId", first.OffsetMsgID())
 		x.Set("transactionId", first.MsgID)
+		if first.RecallHandle != "" {
+			x.Set("recallHandle", first.RecallHandle)
+		}
 	} else {
 		ids, keys := make([]string, len(receipts)), make([]string, len(receipts))
 		for i := range receipts {
