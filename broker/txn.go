@@ -244,7 +244,7 @@ func (b *Broker) placeCommitted(m *mq.Message, delayed bool) error {
 	if sp.delayLevel <= 0 && !sp.timer {
 		return nil
 	}
-	return b.delay(m, &sp)
+	return b.delay(m, &sp, &Receipt{})
 }
 
 // givenUpTopic makes the topic of half messages that were given up, so that

@@ -30,9 +30,11 @@ func TestHandle(t *testing.T) {
 	if got, err := ParseHandle(base64.RawURLEncoding.EncodeToString([]byte("v1 t b 5 id"))); err != nil || got.Physical != -1 {
 		t.Errorf("a handle without padding: %+v, error %v", got, err)
 	}
-	for _, bad := range []string{"", "%", "v1", "djEgdCBiIDU", // "v1 t b 5"
+	for _, bad := range []string{
+		"", "%", "v1", "djEgdCBiIDU", // "v1 t b 5"
 		base64.URLEncoding.EncodeToString([]byte("v2 t b 5 id")), base64.URLEncoding.EncodeToString([]byte("v1 t b x id")),
-		base64.URLEncoding.EncodeToString([]byte("v1 t b -1 id")), base64.URLEncoding.EncodeToString([]byte("v1 t b 5 id x"))} {
+		base64.URLEncoding.EncodeToString([]byte("v1 t b -1 id")), base64.URLEncoding.EncodeToString([]byte("v1 t b 5 id x")),
+	} {
 		if h, err := ParseHandle(bad); !errors.Is(err, ErrHandle) {
 			t.Errorf("%q is read as %+v, error %v", bad, h, err)
 		}

@@ -49,6 +49,7 @@ func (n *Node) brokerMetrics() {
 	m.Counter(obs.BrokerSendBacks, "messages to consume again", stat(func(s broker.Stats) int64 { return s.SendBacks }))
 	m.Counter(obs.BrokerDeadLetters, "messages given up on", stat(func(s broker.Stats) int64 { return s.DeadLetters }))
 	m.Gauge(obs.BrokerHeldPulls, "pulls that wait for a message", stat(func(s broker.Stats) int64 { return int64(s.HeldPulls) }))
+	m.Counter(obs.BrokerRecalls, "delayed messages that were recalled", stat(func(s broker.Stats) int64 { return s.Recalls }))
 	m.Gauge(obs.BrokerTimers, "delayed messages that are not due", stat(func(s broker.Stats) int64 { return s.TimersPending }))
 }
 

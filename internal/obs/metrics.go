@@ -33,6 +33,7 @@ const (
 	BrokerDeadLetters    = "varve_broker_dead_letters_total"
 	BrokerHeldPulls      = "varve_broker_held_pulls"
 	BrokerTimers         = "varve_broker_timers_pending"
+	BrokerRecalls        = "varve_broker_recalls_total"
 	ConnectorLag         = "varve_connector_lag_bytes"
 	ConnectorLagMessages = "varve_connector_lag_messages"
 	ConnectorLagSeconds  = "varve_connector_lag_seconds"
