@@ -191,4 +191,10 @@ type Stats struct {
 	TransactionChecks            int64 // questions put to producers
 	TransactionsGivenUp          int64
 	Recalls                      int64 // messages that were recalled
+	Pops, PoppedMessages         int64
+	PoppedBytes                  int64
+	Acks                         int64 // messages that POP consumers acked
+	PopRetries                   int64 // messages that they didn't ack in time
+	PopInFlight                  int64 // messages that they have
+	HeldPops                     int
 }

@@ -15,6 +15,7 @@ import (
 	"varve/broker/filter"
 	"varve/broker/group"
 	"varve/broker/offset"
+	"varve/broker/pop"
 	"varve/broker/timer"
 	"varve/broker/topic"
 	"varve/broker/traffic"
@@ -53,11 +54,17 @@ type Broker struct {
 	txns    *txn.Store
 	asks    atomic.Uint32 // turns the questions over a group's producers
 	traffic *traffic.Table
+	pops    *pop.Store
 
 	uniq     *uniqMaker
 	ownProps []byte // stored form of the properties that every message gets
 	sendings *sync.Pool
 	waits    *waits
+	popWaits *popWaits
+	shares   struct {
+		sync.RWMutex
+		m map[shareKey]*popShare
+	}
 	routed   coldRoutes
 	first    firstOffsets
 	stats    counters
@@ -79,6 +86,8 @@ type counters struct {
 	pulls, pulledMessages, pulledBytes atomic.Int64
 	coldReads, coldRouted              atomic.Int64
 	sendBacks, deadLetters, recalls    atomic.Int64
+	pops, poppedMessages, poppedBytes  atomic.Int64
+	acks, popRetries                   atomic.Int64
 }
 
 // New makes a broker from what the meta store and the log hold. It serves at
@@ -119,6 +128,8 @@ func New(cfg Config, d Deps) (*Broker, error) {
 	b.live.Store(b.cfg.live())
 	b.traffic = traffic.NewTable(b.now())
 	b.mornings.day = midnight(b.now())
+	b.popWaits = newPopWaits(b.now, b.cfg.MaxHeldPulls)
+	b.shares.m = map[shareKey]*popShare{}
 	if err := b.load(d.Meta); err != nil {
 		return nil, err
 	}
@@ -152,13 +163,17 @@ func (b *Broker) load(m *meta.Store) (err error) {
 	if err != nil {
 		return err
 	}
-	b.txns, err = b.openTransactions(m)
+	if b.txns, err = b.openTransactions(m); err != nil {
+		return err
+	}
+	b.pops, err = b.openPops(m)
 	return err
 }
 
 // arrived is called by the log's committer.
 func (b *Broker) arrived(arrivals []hot.Arrival) {
 	b.waits.arrive(arrivals)
+	b.popWaits.arrive(arrivals)
 	var timers, txns bool
 	for i := range arrivals {
 		topic := arrivals[i].Queue.Topic
@@ -191,14 +206,19 @@ func (b *Broker) Run(ctx context.Context) error {
 		wg.Go(func() {
 			b.waits.runWork(ctx, func(p *pull) { b.attempt(p, false) })
 		})
+		wg.Go(func() {
+			b.popWaits.runWork(ctx, func(p *popping) { b.attemptPop(p, false) })
+		})
 	}
 	wg.Go(func() { b.waits.runDeadlines(ctx) })
+	wg.Go(func() { b.popWaits.runDeadlines(ctx) })
 	wg.Go(func() { b.runTicks(ctx) })
-	var txnErr error
+	var txnErr, popErr error
 	wg.Go(func() { txnErr = b.txns.Run(ctx) })
+	wg.Go(func() { popErr = b.pops.Run(ctx) })
 	err := b.timers.Run(ctx)
 	wg.Wait()
-	if err = errors.Join(err, txnErr); err != nil {
+	if err = errors.Join(err, txnErr, popErr); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	return nil
@@ -249,6 +269,10 @@ func (b *Broker) Close() error {
 	for p := b.waits.take(); p != nil; p = b.waits.take() {
 		p.done(PullResult{}, ErrClosed)
 	}
+	b.popWaits.close()
+	for p := b.popWaits.take(); p != nil; p = b.popWaits.take() {
+		p.done(PopResult{}, ErrClosed)
+	}
 	if err := b.save(); err != nil {
 		return fmt.Errorf("close broker: %w", err)
 	}
@@ -258,7 +282,7 @@ func (b *Broker) Close() error {
 // save saves what is in memory only: progress, and the groups and retry topics
 // that a full disk didn't take.
 func (b *Broker) save() error {
-	return errors.Join(b.offsets.Flush(), b.groups.Flush(), b.topics.Flush())
+	return errors.Join(b.pops.Save(true), b.offsets.Flush(), b.groups.Flush(), b.topics.Flush())
 }
 
 // Stats gives the broker's figures.
@@ -270,7 +294,10 @@ func (b *Broker) Stats() Stats {
 		ColdReads: c.coldReads.Load(), ColdRouted: c.coldRouted.Load(),
 		SendBacks: c.sendBacks.Load(), DeadLetters: c.deadLetters.Load(),
 		HeldPulls: int(b.waits.count.Load()),
-		Topics:    b.topics.Len(), Groups: b.groups.Len(),
+		Pops:      c.pops.Load(), PoppedMessages: c.poppedMessages.Load(), PoppedBytes: c.poppedBytes.Load(),
+		Acks: c.acks.Load(), PopRetries: c.popRetries.Load(), PopInFlight: b.pops.InFlight(),
+		HeldPops: int(b.popWaits.count.Load()),
+		Topics:   b.topics.Len(), Groups: b.groups.Len(),
 		TimersPending: b.timers.Pending(), Recalls: c.recalls.Load(),
 		TransactionsOpen: t.Open, TransactionCommits: t.Commits, TransactionRollbacks: t.Rollbacks,
 		TransactionChecks: t.Checks, TransactionsGivenUp: t.GivenUp,

@@ -30,7 +30,11 @@ type Config struct {
 	MaxPullMessages int // messages of one pull; 1024
 	MaxPullBytes    int // bytes of one pull, first message apart; 4 MiB
 	MaxHeldPulls    int // held at once; 100,000
-	MaxColdReads    int // reads of the archive at once, for clients that can't be routed; 16
+	// MaxPopQueue and MaxPopGroup bound the messages that POP consumers of one
+	// group have been given and not acked: of one queue, and in all.
+	MaxPopQueue  int // 10,000
+	MaxPopGroup  int // 200,000
+	MaxColdReads int // reads of the archive at once, for clients that can't be routed; 16
 
 	// HistoryBrokerID is the broker id that a history node has in this broker
 	// group's route. 0 means that there is none and cold reads are served here.
@@ -65,6 +69,8 @@ const (
 	defaultMaxHeld     = 100_000
 	defaultPullCount   = 1024
 	defaultPullBytes   = 4 << 20
+	defaultPopQueue    = 10_000
+	defaultPopGroup    = 200_000
 	defaultColdReads   = 16
 	defaultExpiry      = 120 * time.Second
 	defaultLease       = 60 * time.Second
@@ -103,6 +109,8 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxPullMessages, defaultPullCount)
 	orDefault(&c.MaxPullBytes, defaultPullBytes)
 	orDefault(&c.MaxHeldPulls, defaultMaxHeld)
+	orDefault(&c.MaxPopQueue, defaultPopQueue)
+	orDefault(&c.MaxPopGroup, defaultPopGroup)
 	orDefault(&c.MaxColdReads, defaultColdReads)
 	orDefault(&c.ClientExpiry, defaultExpiry)
 	orDefault(&c.LockLease, defaultLease)
@@ -131,7 +139,8 @@ func (c Config) Validate() error {
 	for name, n := range map[string]int64{
 		"default queues": int64(c.DefaultQueues), "pull messages": int64(c.MaxPullMessages),
 		"pull bytes": int64(c.MaxPullBytes), "held pulls": int64(c.MaxHeldPulls),
-		"cold reads": int64(c.MaxColdReads), "client expiry": int64(c.ClientExpiry),
+		"cold reads": int64(c.MaxColdReads), "unacked messages of a queue": int64(c.MaxPopQueue),
+		"unacked messages of a group": int64(c.MaxPopGroup), "client expiry": int64(c.ClientExpiry),
 		"lock lease": int64(c.LockLease), "offset flush": int64(c.OffsetFlush),
 		"sweep interval": int64(c.SweepInterval), "timer delay": int64(c.MaxTimerDelay),
 		"transaction timeout": int64(c.TransactionTimeout), "transaction check interval": int64(c.TransactionCheckInterval),

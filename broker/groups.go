@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"varve/broker/pop"
 )
 
 // PutGroup creates or replaces a consumer group's settings: ErrBadRequest
@@ -34,6 +36,9 @@ func (b *Broker) DeleteGroup(name string, cleanOffsets bool) error {
 	had, err := b.groups.Delete(name)
 	if err != nil {
 		return storeError(err)
+	}
+	if err := b.forgetPops(func(k pop.Key) bool { return k.Group == name }); err != nil {
+		return fmt.Errorf("forget what group %q has in flight: %w", name, err)
 	}
 	if cleanOffsets {
 		if err := b.offsets.DeleteGroup(name); err != nil {

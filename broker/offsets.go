@@ -127,6 +127,7 @@ func (b *Broker) ResetOffset(ctx context.Context, req *ResetRequest) (map[mq.Que
 		return nil, storeError(err)
 	}
 	b.waits.wakeTopic(req.Topic)
+	b.popWaits.wakeTopic(req.Topic)
 	b.logger.Info("offsets reset", "group", req.Group, "topic", req.Topic, "queues", len(to), "time", req.TimeMillis, "offset", req.Offset)
 	return out, nil
 }

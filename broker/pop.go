@@ -6,7 +6,11 @@ import (
 	"time"
 
 	"varve/broker/pop"
+	"varve/internal/mq"
 )
+
+// maxPopMessages bounds one pop, as RocketMQ does.
+const maxPopMessages = 32
 
 func parseHandle(group, topic, text string) (Handle, error) {
 	h, err := pop.ParseHandle(group, topic, text)
@@ -21,27 +25,198 @@ func parseHandle(group, topic, text string) (Handle, error) {
 // another goroutine, where the request is held or reads the archive. A held one
 // is answered when a message comes, when its time is over (PopNone), or when
 // ctx ends (ctx's error).
-func (b *Broker) Pop(_ context.Context, req *PopRequest, done func(PopResult, error)) {
-	done(PopResult{}, fmt.Errorf("%w: POP of topic %q is not served", ErrForbidden, req.Topic))
+func (b *Broker) Pop(ctx context.Context, req *PopRequest, done func(PopResult, error)) {
+	b.stats.pops.Add(1)
+	p := &popping{ctx: ctx, req: req, done: done}
+	if err := b.beginPop(p); err != nil {
+		done(PopResult{}, err)
+		return
+	}
+	b.attemptPop(p, true)
 }
 
-// Ack ends deliveries: their messages come no more. errs has an error for each
-// handle; nil where all are acked. An ack that is repeated is a success; one
-// that comes after the message was taken back is ErrHandleExpired.
-func (b *Broker) Ack(_ context.Context, group string, hs []Handle) (errs []error) {
-	return []error{fmt.Errorf("%w: group %q, %d handles", ErrHandleExpired, group, len(hs))}
+// PopReady calls done once Pop would find a message, or when its time is over;
+// full says that too many wait already. It gives nothing out.
+func (b *Broker) PopReady(ctx context.Context, req *PopRequest, done func(ready, full bool, err error)) {
+	p := &popping{ctx: ctx, req: req, look: true, done: func(r PopResult, err error) {
+		done(r.Status == PopFound, r.Status == PopFull, err)
+	}}
+	if err := b.beginPop(p); err != nil {
+		done(false, false, err)
+		return
+	}
+	b.attemptPop(p, true)
 }
 
-// ChangeInvisible has a delivery's message come again d from now, whatever time
-// it had left, and gives the handle that is good from here on. suspend has the
-// delivery not count as a try.
-func (b *Broker) ChangeInvisible(_ context.Context, group string, h Handle, _ time.Duration, _ bool) (Handle, error) {
-	return h, fmt.Errorf("%w: group %q", ErrHandleExpired, group)
+// popping is one Pop, from its arrival to its answer.
+type popping struct {
+	ctx    context.Context
+	req    *PopRequest
+	done   func(PopResult, error)
+	look   bool // of PopReady
+	share  *popShare
+	filter mq.Filter
+	until  time.Time // end of the hold; zero where the client doesn't wait
+	held   popHeld   // its place in the table of held pops
 }
 
-// DeadLetter gives a delivery's message up: it is copied to the group's dead
-// letter topic and acked, in one unit. maxAttempts is the client's limit, to
-// be noted with the message; 0 where it has none.
-func (b *Broker) DeadLetter(_ context.Context, group string, _ Handle, _ int) error {
-	return fmt.Errorf("%w: group %q", ErrHandleExpired, group)
+// beginPop checks what doesn't change while the request is held.
+func (b *Broker) beginPop(p *popping) (err error) {
+	req := p.req
+	switch {
+	case req.MaxMessages < 0 || req.MaxMessages > maxPopMessages:
+		return fmt.Errorf("%w: pop of %d messages of topic %q, want at most %d", ErrBadRequest, req.MaxMessages, req.Topic, maxPopMessages)
+	case req.Invisible <= 0 && !p.look:
+		return fmt.Errorf("%w: pop of topic %q with an invisible time of %s", ErrBadRequest, req.Topic, req.Invisible)
+	}
+	if p.filter, err = b.filters.Compile(req.ExpressionType, req.Expression); err != nil {
+		return fmt.Errorf("%w: group %q, topic %q: %w", ErrBadFilter, req.Group, req.Topic, err)
+	}
+	if _, _, err := b.checkPop(req); err != nil {
+		return err
+	}
+	if req.Wait > 0 {
+		p.until = b.now().Add(req.Wait)
+	}
+	p.share = b.popShare(req.Group, req.Topic)
+	return nil
+}
+
+// checkPop finds the group and the topic of a pop and holds them to their
+// settings.
+func (b *Broker) checkPop(req *PopRequest) (*Group, *Topic, error) {
+	if req.QueueID < 0 {
+		return b.checkRead(req.Group, req.Topic, 0)
+	}
+	return b.checkRead(req.Group, req.Topic, req.QueueID)
+}
+
+func (b *Broker) attemptPop(p *popping, first bool) {
+	r, held, err := b.tryPop(p)
+	if held {
+		return
+	}
+	r.Here = first
+	b.answerPop(p, r, err)
+}
+
+// answerPop ends a pop. Where there is more, or this one failed, the next one
+// that waits has its turn.
+func (b *Broker) answerPop(p *popping, r PopResult, err error) {
+	if err != nil || r.Rest > 0 && r.Status == PopFound {
+		b.popWaits.wakeShare(p.share, AnyQueue)
+	}
+	if err != nil {
+		p.done(PopResult{}, err)
+		return
+	}
+	b.stats.poppedMessages.Add(int64(len(r.Messages)))
+	b.stats.poppedBytes.Add(int64(len(r.Body)))
+	p.done(r, nil)
+}
+
+// tryPop is one attempt. held says that done has been or will be called
+// elsewhere.
+func (b *Broker) tryPop(p *popping) (r PopResult, held bool, err error) {
+	if err := p.ctx.Err(); err != nil {
+		return r, false, fmt.Errorf("pop from topic %q: %w", p.req.Topic, err)
+	}
+	if b.closed.Load() {
+		return r, false, ErrClosed
+	}
+	_, topic, err := b.checkPop(p.req)
+	if err != nil {
+		return r, false, err
+	}
+	if p.look {
+		if b.poppable(p, topic) {
+			return PopResult{Status: PopFound}, false, nil
+		}
+		return b.holdPop(p, topic, PopNone)
+	}
+	t := b.newPopTurn(p)
+	if err := b.gather(t, topic); err != nil {
+		return r, false, err
+	}
+	switch {
+	case t.cold != nil:
+		b.popCold(t)
+		return r, true, nil
+	case len(t.r.Messages) > 0:
+		t.finish()
+		return t.r, false, nil
+	case t.full:
+		return b.holdPop(p, topic, PopFull)
+	}
+	return b.holdPop(p, topic, PopNone)
+}
+
+// holdPop answers a pop that found nothing, or holds it.
+func (b *Broker) holdPop(p *popping, topic *Topic, status PopStatus) (r PopResult, held bool, err error) {
+	r = PopResult{Status: status, InvisibleMillis: p.req.Invisible.Milliseconds(), PopMillis: b.now().UnixMilli()}
+	if p.until.IsZero() || !b.now().Before(p.until) {
+		return r, false, nil
+	}
+	switch b.popWaits.hold(p) {
+	case holdClosed:
+		return r, false, ErrClosed
+	case holdFull:
+		r.Status = PopFull
+		return r, false, nil
+	}
+	// What came between the look and the hold told nobody: look again.
+	if b.closed.Load() || b.poppable(p, topic) {
+		b.popWaits.wake(p)
+	}
+	return r, true, nil
+}
+
+// popShare is what a group does in a topic: the windows of its queues, and of
+// those of the retry topic.
+type popShare struct {
+	group, topic, retry string
+
+	turns   popTurns
+	windows [2]popWindows // of the topic, of the retry topic
+	held    popList       // guarded by popWaits.mu
+}
+
+type shareKey struct{ group, topic string }
+
+// popShare finds or makes a share.
+func (b *Broker) popShare(group, topic string) *popShare {
+	k := shareKey{group, topic}
+	b.shares.RLock()
+	s := b.shares.m[k]
+	b.shares.RUnlock()
+	if s != nil {
+		return s
+	}
+	b.shares.Lock()
+	defer b.shares.Unlock()
+	if s := b.shares.m[k]; s != nil && s.topic == topic {
+		return s
+	}
+	s = &popShare{group: group, topic: topic, retry: pop.RetryTopic(group, topic)}
+	b.shares.m[k] = s
+	if b.shares.m[shareKey{group, s.retry}] == nil {
+		b.shares.m[shareKey{group, s.retry}] = s
+	}
+	b.popWaits.register(s)
+	return s
+}
+
+// fed is told by the windows that something may be given out again.
+func (b *Broker) fed(k pop.Key) {
+	b.shares.RLock()
+	s := b.shares.m[shareKey{k.Group, k.Topic}]
+	b.shares.RUnlock()
+	if s == nil {
+		return
+	}
+	queue := k.Queue
+	if k.Topic == s.retry {
+		queue = AnyQueue
+	}
+	b.popWaits.wakeShare(s, queue)
 }

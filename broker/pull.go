@@ -110,7 +110,7 @@ func (b *Broker) tryPull(p *pull, first bool) (r PullResult, held bool, err erro
 	if b.closed.Load() {
 		return r, false, ErrClosed
 	}
-	g, t, err := b.checkPull(req)
+	g, t, err := b.checkRead(req.Group, req.Topic, req.QueueID)
 	if err != nil {
 		return r, false, err
 	}
@@ -162,22 +162,22 @@ func (r *PullResult) fill(batch mq.Batch) {
 	r.Status, r.Batch = PullFound, batch
 }
 
-// checkPull finds the group and the topic of a pull and holds them to their
-// settings.
-func (b *Broker) checkPull(req *PullRequest) (*Group, *Topic, error) {
-	g, err := b.groupFor(req.Group)
+// checkRead finds the group and the topic of a pull or a pop and holds them to
+// their settings.
+func (b *Broker) checkRead(group, topic string, queue int32) (*Group, *Topic, error) {
+	g, err := b.groupFor(group)
 	if err != nil {
 		return nil, nil, err
 	}
-	t, ok := b.topics.Get(req.Topic)
+	t, ok := b.topics.Get(topic)
 	if !ok {
-		return nil, nil, fmt.Errorf("%w: %q", ErrNoTopic, req.Topic)
+		return nil, nil, fmt.Errorf("%w: %q", ErrNoTopic, topic)
 	}
 	if err := mayRead(g, t); err != nil {
 		return nil, nil, err
 	}
-	if req.QueueID < 0 || req.QueueID >= t.ReadQueues {
-		return nil, nil, fmt.Errorf("%w: queue %d of topic %q, which has %d to read", ErrBadRequest, req.QueueID, req.Topic, t.ReadQueues)
+	if queue < 0 || queue >= t.ReadQueues {
+		return nil, nil, fmt.Errorf("%w: queue %d of topic %q, which has %d to read", ErrBadRequest, queue, topic, t.ReadQueues)
 	}
 	return g, t, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"varve/broker/pop"
 	"varve/broker/topic"
 	"varve/internal/mq"
 )
@@ -44,6 +45,7 @@ func (b *Broker) PutTopic(t Topic) error {
 	if changed {
 		b.logger.Info("topic set", "topic", t.Name, "read", t.ReadQueues, "write", t.WriteQueues, "perm", t.Perm)
 		b.waits.wakeTopic(t.Name)
+		b.popWaits.wakeTopic(t.Name)
 	}
 	return nil
 }
@@ -64,10 +66,12 @@ func (b *Broker) DeleteTopic(_ context.Context, name string) error {
 	if !had {
 		return fmt.Errorf("%w: %q", ErrNoTopic, name)
 	}
-	err = errors.Join(b.log.DeleteTopic(name), b.offsets.DeleteTopic(name))
+	err = errors.Join(b.log.DeleteTopic(name),
+		b.forgetPops(func(k pop.Key) bool { return k.Topic == name }), b.offsets.DeleteTopic(name))
 	b.first.forget(name)
 	b.traffic.Forget(func(k TrafficKey) bool { return k.Topic == name })
 	b.waits.wakeTopic(name)
+	b.popWaits.wakeTopic(name)
 	if err != nil {
 		return fmt.Errorf("delete topic %q: %w", name, err)
 	}

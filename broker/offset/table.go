@@ -124,6 +124,22 @@ func (t *Table) Get(group, topic string, queue int32) (off int64, ok bool) {
 	return max(off, 0), off != none
 }
 
+// Look gives a group's progress in a queue as Get does, and whether a reset of
+// it waits that nobody was told of.
+func (t *Table) Look(group, topic string, queue int32) (off int64, ok, reset bool) {
+	p := t.find(key{group, topic})
+	if p == nil {
+		return 0, false, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	off = p.get(queue)
+	if len(p.resets) > 0 {
+		_, reset = p.resets[queue]
+	}
+	return max(off, 0), off != none, reset
+}
+
 // Commit sets a group's progress in a queue, backwards too. previous is what
 // it was, -1 where there was none. It is dropped, which taken tells, while a
 // reset waits for its pull.

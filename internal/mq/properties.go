@@ -33,6 +33,7 @@ const (
 	PropTimerDelaySec     = "TIMER_DELAY_SEC"
 	PropTimerOutMs        = "TIMER_OUT_MS"
 	PropPopCK             = "POP_CK"
+	PropFirstPopTime      = "1ST_POP_TIME"
 	PropInnerBatch        = "INNER_BATCH"
 )
 

@@ -1,0 +1,249 @@
+package pop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"varve/internal/meta"
+	"varve/internal/mq"
+)
+
+// saveDue saves what changed if it is time to, and gives the time to the next
+// save; -1 where nothing changed.
+func (s *Store) saveDue() time.Duration {
+	s.mu.Lock()
+	dirty := len(s.dirty) > 0 || len(s.pending) > 0
+	s.mu.Unlock()
+	if !dirty {
+		return -1
+	}
+	s.saving.Lock()
+	now := s.o.Now()
+	wait, sync := s.savedAt.Add(SaveEvery).Sub(now), now.Sub(s.syncedAt) >= syncEvery
+	s.saving.Unlock()
+	if wait > 0 {
+		return wait
+	}
+	if err := s.Save(sync); err != nil {
+		s.o.Logger.Error("state of POP consumers not saved, will try again", "error", err)
+	}
+	return SaveEvery
+}
+
+// Save saves every window that changed, durably if sync.
+func (s *Store) Save(sync bool) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	durable := s.log.Stats().DurablePhysical
+	s.mu.Lock()
+	list := s.dirty
+	s.dirty = nil
+	next, marks := s.reflected(durable)
+	moved := next != s.next
+	s.mu.Unlock()
+	s.savedAt = s.o.Now()
+	if len(list) == 0 && !moved && (!sync || s.synced.Load() == s.saves) {
+		return nil
+	}
+	b := s.meta.Batch()
+	for _, w := range list {
+		s.saveWindow(b, w, durable)
+	}
+	if moved {
+		if err := b.Put(s.state, positionKey, position{next}); err != nil {
+			s.putBack(list)
+			return errors.Join(err, b.Discard())
+		}
+	}
+	s.saves++
+	if err := s.commit(b, sync); err != nil {
+		s.putBack(list)
+		return fmt.Errorf("pop: save windows: %w", err)
+	}
+	if !sync {
+		return nil
+	}
+	s.syncedAt = s.savedAt
+	s.synced.Store(s.saves)
+	s.mu.Lock()
+	s.next, s.pending = next, s.pending[marks:]
+	s.mu.Unlock()
+	return nil
+}
+
+// commit ends a batch. An empty one syncs what was written before it.
+func (s *Store) commit(b *meta.Batch, sync bool) error {
+	if !b.Empty() {
+		return b.Commit(sync)
+	}
+	err := b.Discard()
+	if sync {
+		err = errors.Join(err, s.meta.Sync())
+	}
+	return err
+}
+
+// reflected is the position that a save of all dirty windows may write: behind
+// every done record that the log has synced, without a gap. mu is held.
+func (s *Store) reflected(durable int64) (next int64, marks int) {
+	next = s.next
+	for marks < len(s.pending) && s.pending[marks].off == next && s.pending[marks].physical < durable {
+		next++
+		marks++
+	}
+	return next, marks
+}
+
+// saveWindow writes one window. Its progress is noted first, and saved later.
+func (s *Store) saveWindow(b *meta.Batch, w *Window, durable int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dirty = false
+	if w.gone {
+		return
+	}
+	left := w.settle(durable)
+	w.trim()
+	if base := w.Base(); w.started && base != w.committed {
+		w.committed = base
+		s.o.Commit(w.Key, base)
+	}
+	w.saved, w.savedIn, w.hasSaved = w.next, s.saves+1, w.started
+	if !w.started {
+		b.Delete(s.table, w.id())
+		return
+	}
+	b.PutRaw(s.table, w.id(), w.encode())
+	if left > 0 {
+		s.enlist(w)
+	}
+}
+
+// putBack marks windows as changed again after a failed save.
+func (s *Store) putBack(list []*Window) {
+	for _, w := range list {
+		w.mu.Lock()
+		w.savedIn = never
+		s.enlist(w)
+		w.mu.Unlock()
+	}
+}
+
+// lowest is where the log must be kept from.
+func (s *Store) lowest() int64 {
+	end := s.log.Confirmed()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.units > 0: // where their done records are is not known
+	case len(s.pending) > 0:
+		s.low = max(s.low, s.pending[0].physical)
+	default:
+		s.low = max(s.low, end)
+	}
+	return s.low
+}
+
+// load reads the windows of the meta store.
+func (s *Store) load() error {
+	var pos position
+	if _, err := s.state.Get(positionKey, &pos); err != nil {
+		return fmt.Errorf("pop: %w", err)
+	}
+	s.next = pos.Next
+	return s.table.Scan("", func(id string, raw []byte) error {
+		k, err := keyOf(id)
+		if err != nil {
+			return err
+		}
+		w := s.Window(k)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if err := w.decode(raw); err != nil {
+			return fmt.Errorf("pop: window %q in the meta store: %w", id, err)
+		}
+		w.hasSaved, w.saved = true, w.next
+		s.reconcile(w)
+		s.Changed(w)
+		return nil
+	})
+}
+
+// reconcile settles between a window as saved and the group's progress as
+// saved, which is done at other times: the higher one is right, unless the
+// progress was set by somebody since.
+func (s *Store) reconcile(w *Window) {
+	off, known, reset := s.o.Progress(w.Key)
+	if reset {
+		w.Stop()
+		return
+	}
+	w.committed = -1
+	if !known {
+		return
+	}
+	for i := range w.entries {
+		if e := &w.entries[i]; e.off < off {
+			w.finish(e)
+		}
+	}
+	w.next = max(w.next, off)
+}
+
+// follow reads the done records that the windows don't reflect.
+func (s *Store) follow(ctx context.Context) error {
+	q := mq.Queue{Broker: s.o.Broker, Topic: doneTopic}
+	r, err := s.log.Range(ctx, q)
+	if errors.Is(err, mq.ErrNoQueue) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("pop: follow %v: %w", q, err)
+	}
+	if s.next < r.From || s.next > r.To {
+		s.o.Logger.Error("place in the queue of done records is outside the log; messages may be given out twice",
+			"queue", q.String(), "place", s.next, "from", r.From, "to", r.To)
+		s.next = min(max(s.next, r.From), r.To)
+	}
+	for at := s.next; at < r.To; {
+		batch, err := s.log.Read(ctx, q, at, mq.Limit{Bytes: unitBytes})
+		if err != nil {
+			return fmt.Errorf("pop: follow %v at %d: %w", q, at, err)
+		}
+		for rec := range mq.Records(batch.Body) {
+			if err := s.replay(rec); err != nil {
+				s.o.Logger.Error("done record is broken; messages may be given out twice", "queue", q.String(), "offset", rec.QueueOffset(), "error", err)
+			}
+			s.mark(doneMark{rec.QueueOffset(), rec.PhysicalOffset()})
+		}
+		at = batch.Next
+	}
+	return nil
+}
+
+// replay has the windows follow one done record.
+func (s *Store) replay(rec mq.Record) error {
+	k, list, err := parseDone(rec.Body())
+	if err != nil {
+		return err
+	}
+	w := s.find(k)
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range list {
+		if e := w.find(d.off); e != nil && e.state == live && e.pop == d.pop {
+			if e.ordered {
+				w.ordered--
+			}
+			e.state, e.due = moved, rec.PhysicalOffset()
+			w.moved++
+		}
+	}
+	s.Changed(w)
+	return nil
+}
