@@ -350,6 +350,7 @@ func TestPopOrdered(t *testing.T) {
 			}
 		}
 		r.ack(p.handles()...)
+		synctest.Wait()
 		dead := r.all("%DLQ%g", 0)
 		if len(dead) != 2 || string(dead[0].Body) != "m2" || string(dead[1].Body) != "m3" {
 			t.Errorf("dead letters %v", dead)
