@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -99,6 +100,7 @@ func (r *rig) trySend(req *SendRequest) ([]Receipt, error) {
 type client struct {
 	told chan string
 	addr netip.AddrPort
+	deaf bool // takes no questions
 }
 
 func newClient() *client { return &client{told: make(chan string, 64), addr: testHost} }
@@ -106,6 +108,16 @@ func newClient() *client { return &client{told: make(chan string, 64), addr: tes
 func (c *client) RemoteAddr() netip.AddrPort { return c.addr }
 
 func (c *client) NotifyMembersChanged(group string) { c.told <- group }
+
+// CheckTransaction notes the question.
+func (c *client) CheckTransaction(_ context.Context, h *HalfMessage) error {
+	if c.deaf {
+		return errors.New("connection is gone")
+	}
+	times, _ := mq.Property(h.Record.Properties(), "TRANSACTION_CHECK_TIMES")
+	c.told <- fmt.Sprintf("%s/%d %s of %s, time %s", h.Record.Topic(), h.Record.QueueID(), h.Record.Body(), h.Group, times)
+	return nil
+}
 
 // join has a client in a group that wants one topic.
 func (r *rig) join(c Client, id, group, topic, expression string) {

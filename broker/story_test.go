@@ -37,6 +37,7 @@ import (
 //	archive                               moves all but the last segment away
 //	group name=G [retries=N] [retry-queues=N] [disabled] · delete-group name=G [clean] · clone from=G to=G [topic=T]
 //	sleep for=1s · restart · stats · consume-stats group=G [topic=T] · topic-stats topic=T
+//	half, end, halves, resolve, restore, producer, asked: see txn_test.go
 //	names group=G topic=T · all topic=T · lock group=G client=C topic=T
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*")
@@ -46,7 +47,7 @@ func TestStories(t *testing.T) {
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &story{held: map[string]heldPull{}, clients: map[string]*client{}, handles: map[string]string{}, cold: &archived{queues: map[mq.Queue][]mq.Record{}}}
+				s := &story{held: map[string]heldPull{}, clients: map[string]*client{}, handles: map[string]string{}, halves: map[string]Receipt{}, cold: &archived{queues: map[mq.Queue][]mq.Record{}}}
 				s.rig = newRig(t, vfs.NewMem(), s.settings(path))
 				defer func() { s.stop() }()
 				s.start = time.Now()
@@ -68,6 +69,7 @@ type story struct {
 	start   time.Time
 	held    map[string]heldPull
 	clients map[string]*client
+	halves  map[string]Receipt
 	cold    *archived
 }
 
@@ -215,7 +217,7 @@ func (s *story) run(a arguments) (string, error) {
 		return fmt.Sprintf("sent %d, held back %d, sent back %d, dead letters %d, cold reads %d, routed %d, pulls held %d\n",
 			st.Sends, st.TimersPending, st.SendBacks, st.DeadLetters, st.ColdReads, st.ColdRouted, st.HeldPulls), nil
 	}
-	return "", fmt.Errorf("unknown command %q", a.Cmd)
+	return s.transaction(a)
 }
 
 func (s *story) client(name string) *client {

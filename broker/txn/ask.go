@@ -25,7 +25,7 @@ func (s *Store) ask(ctx context.Context) (time.Duration, error) {
 			s.mu.Unlock()
 			return min(wait, maxSleep), nil
 		}
-		over := h.checks >= s.o.MaxChecks || now.UnixMilli()-h.stored > s.o.MaxAge.Milliseconds()
+		over := h.checks >= s.o.MaxChecks || now.UnixMilli()-h.since > s.o.MaxAge.Milliseconds()
 		if over {
 			heap.Pop(&s.queue)
 			h.state, h.verdict = ending, giveUp

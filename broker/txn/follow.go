@@ -125,8 +125,8 @@ func (s *Store) reopen(h *half) {
 		s.count.Open++
 	}
 	h.state, h.verdict = open, 0
-	h.checks, h.asked = 0, 0
-	s.queue.set(h, s.o.Now().UnixMilli())
+	h.checks, h.asked, h.since = 0, 0, s.o.Now().UnixMilli()
+	s.queue.set(h, h.since)
 	s.touch(h)
 }
 

@@ -86,6 +86,7 @@ const (
 type half struct {
 	physical, offset int64
 	stored           int64 // milliseconds
+	since            int64 // in doubt since then: stored, or restored
 	topic, group     *tally
 	immunity         time.Duration // age of the first question
 	custom           bool          // the message itself says so

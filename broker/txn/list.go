@@ -102,32 +102,28 @@ func (s *Store) listGivenUp(q Query) (out []Half, err error) {
 		}
 		return nil
 	}
-	// Those that are not saved are the newest, but for restored ones.
+	inMemory := map[int64]bool{} // true where it was given up
+	s.mu.Lock()
+	for at, h := range s.halves {
+		inMemory[at] = h.state == ended && h.verdict == giveUp
+	}
+	s.mu.Unlock()
 	err = s.givenUp.Scan("", func(k string, raw []byte) error {
 		physical, err := physicalOf(k)
-		if err != nil {
+		if _, known := inMemory[physical]; known || err != nil {
 			return err
-		}
-		s.mu.Lock()
-		h := s.halves[physical]
-		s.mu.Unlock()
-		if h != nil {
-			return nil
 		}
 		return add(raw)
 	})
-	var rest []int64
-	s.mu.Lock()
-	for at, h := range s.halves {
-		if h.state == ended && h.verdict == giveUp {
-			rest = append(rest, at)
+	for at, givenUp := range inMemory {
+		if !givenUp || err != nil {
+			continue
 		}
-	}
-	s.mu.Unlock()
-	slices.Sort(rest)
-	for _, at := range rest {
 		rec, rerr := s.record(context.Background(), at)
-		if err == nil && rerr == nil {
+		if errors.Is(rerr, mq.ErrNotFound) {
+			continue // ended meanwhile
+		}
+		if err = rerr; err == nil {
 			err = add(rec)
 		}
 	}
@@ -222,8 +218,8 @@ func (s *Store) beginRestore(physical int64) (*half, error) {
 	}
 	switch {
 	case h.state == open:
-		h.checks = 0
-		s.queue.set(h, s.o.Now().UnixMilli())
+		h.checks, h.since = 0, s.o.Now().UnixMilli()
+		s.queue.set(h, h.since)
 		s.touch(h)
 		s.Wake()
 		return nil, nil

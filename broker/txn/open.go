@@ -92,7 +92,7 @@ func (s *Store) load() error {
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return fmt.Errorf("questions about the half message at physical offset %d: %w", physical, err)
 		}
-		h.checks, h.asked = a.Checks, a.Last
+		h.checks, h.asked, h.since = a.Checks, a.Last, a.Since
 		s.queue.set(h, a.Due)
 		return nil
 	})
@@ -112,7 +112,7 @@ func (s *Store) loaded(raw []byte) (*half, error) {
 func (s *Store) newHalf(rec mq.Record) *half {
 	h := &half{
 		physical: rec.PhysicalOffset(), offset: rec.QueueOffset(), stored: rec.StoreTimeMillis(),
-		immunity: s.o.FirstCheck, inHeap: -1,
+		since: rec.StoreTimeMillis(), immunity: s.o.FirstCheck, inHeap: -1,
 	}
 	props := rec.Properties()
 	topic, _ := mq.Property(props, mq.PropRealTopic)

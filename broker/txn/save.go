@@ -97,10 +97,11 @@ func (s *Store) write(b *meta.Batch, halves []*half, ends []end) (saved map[int6
 			if err != nil {
 				return nil, err
 			}
-			s.deleteAll(b, k)
 			if e.verdict == giveUp {
+				s.deleteAll(b, k)
 				b.PutRaw(s.givenUp, k, rec)
-			} else {
+			} else { // what is known of its questions is from after it
+				b.Delete(s.givenUp, k)
 				b.PutRaw(s.open, k, rec)
 			}
 		}
@@ -130,7 +131,7 @@ func (s *Store) writeChecks(b *meta.Batch, saved map[int64]*half) ([]*half, erro
 	s.dirty = nil
 	for _, h := range dirty {
 		if _, now := saved[h.physical]; (now || h.saved) && h.state == open {
-			if err := b.Put(s.asking, key(h.physical), asked{Checks: h.checks, Last: h.asked, Due: h.due}); err != nil {
+			if err := b.Put(s.asking, key(h.physical), asked{Checks: h.checks, Last: h.asked, Due: h.due, Since: h.since}); err != nil {
 				return nil, err
 			}
 		}

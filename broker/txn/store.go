@@ -49,9 +49,9 @@ const (
 
 // What End and Restore can fail with.
 var (
-	ErrNoHalf  = errors.New("no such half message in doubt")
-	ErrEnded   = errors.New("transaction was ended otherwise")
-	ErrLate    = errors.New("transaction's own time is over; only an answer to a question counts")
+	ErrNoHalf  = errors.New("no half message in doubt")
+	ErrEnded   = errors.New("its end is another one")
+	ErrLate    = errors.New("only an answer to a question counts now")
 	ErrTooMany = errors.New("too many transactions in doubt")
 )
 
@@ -62,7 +62,8 @@ type Options struct {
 	// the time between two questions, MaxChecks their number.
 	FirstCheck, CheckInterval time.Duration
 	MaxChecks                 int
-	// MaxAge is when a half is given up even if no producer ever came.
+	// MaxAge is the time in doubt after which a half is given up even if no
+	// producer ever came.
 	MaxAge time.Duration
 	// KeepGivenUp is how long a half that was given up is kept, from when it
 	// was sent.
@@ -163,6 +164,7 @@ type asked struct {
 	Checks int   `json:"checks"`
 	Last   int64 `json:"last"`
 	Due    int64 `json:"due"`
+	Since  int64 `json:"since"`
 }
 
 // Follows reports whether the Store wants to be woken (Wake) when messages

@@ -34,6 +34,7 @@ func (f *Front) endTransaction(s *session, req *wire.Command) {
 	if e.Resolution == broker.TransactionUnknown {
 		return
 	}
+	s.sends++
 	f.broker.EnqueueEnd(&e, func(err error) { // Front.readAll commits
 		if err != nil {
 			f.refuse(s, "END_TRANSACTION", from, err)

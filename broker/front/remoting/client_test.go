@@ -27,7 +27,10 @@ func TestGoClient(t *testing.T) {
 	}
 	rlog.SetLogLevel("fatal")
 	n := startNode(t, nodeOptions{
-		conf:     func(c *broker.Config) { c.DelayLevels = "1s 1s 1s 1s 1s" },
+		conf: func(c *broker.Config) {
+			c.DelayLevels = "1s 1s 1s 1s 1s"
+			c.TransactionTimeout, c.TransactionCheckInterval, c.TransactionMaxChecks = time.Second, time.Second, 6
+		},
 		announce: recorder(t),
 	})
 	if *record {
@@ -46,6 +49,7 @@ func TestGoClient(t *testing.T) {
 			"ResumeAtPlace": resumeAtPlace,
 			"LargeBodies":   largeBodies,
 			"RequestReply":  requestReply,
+			"Transactions":  transactions,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
