@@ -1,7 +1,9 @@
 package timer
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"varve/internal/mq"
@@ -10,6 +12,12 @@ import (
 // doneTopic has the records that name delivered entries. Its prefix keeps it
 // out of the archive.
 const doneTopic = "rmq_sys_timer_done"
+
+// Separators of stored properties.
+const (
+	nameEnd  = 0x01
+	valueEnd = 0x02
+)
 
 // Level readdresses a message to a delay level; one that is too high is the
 // highest. The message's own TIMER_* properties are void then.
@@ -37,14 +45,18 @@ func readdress(m *mq.Message, props []byte, topic string, queue int32) {
 // without copies properties but for some.
 func without(stored []byte, names ...string) []byte {
 	out := make([]byte, 0, len(stored)+96)
-next:
-	for k, v := range mq.Properties(stored) {
-		for _, n := range names {
-			if k == n {
-				continue next
-			}
+	for len(stored) > 0 {
+		pair := stored
+		if i := bytes.IndexByte(stored, valueEnd); i >= 0 {
+			pair, stored = stored[:i], stored[i+1:]
+		} else {
+			stored = nil
 		}
-		out = mq.AppendProperty(out, k, v)
+		i := bytes.IndexByte(pair, nameEnd)
+		if i < 0 || slices.ContainsFunc(names, func(n string) bool { return n == string(pair[:i]) }) {
+			continue
+		}
+		out = append(append(out, pair...), valueEnd)
 	}
 	return out
 }

@@ -10,11 +10,23 @@ import (
 )
 
 // read follows the queues to their end, done records last: what was delivered
-// before a restart has its entry read by then.
+// before a restart has its entry read by then. Once that is done, one turn reads
+// so much only, and the next goes on there.
 func (s *Store) read(ctx context.Context) error {
 	end := s.log.Confirmed()
-	for _, f := range s.queues {
-		for s.freshN < maxFreshBytes {
+	s.readBytes, s.behind = 0, false
+	for i := range s.queues {
+		at := (s.first + i) % len(s.queues)
+		f := s.queues[at]
+		for {
+			full := s.freshN >= maxFreshBytes
+			if s.started && (full || s.readBytes >= readTurn) {
+				s.behind, s.first = !full, at
+				return nil
+			}
+			if full {
+				return nil
+			}
 			more, err := s.readSome(ctx, f)
 			if err != nil {
 				return err
@@ -24,11 +36,8 @@ func (s *Store) read(ctx context.Context) error {
 				break
 			}
 		}
-		if s.freshN >= maxFreshBytes {
-			return nil
-		}
 	}
-	s.started, s.seen = true, end
+	s.started, s.first = true, 0
 	return nil
 }
 
@@ -58,6 +67,7 @@ func (s *Store) readSome(ctx context.Context, f *follow) (more bool, err error) 
 		f.read = max(f.read, rec.PhysicalOffset()+1)
 	}
 	f.next = batch.Next
+	s.readBytes += int64(len(batch.Body))
 	return f.next < r.To, nil
 }
 

@@ -16,39 +16,50 @@ type change struct {
 	done  []entry
 }
 
-// save moves to the meta store what the log has made durable.
-func (s *Store) save(sync bool) error {
-	if !s.waiting() && !s.unsaved {
-		return nil
+// save moves to the store what the log has made durable, as far as the store
+// takes it now. more says that it left some that it could take at once.
+func (s *Store) save() (more bool, err error) {
+	if !s.waiting() || s.flushing != nil && s.unflushed >= flushBytes {
+		return false, nil
 	}
 	durable := s.log.Stats().DurablePhysical
+	upTo := min(durable, s.firstUnsaved()+saveTurn)
 	b := s.meta.Batch()
 	c := change{ops: make([]int, len(s.queues))}
 	moved := false
 	for i, f := range s.queues {
 		n := 0
-		for n < len(f.ops) && f.ops[n].physical < durable {
+		for n < len(f.ops) && f.ops[n].physical < upTo {
 			s.saveOp(b, f, &f.ops[n], &c)
 			n++
 		}
 		c.ops[i] = n
 		moved = moved || n > 0
 	}
-	now := s.o.Now()
-	sync = sync || now.Sub(s.synced) >= syncEvery
-	if !moved && !(sync && s.unsaved) {
-		return b.Discard()
+	if !moved {
+		return false, b.Discard()
 	}
-	if err := s.commit(b, &c, sync); err != nil {
-		return err
+	size := b.Len()
+	if err := s.commit(b, &c); err != nil {
+		return false, err
 	}
 	s.apply(&c)
-	s.unsaved = !sync
-	if sync {
-		s.synced = now
-		s.raiseLow()
+	if s.unflushed += int64(size); s.since.IsZero() {
+		s.since = s.o.Now()
 	}
-	return nil
+	return upTo < durable && s.waiting() && s.firstUnsaved() < durable, nil
+}
+
+// firstUnsaved is the position of the first record that was read and not saved.
+// There must be one.
+func (s *Store) firstUnsaved() int64 {
+	low := int64(maxDue)
+	for _, f := range s.queues {
+		if len(f.ops) > 0 {
+			low = min(low, f.ops[0].physical)
+		}
+	}
+	return low
 }
 
 // saveOp writes what one record means. A done record comes after its entry, so
@@ -66,8 +77,8 @@ func (s *Store) saveOp(b *meta.Batch, f *follow, o *op, c *change) {
 	}
 }
 
-func (s *Store) commit(b *meta.Batch, c *change, sync bool) error {
-	pos := position{Next: map[string]int64{}}
+func (s *Store) commit(b *meta.Batch, c *change) error {
+	pos := position{Entries: s.entries + int64(len(c.added)-len(c.done)), Next: map[string]int64{}}
 	for i, f := range s.queues {
 		next := f.saved
 		if n := c.ops[i]; n > 0 {
@@ -80,7 +91,7 @@ func (s *Store) commit(b *meta.Batch, c *change, sync bool) error {
 	if err := b.Put(s.state, positionKey, pos); err != nil {
 		return errors.Join(err, b.Discard())
 	}
-	if err := b.Commit(sync); err != nil {
+	if err := b.Commit(false); err != nil {
 		return fmt.Errorf("timer: save: %w", err)
 	}
 	return nil
@@ -92,6 +103,9 @@ func (s *Store) apply(c *change) {
 		if n := c.ops[i]; n > 0 {
 			f.saved = f.ops[n-1].offset + 1
 			f.ops = f.ops[n:]
+			if len(f.ops) == 0 {
+				f.ops = nil
+			}
 		}
 	}
 	for _, e := range c.added {
@@ -104,6 +118,8 @@ func (s *Store) apply(c *change) {
 	for _, e := range c.done {
 		delete(s.taken, e)
 	}
+	s.entries += int64(len(c.added) - len(c.done))
+	s.deleted += len(c.done)
 	s.prune()
 }
 
@@ -119,24 +135,4 @@ func (s *Store) prune() {
 		}
 	}
 	heap.Init(&s.soon)
-}
-
-// raiseLow moves the held part of the log up to what the meta store durably
-// has.
-func (s *Store) raiseLow() {
-	low := int64(-1)
-	for _, f := range s.queues {
-		if len(f.ops) > 0 && (low < 0 || f.ops[0].physical < low) {
-			low = f.ops[0].physical
-		}
-	}
-	if low < 0 {
-		low = s.seen
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.queues {
-		s.at[f.name] = saved{f.queue, f.saved}
-	}
-	s.low = max(s.low, low)
 }

@@ -14,8 +14,9 @@ import (
 	"varve/internal/mq"
 )
 
-// Tables in the meta store.
+// Tables in the bulk store.
 const (
+	bulkName   = "timer"
 	entryTable = "timer"       // entry key → record, as in the log
 	stateTable = "timer-state" // positionKey → position
 )
@@ -33,12 +34,22 @@ const (
 	readBytes = 1 << 20
 	// maxFreshBytes is how many record bytes may wait in memory for the log to
 	// become durable before following stops.
-	maxFreshBytes = 64 << 20
+	maxFreshBytes = 32 << 20
+	// readTurn bounds what one turn reads, so that what is due doesn't wait
+	// for a backlog.
+	readTurn = 4 << 20
+	// saveTurn bounds how much of the log one save covers.
+	saveTurn = 8 << 20
+	// flushBytes is how much is written to the store before it is flushed. As
+	// much again may be written meanwhile, then saving waits.
+	flushBytes = 12 << 20
+	// clearAfter is how many entries go before their place is cleared at once.
+	clearAfter = 10_000
 	// saveEvery is how often what the log has made durable is looked for while
 	// something waits for it.
 	saveEvery = 100 * time.Millisecond
-	// syncEvery is how often the meta store is synced while it changes.
-	syncEvery = 2 * time.Second
+	// flushEvery is how often the store is flushed while it changes.
+	flushEvery = 5 * time.Second
 	// maxSleep bounds a wait for the next due time, so that a clock that is
 	// set forward is noticed.
 	maxSleep = time.Second
@@ -64,7 +75,7 @@ type Options struct {
 type Store struct {
 	o     Options
 	log   *hot.Store
-	meta  *meta.Store
+	meta  *meta.Store // the timer's own
 	table meta.Table
 	state meta.Table
 
@@ -78,17 +89,24 @@ type Store struct {
 	recallUnit bool      // the log has a unit of recalls
 	queues     []*follow
 	started    bool // the queues were followed to their end once
-	fresh      map[entry]mq.Record
-	freshN     int64          // bytes in fresh
-	soon       entries        // entries of fresh; those no longer in fresh are void
-	taken      map[entry]bool // submitted or delivered; true once its done record was read
-	cursor     entry          // entries of the table before it are in taken
-	nextDue    int64          // due time of the table's first entry from cursor on; -1 unknown
-	units      int            // units that the log has
-	paused     time.Time      // no delivery before
-	synced     time.Time
-	seen       int64 // end of the log when the queues were last followed to their end
-	unsaved    bool  // the meta store has changes that are not synced
+	behind     bool // the last read left some for the next
+	first      int  // queue that the next read begins with
+	readBytes  int64
+	fresh      map[entry]mq.Record // read and not in the table
+	freshN     int64               // bytes in fresh
+	soon       entries             // entries of fresh; those no longer in fresh are void
+	taken      map[entry]bool      // submitted or delivered; true once its done record was read
+	cursor     entry               // entries of the table before it are in taken
+	nextDue    int64               // due time of the table's first entry from cursor on; -1 unknown
+	units      int                 // units that the log has
+	paused     time.Time           // no delivery before
+	entries    int64               // in the table
+	floor      entry               // nothing is in the table before it
+	deleted    int                 // entries deleted since floor was raised
+
+	unflushed int64     // bytes written since the last flush began
+	since     time.Time // when the first of them was, zero where there is none
+	flushing  *flush    // the flush under way
 
 	mu  sync.Mutex
 	low int64            // Invariant: everything of the timer below it is durable in the meta store
@@ -106,6 +124,8 @@ type saved struct {
 
 // position is the record in stateTable.
 type position struct {
+	// Entries is the number of entries.
+	Entries int64 `json:"entries"`
 	// Next is by topic and queue id ("SCHEDULE_TOPIC_XXXX/3") the first offset
 	// not followed.
 	Next map[string]int64 `json:"next"`
@@ -148,14 +168,18 @@ func Open(o Options, log *hot.Store, m *meta.Store) (*Store, error) {
 	if len(o.Levels) == 0 || len(o.Levels) > MaxLevels {
 		return nil, fmt.Errorf("timer: %d delay levels, want 1 to %d", len(o.Levels), MaxLevels)
 	}
+	bulk, err := m.Bulk(bulkName)
+	if err != nil {
+		return nil, fmt.Errorf("timer: %w", err)
+	}
 	s := &Store{
-		o: o, log: log, meta: m, table: m.Table(entryTable), state: m.Table(stateTable),
+		o: o, log: log, meta: bulk, table: bulk.Table(entryTable), state: bulk.Table(stateTable),
 		wake: make(chan struct{}, 1), results: make(chan result, maxUnits+1),
 		fresh: map[entry]mq.Record{}, taken: map[entry]bool{}, nextDue: -1,
 		at: map[string]saved{},
 	}
-	var pos position
-	if _, err := s.state.Get(positionKey, &pos); err != nil {
+	pos, err := s.load(m)
+	if err != nil {
 		return nil, err
 	}
 	for i := range o.Levels {
@@ -168,12 +192,8 @@ func Open(o Options, log *hot.Store, m *meta.Store) (*Store, error) {
 	}
 	s.follow(mq.TimerTopic, 0, pos)
 	s.follow(doneTopic, 0, pos)
-	n := int64(0)
-	err := s.table.ScanRange("", "", func(string, []byte) error { n++; return nil })
-	if err != nil {
-		return nil, err
-	}
-	s.pending.Store(n)
+	s.entries = pos.Entries
+	s.pending.Store(pos.Entries)
 	s.low = log.Stats().FirstPhysical
 	s.release = log.Hold("timer", s.lowest)
 	return s, nil
@@ -251,22 +271,11 @@ func (s *Store) Run(ctx context.Context) error {
 			return s.stop()
 		case <-s.wake:
 		case <-due:
+		case <-s.flushing.done():
 		case r := <-s.results:
 			s.settle(r)
 		}
 	}
-}
-
-// stop waits for the units that the log has, and saves.
-func (s *Store) stop() error {
-	for s.units > 0 {
-		s.settle(<-s.results)
-	}
-	ctx := context.Background()
-	if err := errors.Join(s.log.Flush(ctx), s.read(ctx)); err != nil && !errors.Is(err, hot.ErrClosed) {
-		return fmt.Errorf("timer: stop: %w", err)
-	}
-	return s.save(true)
 }
 
 // turn does all that can be done now and gives the time to the next thing to
@@ -284,7 +293,11 @@ func (s *Store) turn(ctx context.Context) (time.Duration, error) {
 	if err := s.read(ctx); err != nil {
 		return 0, err
 	}
-	if err := s.save(false); err != nil {
+	more, err := s.save()
+	if err == nil {
+		err = s.flush(false)
+	}
+	if err != nil {
 		return 0, err
 	}
 	s.recalls()
@@ -292,10 +305,11 @@ func (s *Store) turn(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if s.waiting() || s.unsaved {
-		if next < 0 || next > saveEvery {
-			next = saveEvery
-		}
+	switch {
+	case more || s.behind:
+		next = 0
+	case (s.waiting() || !s.since.IsZero()) && (next < 0 || next > saveEvery):
+		next = saveEvery
 	}
 	return next, nil
 }

@@ -1,6 +1,7 @@
 package timer
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"varve/hot"
+	"varve/internal/meta"
 	"varve/internal/mq"
 )
 
@@ -203,6 +205,56 @@ func TestFullDiskLosesNothing(t *testing.T) {
 		}
 		if len(times) != 50 || len(w.history) != 50 || w.timer.Pending() != 0 {
 			t.Errorf("%d messages were delivered, %d different, %d pending", len(w.history), len(times), w.timer.Pending())
+		}
+	})
+}
+
+// TestOlderEntriesAreTakenOver has entries where earlier versions kept them.
+func TestOlderEntriesAreTakenOver(t *testing.T) {
+	alone(t, func(w *world) {
+		for i := range 20 {
+			w.held(fmt.Sprint("m", i), 4)
+		}
+		time.Sleep(time.Second)
+		w.end()
+		m, err := meta.Open("meta", w.fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bulk, err := m.Bulk(bulkName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pos position
+		if ok, err := bulk.Table(stateTable).Get(positionKey, &pos); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		old, moved := m.Batch(), bulk.Batch()
+		err = bulk.Table(entryTable).ScanRange("", "", func(key string, raw []byte) error {
+			old.PutRaw(m.Table(entryTable), key, raw)
+			moved.Delete(bulk.Table(entryTable), key)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved.Delete(bulk.Table(stateTable), positionKey)
+		if err := old.Put(m.Table(stateTable), positionKey, map[string]any{"next": pos.Next}); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(old.Commit(true), moved.Commit(true), m.Close()); err != nil {
+			t.Fatal(err)
+		}
+		w.open()
+		if n := w.timer.Pending(); n != 20 {
+			t.Errorf("%d messages are held back, want 20", n)
+		}
+		time.Sleep(time.Minute)
+		if w.observe(); len(w.history) != 20 || w.timer.Pending() != 0 {
+			t.Errorf("delivered %d, pending %d", len(w.history), w.timer.Pending())
+		}
+		if err := w.meta.Table(entryTable).Scan("", func(string, []byte) error { return errFound }); err != nil {
+			t.Error("an entry is left where it was")
 		}
 	})
 }

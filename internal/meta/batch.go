@@ -60,7 +60,7 @@ func (b *Batch) Commit(sync bool) error {
 		return errors.Join(err, b.Discard())
 	}
 	o := pebble.NoSync
-	if sync {
+	if sync && !b.s.bulk {
 		o = pebble.Sync
 	}
 	err := b.b.Commit(o)

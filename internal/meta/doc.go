@@ -14,9 +14,13 @@
 //     durable with the next synced write, and survives a crash of the process
 //     alone; writes are never reordered.
 //
+// Bulk is a second database in the same folder, without a log, for values that
+// are many or large and whose owner has them elsewhere too.
+//
 // Settings is a table that is in memory as well, for what every request asks.
 //
 // Store, Table and Settings are safe for concurrent use, a Batch is not.
+// Store.mu guards the bulk databases only.
 // Settings.mu is the one lock; it is held while the store is written and while
 // SettingsOf.Changed runs.
 package meta

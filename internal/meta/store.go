@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -49,6 +50,10 @@ type Store struct {
 	db  *pebble.DB
 	fs  vfs.FS
 	dir string
+
+	bulk  bool // has no log of its own
+	mu    sync.Mutex
+	bulks map[string]*Store // by name
 }
 
 // Open opens or creates the database in dir. A nil fs is the operating
@@ -76,7 +81,7 @@ func Open(dir string, fs vfs.FS) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("meta: open %s: %w", dir, err)
 	}
-	s := &Store{db: db, fs: fs, dir: dir}
+	s := &Store{db: db, fs: fs, dir: dir, bulks: map[string]*Store{}}
 	if err := s.checkVersion(dir); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -98,12 +103,13 @@ func (s *Store) checkVersion(dir string) error {
 	return nil
 }
 
-// Close flushes and closes the database.
+// Close flushes and closes the database and its bulk ones.
 func (s *Store) Close() error {
+	errs := []error{s.closeBulks()}
 	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("meta: close: %w", err)
+		errs = append(errs, fmt.Errorf("meta: close: %w", err))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Sync makes everything written so far durable.
