@@ -17,6 +17,12 @@ type Identity struct {
 	Super bool
 }
 
+// Caller is who a request is from, and from where.
+type Caller struct {
+	Identity
+	IP netip.Addr
+}
+
 // Anybody is who every request is from while access control is off.
 var Anybody = Identity{Super: true}
 
@@ -74,6 +80,11 @@ func (s *Store) Allow(id Identity, ip netip.Addr, a Action, res ...Resource) err
 		return err
 	}
 	return nil
+}
+
+// AllowCaller is Allow for a Caller.
+func (s *Store) AllowCaller(c Caller, a Action, res ...Resource) error {
+	return s.Allow(c.Identity, c.IP, a, res...)
 }
 
 // Visible reports whether a user may read anything of a resource, without

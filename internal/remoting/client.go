@@ -3,6 +3,7 @@ package remoting
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
@@ -17,6 +18,10 @@ type ClientConfig struct {
 	Conn        Config        // IdleTimeout is off unless set; MaxConns is not used
 	// Dial makes connections; net.Dialer over TCP if nil.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// TLS, if not nil, is spoken over them.
+	TLS *tls.Config
+	// Sign, if not nil, adds its signature to a copy of every request.
+	Sign func(req *Command)
 }
 
 // Client calls one server over one connection, which is made when it is needed
@@ -66,7 +71,18 @@ func (c *Client) Call(ctx context.Context, req *Command) (*Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conn.Call(ctx, req)
+	return conn.Call(ctx, c.signed(req))
+}
+
+// signed is the request, or a signed copy of it.
+func (c *Client) signed(req *Command) *Command {
+	if c.cfg.Sign == nil {
+		return req
+	}
+	out := *req
+	out.Ext = req.Ext.clone()
+	c.cfg.Sign(&out)
+	return &out
 }
 
 // OneWay sends a request that gets no reply.
@@ -75,7 +91,7 @@ func (c *Client) OneWay(ctx context.Context, req *Command) error {
 	if err != nil {
 		return err
 	}
-	return conn.Push(req)
+	return conn.Push(c.signed(req))
 }
 
 // Close ends the connection and refuses further calls.
@@ -105,6 +121,14 @@ func (c *Client) connect(ctx context.Context) (*Conn, error) {
 	nc, err := c.cfg.Dial(ctx, c.addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", c.addr, err)
+	}
+	if c.cfg.TLS != nil {
+		over := tls.Client(nc, c.cfg.TLS)
+		if err := over.HandshakeContext(ctx); err != nil {
+			_ = nc.Close()
+			return nil, fmt.Errorf("connect to %s: %w", c.addr, err)
+		}
+		nc = over
 	}
 	conn := newConn(context.Background(), nc, c.cfg.Handler, &c.cfg.Conn)
 	conn.peer.Store(uint32(c.cfg.Serializer))

@@ -121,6 +121,20 @@ const (
 	GetBrokerHAStatus          = 907
 )
 
+// Request codes of access control.
+const (
+	AuthCreateUser = 3001
+	AuthUpdateUser = 3002
+	AuthDeleteUser = 3003
+	AuthGetUser    = 3004
+	AuthListUsers  = 3005
+	AuthCreateACL  = 3006
+	AuthUpdateACL  = 3007
+	AuthDeleteACL  = 3008
+	AuthGetACL     = 3009
+	AuthListACLs   = 3010
+)
+
 // Request codes that the broker sends to clients.
 const (
 	CheckTransactionState    = 39

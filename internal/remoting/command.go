@@ -68,6 +68,9 @@ type Command struct {
 	Body       []byte
 	Serializer Serializer
 
+	// Caller is who sent a request, where Config.Admit found it out.
+	Caller any
+
 	// Free, of a command to be sent, is called once the body is written or
 	// copied. It may never be called: where the connection ends before that.
 	Free func()

@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"time"
@@ -15,6 +16,8 @@ var (
 	ErrSlowReader = errors.New("peer doesn't read its replies")
 	// ErrTooManyCalls says that a connection awaits as many replies as it may.
 	ErrTooManyCalls = errors.New("too many calls await a reply")
+	// ErrNoTLS says that the peer doesn't speak TLS and has to.
+	ErrNoTLS = errors.New("peer doesn't speak TLS, and this port takes nothing else")
 	// ErrSlowFrame says that a frame came too slowly for the memory it holds.
 	ErrSlowFrame = errors.New("frame comes too slowly")
 )
@@ -42,6 +45,15 @@ type Config struct {
 	// It says how many of the requests were posts: such whose handling and
 	// answers cost less together. See pace.
 	AfterRead func(c *Conn) (posts int)
+	// Admit, if not nil, sees requests before their handler does, on the
+	// connection's reader, and may change them. An error is the answer: a
+	// *ReplyError gives the code, any other is NO_PERMISSION. Further requests
+	// of the connection are handled without it unless again is true.
+	Admit func(c *Conn, req *Command) (again bool, err error)
+	// TLS, if not nil, is spoken with clients that begin with a handshake; with
+	// others too, unless TLSOnly ends their connections.
+	TLS     *tls.Config
+	TLSOnly bool
 	// OnClose hears of every connection that ended, after its last request.
 	OnClose func(c *Conn)
 	Logger  *slog.Logger

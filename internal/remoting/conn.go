@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,9 +15,12 @@ import (
 // Conn is one connection, of a server or of a Client. Its methods may be
 // called from any goroutine.
 type Conn struct {
-	nc      net.Conn
+	nc      net.Conn // raw, or TLS over it
+	raw     net.Conn
+	first   []byte // what was read to find out whether it is TLS
 	cfg     *Config
 	handler Handler
+	known   bool // Config.Admit needn't see more; for the reader
 	remote  netip.AddrPort
 
 	out     outbox
@@ -38,7 +42,7 @@ type calls struct {
 }
 
 func newConn(ctx context.Context, nc net.Conn, h Handler, cfg *Config) *Conn {
-	c := &Conn{nc: nc, cfg: cfg, handler: h, workers: make(chan struct{}, cfg.MaxWorkers)}
+	c := &Conn{nc: nc, raw: nc, cfg: cfg, handler: h, workers: make(chan struct{}, cfg.MaxWorkers)}
 	c.out.drained.L = &c.out.mu
 	c.flusher = c.flush
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
@@ -165,7 +169,25 @@ func (c *Conn) Do(from From, f func()) {
 
 func (c *Conn) handle(h Handler, req *Command) {
 	defer c.recovered(req.From())
+	if !c.known && c.cfg.Admit != nil && !c.admit(req) {
+		return
+	}
 	h(c, req)
+}
+
+// admit answers a request that may not be handled.
+func (c *Conn) admit(req *Command) bool {
+	again, err := c.cfg.Admit(c, req)
+	c.known = !again
+	if err == nil {
+		return true
+	}
+	if reply := (*ReplyError)(nil); errors.As(err, &reply) {
+		c.ReplyError(req.From(), reply.Code, reply.Remark)
+		return false
+	}
+	c.ReplyError(req.From(), NoPermission, err.Error())
+	return false
 }
 
 // recovered is deferred around handlers. It turns a panic into an error reply:
@@ -192,7 +214,7 @@ func (c *Conn) fail(err error) {
 		c.cancel(fmt.Errorf("%w: %w", ErrClosed, err))
 	}
 	c.out.close()
-	_ = c.nc.Close()
+	_ = c.raw.Close()
 }
 
 func (c *Conn) send(cmd *Command) error {

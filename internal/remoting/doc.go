@@ -22,6 +22,8 @@
 //   - A frame of more than 128 KiB takes memory as it arrives, of a budget that
 //     all connections of the process share; one that then comes slower than a
 //     MiB in Config.StepTimeout ends its connection.
+//   - Whether a connection is TLS is told by its first byte, before anything of
+//     it is handled; a plain one is read and written without a layer between.
 //   - A frame whose boundary is known never costs the connection: it is
 //     answered with an error and skipped.
 //

@@ -71,6 +71,18 @@ func (f *Fields) All() iter.Seq2[string, string] {
 	}
 }
 
+// Raw iterates over the fields as they are: the strings of a received command
+// alias the read buffer.
+func (f *Fields) Raw() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for i := range f.pairs {
+			if !yield(f.At(i)) {
+				return
+			}
+		}
+	}
+}
+
 // Set adds a field or replaces its value.
 func (f *Fields) Set(name, value string) { f.put(pair{name: name, value: value}) }
 

@@ -51,6 +51,7 @@ type reader struct {
 func (c *Conn) read() {
 	rd := reader{c: c, small: make([]byte, smallBuffer), share: share{b: c.cfg.reading}}
 	rd.buf = rd.small
+	rd.w = copy(rd.buf, c.first)
 	err := rd.run()
 	rd.release()
 	if !errors.Is(err, io.EOF) && c.ctx.Err() == nil {

@@ -83,7 +83,12 @@ func (s *server) admit(nc net.Conn) {
 		return
 	}
 	s.serving.Go(func() {
-		c.read()
+		if err := c.greet(); err != nil {
+			c.cfg.Logger.Debug("connection ended", slog.String("peer", c.remote.String()), slog.Any("err", err))
+			c.fail(err)
+		} else {
+			c.read()
+		}
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
