@@ -56,6 +56,11 @@ type ServerConfig struct {
 	// them.
 	Compile func(kind, expression string) (mq.Filter, error)
 	Conn    remoting.Config
+	// Peers is how leaders are called.
+	Peers remoting.ClientConfig
+	// MayRead reports why the sender of a request that names a message by its
+	// place may not read the topic that it turns out to be of. Nil lets all.
+	MayRead func(req *remoting.Command, topic string) error
 	Logger  *slog.Logger
 }
 
@@ -205,7 +210,7 @@ func (s *Server) forward(ctx context.Context, req *remoting.Command) (*remoting.
 			s.mu.Unlock()
 			return nil, &refused{remoting.SystemBusy, "too many leaders"}
 		}
-		c = remoting.NewClient(addr, remoting.ClientConfig{})
+		c = remoting.NewClient(addr, s.cfg.Peers)
 		s.leaders[addr] = c
 	}
 	s.mu.Unlock()
@@ -297,6 +302,11 @@ func (s *Server) viewMessage(ctx context.Context, req *remoting.Command) (*remot
 		return nil, err
 	}
 	rec, err := s.from.FindPhysical(ctx, s.broker(req), pos)
+	if err == nil && s.cfg.MayRead != nil {
+		if err := s.cfg.MayRead(req, string(rec.Topic())); err != nil {
+			return nil, &refused{remoting.NoPermission, err.Error()}
+		}
+	}
 	return &remoting.Command{Body: rec}, err
 }
 

@@ -24,14 +24,15 @@ type Announcer struct {
 	logger  *slog.Logger
 }
 
-// NewAnnouncer makes an announcer for the name servers at addrs.
-func NewAnnouncer(m Member, topics Topics, addrs []string, logger *slog.Logger) *Announcer {
+// NewAnnouncer makes an announcer for the name servers at addrs, which it calls
+// as peers says.
+func NewAnnouncer(m Member, topics Topics, addrs []string, peers remoting.ClientConfig, logger *slog.Logger) *Announcer {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Announcer{member: m, topics: topics, kick: make(chan struct{}, 1), logger: logger}
 	for _, addr := range addrs {
-		a.clients = append(a.clients, remoting.NewClient(addr, remoting.ClientConfig{}))
+		a.clients = append(a.clients, remoting.NewClient(addr, peers))
 	}
 	return a
 }

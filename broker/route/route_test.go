@@ -173,7 +173,7 @@ func TestOrderConfAndKV(t *testing.T) {
 func TestRegisterExpireUnregister(t *testing.T) {
 	table, c, clk := start(t)
 	second := Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:20911"}
-	a := NewAnnouncer(second, topicSet{"orders": {Name: "orders", ReadQueues: 2, WriteQueues: 2, Perm: 6}}, []string{c.Addr()}, nil)
+	a := NewAnnouncer(second, topicSet{"orders": {Name: "orders", ReadQueues: 2, WriteQueues: 2, Perm: 6}}, []string{c.Addr()}, remoting.ClientConfig{}, nil)
 	peer := a.clients[0]
 	t.Cleanup(func() { _ = peer.Close() })
 	if err := a.Register(t.Context(), peer); err != nil {
@@ -238,7 +238,7 @@ func (g *growing) All() []Topic {
 func TestAnnouncerKeepsRegistered(t *testing.T) {
 	table, c, _, server := startTold(t)
 	var src growing
-	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:3", Zone: "z", ActingMaster: true}, &src, []string{c.Addr()}, nil)
+	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:3", Zone: "z", ActingMaster: true}, &src, []string{c.Addr()}, remoting.ClientConfig{}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -263,7 +263,7 @@ func TestAnnouncerKeepsRegistered(t *testing.T) {
 
 func TestRegisterInTakenPlace(t *testing.T) {
 	_, c, _ := start(t)
-	a := NewAnnouncer(Member{Cluster: "c", Broker: "a", Addr: "127.0.0.1:1"}, nil, []string{c.Addr()}, nil)
+	a := NewAnnouncer(Member{Cluster: "c", Broker: "a", Addr: "127.0.0.1:1"}, nil, []string{c.Addr()}, remoting.ClientConfig{}, nil)
 	t.Cleanup(func() { _ = a.clients[0].Close() })
 	if err := a.Register(t.Context(), a.clients[0]); err == nil {
 		t.Error("a stranger took the place of this process's broker")
@@ -272,7 +272,7 @@ func TestRegisterInTakenPlace(t *testing.T) {
 
 func TestConnectionEndForgetsMember(t *testing.T) {
 	table, c, _, server := startTold(t)
-	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:2"}, nil, []string{c.Addr()}, nil)
+	a := NewAnnouncer(Member{Cluster: "c", Broker: "b", Addr: "127.0.0.1:2"}, nil, []string{c.Addr()}, remoting.ClientConfig{}, nil)
 	if err := a.Register(t.Context(), a.clients[0]); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/config"
-	wire "varve/internal/remoting"
 	"varve/internal/tier"
 	"varve/query"
 )
@@ -86,7 +85,7 @@ func (n *Node) openHistory(context.Context) error {
 	}
 	cfg := history.ServerConfig{
 		Broker: n.cfg.Broker.Name, BrokerID: int64(h.BrokerID), Leader: n.leader, Compile: filter.Compile,
-		Conn: wire.Config{MaxConns: n.cfg.Broker.Connections, Logger: n.log}, Logger: n.log,
+		Conn: n.conns(), Peers: n.peers(), MayRead: n.mayRead, Logger: n.log,
 	}
 	if n.store != nil {
 		cfg.Hot = n.store.Range

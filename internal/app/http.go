@@ -17,15 +17,31 @@ func (n *Node) openHTTP() {
 	mux.HandleFunc("GET /healthz", n.health.Live)
 	mux.HandleFunc("GET /readyz", n.health.ServeReady)
 	mux.Handle("GET /metrics", n.metrics.Handler())
-	mux.Handle("/api/", admin.Handler(n.backend(), n.log))
+	mux.Handle("/api/", n.supersOnly(admin.Handler(n.backend(), n.log).ServeHTTP))
 	if n.cfg.HTTP.PProf {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET /debug/pprof/", n.supersOnly(pprof.Index))
+		mux.HandleFunc("GET /debug/pprof/cmdline", n.supersOnly(pprof.Cmdline))
+		mux.HandleFunc("GET /debug/pprof/profile", n.supersOnly(pprof.Profile))
+		mux.HandleFunc("GET /debug/pprof/symbol", n.supersOnly(pprof.Symbol))
+		mux.HandleFunc("GET /debug/pprof/trace", n.supersOnly(pprof.Trace))
 	}
 	n.onRun("http port", n.serveHTTP(mux))
+}
+
+// supersOnly keeps everybody else out, where access control is on.
+func (n *Node) supersOnly(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id, err := n.auth.VerifyHTTP(r)
+		switch {
+		case err != nil:
+			w.Header().Set("WWW-Authenticate", `Basic realm="varve"`)
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+		case !id.Super:
+			http.Error(w, "this is for super users", http.StatusForbidden)
+		default:
+			h(w, r)
+		}
+	}
 }
 
 // front says what else is at this port.

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,12 +20,15 @@ import (
 	"varve/history"
 	"varve/hot"
 	"varve/internal/archive"
+	"varve/internal/auth"
 	"varve/internal/config"
+	"varve/internal/guard"
 	"varve/internal/meta"
 	"varve/internal/mq"
 	"varve/internal/objstore"
 	"varve/internal/obs"
 	"varve/internal/tier"
+	"varve/internal/tlsport"
 	"varve/query"
 	"varve/replay"
 )
@@ -50,6 +55,10 @@ type Node struct {
 	ports     *ports
 	advertise netip.AddrPort // where clients reach the broker
 	meta      *meta.Store
+	auth      *auth.Store
+	guard     *guard.Guard
+	tls       *tls.Config    // nil where no port speaks TLS
+	cas       *x509.CertPool // by which others are known, nil where they aren't checked
 	store     *hot.Store
 	broker    *broker.Broker
 	grpc      *grpc.Front
@@ -110,7 +119,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
+		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err
@@ -174,7 +183,7 @@ func (n *Node) serveHTTP(h http.Handler) func(ctx context.Context) error {
 	}
 	return func(ctx context.Context) error {
 		ended := make(chan error, 1)
-		go func() { ended <- srv.Serve(n.ports.http) }()
+		go func() { ended <- srv.Serve(tlsport.Listen(n.ports.http, n.tls, n.tlsOnly(), "http/1.1")) }()
 		select {
 		case err := <-ended:
 			return err

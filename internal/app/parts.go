@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 
 	"varve/broker"
 	"varve/broker/front/remoting"
@@ -15,20 +14,29 @@ import (
 	wire "varve/internal/remoting"
 )
 
-// openRoute makes the name server, and serves it where the role is run. A
-// broker in this process joins the same table.
-func (n *Node) openRoute(context.Context) error {
+// openState opens the state store.
+func (n *Node) openState(context.Context) error {
 	var err error
 	if n.meta, err = meta.Open(n.dir.path("meta"), nil); err != nil {
 		return dataError(err, "open the state in %s", n.dir.path("meta"))
 	}
 	n.onClose("state", n.meta.Close)
+	return nil
+}
+
+// openRoute makes the name server, and serves it where the role is run. A
+// broker in this process joins the same table.
+func (n *Node) openRoute(context.Context) error {
 	if !n.cfg.Has(config.RoleRoute) {
 		return nil
 	}
 	n.routes = route.New(route.Config{KV: n.meta.Table("route"), Logger: n.log})
 	n.onRun("route", n.routes.Run)
-	n.onRun("route port", n.serve(n.ports.route, n.routes.Serve, n.routes.ConnectionEnded))
+	conns := n.conns()
+	conns.OnClose = n.routes.ConnectionEnded
+	n.onRun("route port", func(ctx context.Context) error {
+		return wire.Serve(ctx, n.ports.route, n.routes.Serve, conns)
+	})
 	return nil
 }
 
@@ -111,7 +119,7 @@ func (n *Node) openBroker(context.Context) error {
 		n.broker.OnTopicsChange(a.Kick)
 	}
 	front := remoting.New(n.broker, remoting.Config{
-		Conn: wire.Config{MaxConns: b.Connections, Logger: n.log}, Logger: n.log,
+		Conn: n.conns(), Auth: n.auth, Logger: n.log,
 	})
 	n.onRun("broker port", func(ctx context.Context) error { return front.Serve(ctx, n.ports.broker) })
 	return nil
@@ -127,16 +135,7 @@ func (n *Node) announce(name string, m route.Member, topics route.Topics) *route
 	if len(n.cfg.Route.Addresses) == 0 {
 		return nil
 	}
-	a := route.NewAnnouncer(m, topics, n.cfg.Route.Addresses, n.log)
+	a := route.NewAnnouncer(m, topics, n.cfg.Route.Addresses, n.peers(), n.log)
 	n.onRun(name+" route", a.Run)
 	return a
-}
-
-// serve is the task of a remoting port.
-func (n *Node) serve(ln net.Listener, h wire.Handler, onClose func(*wire.Conn)) func(context.Context) error {
-	return func(ctx context.Context) error {
-		return wire.Serve(ctx, ln, h, wire.Config{
-			MaxConns: n.cfg.Broker.Connections, OnClose: onClose, Logger: n.log,
-		})
-	}
 }

@@ -49,6 +49,7 @@ type Store struct {
 	users *meta.Settings[stored]
 	acls  *meta.Settings[ACL]
 
+	own             *principal // this process
 	known           atomic.Pointer[map[string]*principal]
 	unknown, denied atomic.Int64
 	told            atomic.Int64 // ns since 1970 of the last refusal that was logged
@@ -61,6 +62,7 @@ func Open(m *meta.Store, c Config) (*Store, error) {
 		return nil, fmt.Errorf("access control: %w", err)
 	}
 	s := &Store{on: c.On, cluster: c.Cluster, seal: seal, log: c.Logger, now: c.Now}
+	s.own = newPrincipal(&stored{Name: ownName, Super: true}, []byte(NewPassword()))
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -95,6 +97,14 @@ func Open(m *meta.Store, c Config) (*Store, error) {
 	return s, nil
 }
 
+// ownName is the user that this process is towards itself. No user that is
+// stored can have that name.
+const ownName = "(varve)"
+
+// Own gives the credentials by which parts of this process call others of it.
+// They are new with each start.
+func (s *Store) Own() (user, secret string) { return ownName, string(s.own.secret) }
+
 // Enabled reports whether requests are checked.
 func (s *Store) Enabled() bool { return s != nil && s.on }
 
@@ -115,7 +125,7 @@ func (s *Store) Stats() Stats {
 
 // rebuild makes the principals of users and policies, and shows them.
 func (s *Store) rebuild() error {
-	all := make(map[string]*principal, s.users.Len())
+	all := map[string]*principal{ownName: s.own}
 	for _, u := range s.users.All() {
 		secret, err := u.secret(s.seal)
 		if err != nil {

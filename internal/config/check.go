@@ -47,6 +47,7 @@ func (l *Loaded) check(sources map[string]string) error {
 	for _, w := range []struct{ key, val, allowed string }{
 		{"hot.flush", c.Hot.Flush, "async sync"},
 		{"archive.kind", c.Archive.Kind, "dir s3"},
+		{"tls.mode", c.TLS.Mode, "disabled permissive enforcing"},
 		{"log.level", c.Log.Level, "debug info warn error"},
 		{"log.format", c.Log.Format, "text json"},
 	} {
@@ -61,6 +62,15 @@ func (l *Loaded) check(sources map[string]string) error {
 		if c.Archive.S3.Bucket == "" {
 			return bad("archive.s3.bucket", "an s3 archive needs a bucket")
 		}
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		return bad("tls.cert", "a certificate and its key (tls.key) come together")
+	}
+	if (c.Auth.SuperUser == "") != (c.Auth.SuperSecretKey == "") {
+		return bad("auth.super-user", "it and auth.super-secret-key come together")
+	}
+	if (c.Auth.AccessKey == "") != (c.Auth.SecretKey == "") {
+		return bad("auth.access-key", "it and auth.secret-key come together")
 	}
 	return l.checkBounds(bad)
 }

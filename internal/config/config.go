@@ -26,6 +26,8 @@ type Config struct {
 	Query     Query     `koanf:"query"`
 	Retention Retention `koanf:"retention"`
 	HTTP      HTTP      `koanf:"http"`
+	Auth      Auth      `koanf:"auth"`
+	TLS       TLS       `koanf:"tls"`
 }
 
 // Log says what the process writes to standard error.
@@ -135,9 +137,33 @@ type Retention struct {
 
 // HTTP is the port of API, health and metrics.
 type HTTP struct {
-	Listen string `koanf:"listen" help:"address of API, health and metrics; it asks for no password: keep it private"`
+	Listen string `koanf:"listen" help:"address of API, health and metrics; it asks for no password unless auth.enabled: keep it private"`
 	PProf  bool   `koanf:"pprof" help:"serve /debug/pprof"`
 }
+
+// Auth is access control.
+type Auth struct {
+	Enabled        bool   `koanf:"enabled" help:"check who sends a request and whether that user may, on every port"`
+	SuperUser      string `koanf:"super-user" help:"super user that is made at the start where there is none of that name; without it the first start with access control makes admin, and admin-credentials in the data directory has its password"`
+	SuperSecretKey string `koanf:"super-secret-key" help:"its password; better in VARVE_AUTH_SUPER_SECRET_KEY than in a file"`
+	AccessKey      string `koanf:"access-key" help:"user as which this process calls name servers and brokers of other processes"`
+	SecretKey      string `koanf:"secret-key" help:"its password; better in VARVE_AUTH_SECRET_KEY than in a file"`
+}
+
+// TLS is encryption, the same for every port.
+type TLS struct {
+	Mode string `koanf:"mode" help:"disabled, permissive (each port takes TLS and plain connections) or enforcing (TLS alone)"`
+	Cert string `koanf:"cert" help:"PEM file of the certificate and its chain; where empty one is made, in DATA-DIR/tls"`
+	Key  string `koanf:"key" help:"PEM file of the certificate's key"`
+	CA   string `koanf:"ca" help:"PEM file of the certificates by which other processes are known that this one calls under enforcing; where empty they are not checked"`
+}
+
+// Modes of TLS.
+const (
+	TLSDisabled   = "disabled"
+	TLSPermissive = "permissive"
+	TLSEnforcing  = "enforcing"
+)
 
 // Roles that a process can have.
 const (
@@ -174,6 +200,7 @@ func Default() Config {
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},
 		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute},
 		HTTP:      HTTP{Listen: "127.0.0.1:8082"},
+		TLS:       TLS{Mode: TLSPermissive},
 	}
 }
 

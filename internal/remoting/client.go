@@ -123,7 +123,7 @@ func (c *Client) connect(ctx context.Context) (*Conn, error) {
 		return nil, fmt.Errorf("connect to %s: %w", c.addr, err)
 	}
 	if c.cfg.TLS != nil {
-		over := tls.Client(nc, c.cfg.TLS)
+		over := tls.Client(nc, tlsFor(c.cfg.TLS, c.addr))
 		if err := over.HandshakeContext(ctx); err != nil {
 			_ = nc.Close()
 			return nil, fmt.Errorf("connect to %s: %w", c.addr, err)
@@ -140,4 +140,14 @@ func (c *Client) connect(ctx context.Context) (*Conn, error) {
 		}
 	})
 	return conn, nil
+}
+
+// tlsFor is the configuration for a server at an address.
+func tlsFor(cfg *tls.Config, addr string) *tls.Config {
+	if cfg.ServerName != "" {
+		return cfg
+	}
+	own := cfg.Clone()
+	own.ServerName, _, _ = net.SplitHostPort(addr)
+	return own
 }

@@ -1,6 +1,9 @@
 package remoting
 
-import wire "varve/internal/remoting"
+import (
+	"varve/internal/auth"
+	wire "varve/internal/remoting"
+)
 
 // 33 VIEW_MESSAGE_BY_ID: one message by the physical offset in its id.
 //
@@ -15,6 +18,9 @@ func (f *Front) viewMessageByID(s *session, req *wire.Command) (*wire.Command, e
 	}
 	rec, err := f.broker.ViewMessage(s.conn.Context(), at)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.mayRead(req, auth.Sub|auth.Get, rec); err != nil {
 		return nil, err
 	}
 	return &wire.Command{Body: rec}, nil

@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"varve/broker"
+	"varve/internal/auth"
 	wire "varve/internal/remoting"
 )
 
@@ -28,6 +29,15 @@ func (f *Front) consumerSendMsgBack(s *session, req *wire.Command) (*wire.Comman
 	}
 	if req.Version < version349 {
 		r.MaxReconsumeTimes = -1
+	}
+	if c := f.caller(req); !c.Super { // it may be another's message that the client names by its place
+		rec, err := f.broker.ViewMessage(s.conn.Context(), r.PhysicalOffset)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.mayRead(req, auth.Sub, rec); err != nil {
+			return nil, err
+		}
 	}
 	if err := f.broker.SendBack(s.conn.Context(), &r); err != nil {
 		return nil, err

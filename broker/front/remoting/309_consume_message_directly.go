@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"varve/internal/auth"
 	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
@@ -23,6 +24,9 @@ func (f *Front) consumeMessageDirectly(s *session, req *wire.Command) (*wire.Com
 	}
 	rec, err := f.broker.ViewMessage(s.conn.Context(), at)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.mayRead(req, auth.Sub, rec); err != nil {
 		return nil, err
 	}
 	return f.relay(s, req, rec)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"varve/broker"
+	"varve/internal/auth"
 	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
@@ -18,6 +19,8 @@ var codes = []struct {
 	{broker.ErrNoTopic, wire.TopicNotExist},
 	{broker.ErrNoGroup, wire.SubscriptionGroupNotExist},
 	{broker.ErrForbidden, wire.NoPermission},
+	{auth.ErrDenied, wire.NoPermission},
+	{auth.ErrUnknown, wire.NoPermission},
 	{broker.ErrIllegalMessage, wire.MessageIllegal},
 	{broker.ErrBadRequest, wire.InvalidParameter},
 	{broker.ErrBusy, wire.SystemBusy},

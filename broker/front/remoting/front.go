@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"varve/broker"
+	"varve/internal/auth"
 	wire "varve/internal/remoting"
 )
 
 // Config sets up a Front.
 type Config struct {
 	Conn   wire.Config // bounds of connections; OnClose and AfterRead are the front's own
+	Auth   *auth.Store // users and policies; Conn.Admit asks it
 	Logger *slog.Logger
 }
 
@@ -150,6 +152,16 @@ var requests = [tableSize]request{
 	wire.LitePullMessage:            {name: "LITE_PULL_MESSAGE", raw: (*Front).pullMessage},
 	wire.RecallMessage:              {name: "RECALL_MESSAGE", reply: (*Front).recallMessage, slow: true},
 	wire.GetBrokerHAStatus:          {name: "GET_BROKER_HA_STATUS", reply: (*Front).getBrokerHAStatus},
+	wire.AuthCreateUser:             {name: "AUTH_CREATE_USER", reply: (*Front).createUser, slow: true},
+	wire.AuthUpdateUser:             {name: "AUTH_UPDATE_USER", reply: (*Front).updateUser, slow: true},
+	wire.AuthDeleteUser:             {name: "AUTH_DELETE_USER", reply: (*Front).deleteUser, slow: true},
+	wire.AuthGetUser:                {name: "AUTH_GET_USER", reply: (*Front).getUser},
+	wire.AuthListUsers:              {name: "AUTH_LIST_USER", reply: (*Front).listUsers},
+	wire.AuthCreateACL:              {name: "AUTH_CREATE_ACL", reply: (*Front).putACL, slow: true},
+	wire.AuthUpdateACL:              {name: "AUTH_UPDATE_ACL", reply: (*Front).putACL, slow: true},
+	wire.AuthDeleteACL:              {name: "AUTH_DELETE_ACL", reply: (*Front).deleteACL, slow: true},
+	wire.AuthGetACL:                 {name: "AUTH_GET_ACL", reply: (*Front).getACL},
+	wire.AuthListACLs:               {name: "AUTH_LIST_ACL", reply: (*Front).listACLs},
 }
 
 // serve takes one request from a connection's reader.

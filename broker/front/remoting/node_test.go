@@ -2,6 +2,7 @@ package remoting_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,6 +13,8 @@ import (
 	front "varve/broker/front/remoting"
 	"varve/broker/route"
 	"varve/hot"
+	"varve/internal/auth"
+	"varve/internal/guard"
 	"varve/internal/meta"
 	wire "varve/internal/remoting"
 )
@@ -19,6 +22,7 @@ import (
 // node is a broker with its front and a name server on free ports.
 type node struct {
 	broker *broker.Broker
+	auth   *auth.Store
 	log    *hot.Store
 	route  string // address of the name server
 	addr   string // address of the front
@@ -32,6 +36,9 @@ type nodeOptions struct {
 	conn     wire.Config
 	dir      string                                         // a new one if empty
 	announce func(t testing.TB, addr netip.AddrPort) string // address in the route; the front's own if nil
+	auth     bool                                           // access control is on, with the super user admin (password admin)
+	tls      *tls.Config
+	tlsOnly  bool
 }
 
 // startNode runs a node until the test ends.
@@ -59,9 +66,15 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	users := users(t, state, o.auth)
+	guard := guard.New(guard.Config{
+		Store: users, HasTopic: func(name string) bool { _, ok := b.Topic(name); return ok },
+		HasGroup: func(name string) bool { _, ok := b.Group(name); return ok },
+	})
+	o.conn.Admit, o.conn.TLS, o.conn.TLSOnly = guard.Admit, o.tls, o.tlsOnly
 	stirred := newSignal()
 	log.OnArrival(func([]hot.Arrival) { stirred.fire() })
-	f := front.New(b, front.Config{Conn: o.conn})
+	f := front.New(b, front.Config{Conn: o.conn, Auth: users})
 	routes := route.New(route.Config{KV: state.Table("kv")})
 	announced := addr.String()
 	if o.announce != nil {
@@ -81,7 +94,7 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	run("broker", b.Run)
 	run("front", func(ctx context.Context) error { return f.Serve(ctx, watched{ln, stirred}) })
 	run("route", func(ctx context.Context) error {
-		return wire.Serve(ctx, nsln, routes.Serve, wire.Config{OnClose: routes.ConnectionEnded})
+		return wire.Serve(ctx, nsln, routes.Serve, wire.Config{OnClose: routes.ConnectionEnded, Admit: guard.Admit, TLS: o.tls, TLSOnly: o.tlsOnly})
 	})
 	t.Cleanup(func() {
 		cancel()
@@ -98,7 +111,22 @@ func startNode(t testing.TB, o nodeOptions) *node {
 			t.Errorf("close meta: %v", err)
 		}
 	})
-	return &node{broker: b, log: log, route: nsln.Addr().String(), addr: addr.String(), stirred: stirred}
+	return &node{broker: b, auth: users, log: log, route: nsln.Addr().String(), addr: addr.String(), stirred: stirred}
+}
+
+// users makes the users of a node.
+func users(t testing.TB, state *meta.Store, on bool) *auth.Store {
+	t.Helper()
+	s, err := auth.Open(state, auth.Config{On: on, Key: auth.NewKey(), Cluster: "DefaultCluster"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if on {
+		if err := s.CreateUser(auth.Anybody, auth.User{Name: "admin", Password: "admin", Type: auth.Super}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
 }
 
 func listen(t testing.TB) net.Listener {
