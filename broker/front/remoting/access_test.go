@@ -32,6 +32,9 @@ func (n *node) allow(t *testing.T, user string, entries ...auth.Entry) {
 			t.Fatal(err)
 		}
 	}
+	if len(entries) == 0 {
+		return
+	}
 	err := n.auth.PutACL(auth.Anybody, auth.ACL{Subject: auth.Subject(user), Policies: []auth.Policy{{Entries: entries}}})
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +210,7 @@ func TestAccess(t *testing.T) {
 	}
 	// rights of one who may administer, but is no super user
 	n.allow(t, "clerk", entry("Cluster:DefaultCluster", "Update", "Get"))
+	n.allow(t, "other")
 	for name, x := range map[string]struct {
 		req  *wire.Command
 		want int
@@ -217,8 +221,8 @@ func TestAccess(t *testing.T) {
 		"without name":      {withBody(wire.AuthCreateUser, `{"password":"p"}`), wire.InvalidParameter},
 		"disable admin":     {withBody(wire.AuthUpdateUser, `{"userStatus":"disable"}`, "username", "admin"), wire.NoPermission},
 		"delete admin":      {wire.NewRequest(wire.AuthDeleteUser, "username", "admin"), wire.NoPermission},
-		"policies":          {withBody(wire.AuthCreateACL, `{"policies":[{"entries":[{"resource":"Topic:a","actions":["Pub"],"decision":"Allow"}]}]}`, "subject", "User:new"), wire.Success},
-		"bad policies":      {withBody(wire.AuthCreateACL, `{"policies":[{"entries":[{"resource":"a","actions":["Pub"],"decision":"Allow"}]}]}`, "subject", "User:new"), wire.InvalidParameter},
+		"policies":          {withBody(wire.AuthCreateACL, `{"policies":[{"entries":[{"resource":"Topic:a","actions":["Pub"],"decision":"Allow"}]}]}`, "subject", "User:other"), wire.Success},
+		"bad policies":      {withBody(wire.AuthCreateACL, `{"policies":[{"entries":[{"resource":"a","actions":["Pub"],"decision":"Allow"}]}]}`, "subject", "User:other"), wire.InvalidParameter},
 		"delete nobody":     {wire.NewRequest(wire.AuthDeleteUser, "username", "nobody"), wire.Success},
 	} {
 		if r := ask("clerk", x.req); r.Code != x.want {
