@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net/netip"
 
@@ -19,13 +18,9 @@ func (n *Node) openGRPC(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("address of grpc.listen: %w", err)
 	}
-	cert, err := grpc.SelfSigned()
-	if err != nil {
-		return fmt.Errorf("make a certificate for the gRPC port: %w", err)
-	}
 	n.grpc, err = grpc.New(n.broker, grpc.Config{
 		Advertise: g.Advertise, Listen: own, MaxConns: g.Connections, Logger: n.log,
-		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLS: n.tls, TLSOnly: n.tlsOnly(), Auth: n.auth,
 	})
 	if err != nil {
 		return fmt.Errorf("start the gRPC front: %w", err)

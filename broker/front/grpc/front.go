@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"varve/broker"
+	"varve/internal/auth"
 )
 
 // Limits of the port.
@@ -43,6 +44,8 @@ type Config struct {
 	Listen    netip.AddrPort
 	// TLS serves TLS beside plaintext; nil serves plaintext alone.
 	TLS      *tls.Config
+	TLSOnly  bool             // refuses plaintext
+	Auth     *auth.Store      // users and policies; nil lets everybody do everything
 	MaxConns int              // connections at once; 4096
 	Now      func() time.Time // time.Now
 	Logger   *slog.Logger     // discards
@@ -87,7 +90,7 @@ func New(b *broker.Broker, cfg Config) (*Front, error) {
 // listener.
 func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	s := rpc.NewServer(
-		rpc.Creds(newSniffer(f.cfg.TLS)),
+		rpc.Creds(newSniffer(f.cfg.TLS, f.cfg.TLSOnly)),
 		rpc.MaxConcurrentStreams(maxStreams),
 		rpc.MaxRecvMsgSize(f.broker.Config().MaxBodyBytes+roomForMessages),
 		rpc.MaxSendMsgSize(1<<30), // what the broker reads is bounded by itself
@@ -146,7 +149,7 @@ const (
 )
 
 // admit finds out who makes a call, before anything is done for it.
-func (f *Front) admit(ctx context.Context, _ proto.Message) (caller, error) {
+func (f *Front) admit(ctx context.Context, m proto.Message) (caller, error) {
 	c := caller{id: header(ctx, mdClientID)}
 	if c.id == "" {
 		return c, refused(v2.Code_CLIENT_ID_REQUIRED, "the call has no client id (metadata %s)", mdClientID)
@@ -157,7 +160,7 @@ func (f *Front) admit(ctx context.Context, _ proto.Message) (caller, error) {
 			c.addr = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 		}
 	}
-	return c, nil
+	return c, f.authorize(ctx, c, m)
 }
 
 // header is the first value of a call's metadata, "" where it is absent.

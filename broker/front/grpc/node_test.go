@@ -20,6 +20,7 @@ import (
 	"varve/broker"
 	front "varve/broker/front/grpc"
 	"varve/hot"
+	"varve/internal/auth"
 	"varve/internal/meta"
 )
 
@@ -49,6 +50,7 @@ type nodeOptions struct {
 	conf  func(*broker.Config)
 	front front.Config
 	deps  func(*broker.Deps)
+	users func(*meta.Store) *auth.Store // access control; none where nil
 }
 
 // startNode runs a node until the test ends.
@@ -87,6 +89,9 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	}
 	o.front.Listen = addr
 	o.front.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if o.users != nil {
+		o.front.Auth = o.users(state)
+	}
 	f, err := front.New(b, o.front)
 	if err != nil {
 		t.Fatal(err)

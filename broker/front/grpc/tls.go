@@ -21,15 +21,18 @@ const tlsRecord = 0x16
 type sniffer struct {
 	credentials.TransportCredentials // plaintext
 	tls                              credentials.TransportCredentials
+	only                             bool // TLS
 }
 
-func newSniffer(c *tls.Config) credentials.TransportCredentials {
-	s := &sniffer{TransportCredentials: insecure.NewCredentials()}
+func newSniffer(c *tls.Config, only bool) credentials.TransportCredentials {
+	s := &sniffer{TransportCredentials: insecure.NewCredentials(), only: only}
 	if c != nil {
 		s.tls = credentials.NewTLS(c)
 	}
 	return s
 }
+
+var errPlain = errors.New("the client speaks plaintext, which this port doesn't take")
 
 var errNoTLS = errors.New("the client speaks TLS, which is not set up at this port")
 
@@ -38,6 +41,9 @@ func (s *sniffer) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	c := &replayed{Conn: raw, unread: true}
 	if _, err := io.ReadFull(raw, c.first[:]); err != nil {
 		return nil, nil, fmt.Errorf("first byte of a connection: %w", err)
+	}
+	if c.first[0] != tlsRecord && s.only {
+		return nil, nil, errPlain
 	}
 	if c.first[0] != tlsRecord {
 		return s.TransportCredentials.ServerHandshake(c)
