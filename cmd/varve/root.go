@@ -43,7 +43,7 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	root.PersistentFlags().StringP("output", "o", "table", "table or json")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(), messageCommand(),
+		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(), messageCommand(), transactionCommand(),
 		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(), versionCommand(), workerCommand(),
 	)
 	strict(root)

@@ -13,14 +13,15 @@ import (
 // Backend is the process behind the API. A nil field is a part that the
 // process doesn't run.
 type Backend struct {
-	Status    func(ctx context.Context) Status
-	Topics    Topics
-	Groups    Groups
-	Messages  Messages
-	SQL       SQL
-	Replay    Replay
-	Retention Retention
-	Archive   Archive
+	Status       func(ctx context.Context) Status
+	Topics       Topics
+	Groups       Groups
+	Transactions Transactions
+	Messages     Messages
+	SQL          SQL
+	Replay       Replay
+	Retention    Retention
+	Archive      Archive
 }
 
 // Topics is what the API needs to know of topics.

@@ -31,6 +31,7 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 	s.handle("GET /api/v1/status", s.status)
 	s.topicRoutes()
 	s.messageRoutes()
+	s.transactionRoutes()
 	s.replayRoutes()
 	s.archiveRoutes()
 	s.mux.HandleFunc("POST /api/v1/sql", s.guard(s.sql))

@@ -55,6 +55,7 @@ GET  /metrics            Prometheus metrics
 GET  /api/v1/status      what the process is doing, as JSON
 GET  /api/v1/topics      topics; /api/v1/topics/TOPIC is one with its queues
 GET  /api/v1/groups      consumer groups
+GET  /api/v1/transactions  transactions in doubt
 GET  /api/v1/archive     what is archived
 GET  /api/v1/replays     replay jobs
 POST /api/v1/sql         {"sql": "select ..."}: rows as NDJSON
@@ -67,7 +68,7 @@ The command line uses the same API: varve help
 func (n *Node) backend() admin.Backend {
 	b := admin.Backend{Status: n.status}
 	if n.broker != nil {
-		b.Topics, b.Groups, b.Messages = topicAPI{n}, groupAPI{n}, messageAPI{n}
+		b.Topics, b.Groups, b.Messages, b.Transactions = topicAPI{n}, groupAPI{n}, messageAPI{n}, transactionAPI{n}
 	}
 	if n.connector != nil {
 		b.Archive = archiveAPI{n}

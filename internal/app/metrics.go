@@ -51,6 +51,11 @@ func (n *Node) brokerMetrics() {
 	m.Gauge(obs.BrokerHeldPulls, "pulls that wait for a message", stat(func(s broker.Stats) int64 { return int64(s.HeldPulls) }))
 	m.Counter(obs.BrokerRecalls, "delayed messages that were recalled", stat(func(s broker.Stats) int64 { return s.Recalls }))
 	m.Gauge(obs.BrokerTimers, "delayed messages that are not due", stat(func(s broker.Stats) int64 { return s.TimersPending }))
+	m.Gauge(obs.BrokerTransactions, "transactions in doubt", stat(func(s broker.Stats) int64 { return s.TransactionsOpen }))
+	m.Counter(obs.BrokerTxnCommits, "transactions committed", stat(func(s broker.Stats) int64 { return s.TransactionCommits }))
+	m.Counter(obs.BrokerTxnRollbacks, "transactions rolled back", stat(func(s broker.Stats) int64 { return s.TransactionRollbacks }))
+	m.Counter(obs.BrokerTxnChecks, "questions to producers about their transactions", stat(func(s broker.Stats) int64 { return s.TransactionChecks }))
+	m.Counter(obs.BrokerTxnGivenUp, "transactions that nobody ended", stat(func(s broker.Stats) int64 { return s.TransactionsGivenUp }))
 }
 
 func (n *Node) connectorMetrics() {

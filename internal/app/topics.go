@@ -17,13 +17,13 @@ func brokerError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, broker.ErrNoTopic), errors.Is(err, broker.ErrNoGroup), errors.Is(err, broker.ErrNoMessage),
+	case errors.Is(err, broker.ErrNoTopic), errors.Is(err, broker.ErrNoGroup), errors.Is(err, broker.ErrNoMessage), errors.Is(err, broker.ErrNoTransaction),
 		errors.Is(err, broker.ErrNoOffset), errors.Is(err, mq.ErrNotFound), errors.Is(err, mq.ErrNoQueue):
 		return admin.NotFound("%v", err)
 	case errors.Is(err, broker.ErrBadRequest), errors.Is(err, broker.ErrIllegalMessage), errors.Is(err, broker.ErrBadFilter),
 		errors.Is(err, mq.ErrTooLow), errors.Is(err, mq.ErrTooHigh):
 		return admin.BadRequest("%v", err)
-	case errors.Is(err, broker.ErrForbidden):
+	case errors.Is(err, broker.ErrForbidden), errors.Is(err, broker.ErrTransactionEnded), errors.Is(err, broker.ErrTransactionLate):
 		return admin.Conflict("%v", err)
 	case errors.Is(err, broker.ErrDiskFull):
 		return admin.NoRoom("%v", err)

@@ -123,9 +123,15 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"connector.roll-age", int64(c.Connector.RollAge)},
 		{"query.timeout", int64(c.Query.Timeout)},
 		{"retention.interval", int64(c.Retention.Interval)},
+		{"transactions.timeout", int64(c.Transactions.Timeout)},
+		{"transactions.check-interval", int64(c.Transactions.CheckInterval)},
+		{"transactions.max-checks", int64(c.Transactions.MaxChecks)},
+		{"transactions.max-age", int64(c.Transactions.MaxAge)},
+		{"transactions.keep-given-up", int64(c.Transactions.KeepGivenUp)},
+		{"transactions.max-per-topic", int64(c.Transactions.MaxPerTopic)},
 	} {
 		if d.val <= 0 {
-			return bad(d.key, "must be longer than nothing")
+			return bad(d.key, "must be more than nothing")
 		}
 	}
 	if c.Broker.MaxDelay < 0 {

@@ -11,23 +11,24 @@ type Bytes = units.Bytes
 
 // Config is every setting of a process.
 type Config struct {
-	Roles     []string  `koanf:"roles" help:"parts to run: route, broker, connector, history"`
-	DataDir   string    `koanf:"data-dir" help:"directory of everything this process keeps"`
-	Cluster   string    `koanf:"cluster" help:"cluster name that clients see"`
-	Log       Log       `koanf:"log"`
-	Memory    Memory    `koanf:"memory"`
-	Route     Route     `koanf:"route"`
-	Broker    Broker    `koanf:"broker"`
-	GRPC      GRPC      `koanf:"grpc"`
-	Hot       Hot       `koanf:"hot"`
-	Connector Connector `koanf:"connector"`
-	Archive   Archive   `koanf:"archive"`
-	History   History   `koanf:"history"`
-	Query     Query     `koanf:"query"`
-	Retention Retention `koanf:"retention"`
-	HTTP      HTTP      `koanf:"http"`
-	Auth      Auth      `koanf:"auth"`
-	TLS       TLS       `koanf:"tls"`
+	Roles        []string     `koanf:"roles" help:"parts to run: route, broker, connector, history"`
+	DataDir      string       `koanf:"data-dir" help:"directory of everything this process keeps"`
+	Cluster      string       `koanf:"cluster" help:"cluster name that clients see"`
+	Log          Log          `koanf:"log"`
+	Memory       Memory       `koanf:"memory"`
+	Route        Route        `koanf:"route"`
+	Broker       Broker       `koanf:"broker"`
+	GRPC         GRPC         `koanf:"grpc"`
+	Transactions Transactions `koanf:"transactions"`
+	Hot          Hot          `koanf:"hot"`
+	Connector    Connector    `koanf:"connector"`
+	Archive      Archive      `koanf:"archive"`
+	History      History      `koanf:"history"`
+	Query        Query        `koanf:"query"`
+	Retention    Retention    `koanf:"retention"`
+	HTTP         HTTP         `koanf:"http"`
+	Auth         Auth         `koanf:"auth"`
+	TLS          TLS          `koanf:"tls"`
 }
 
 // Log says what the process writes to standard error.
@@ -67,6 +68,16 @@ type GRPC struct {
 	Listen      string `koanf:"listen" help:"address of the broker's gRPC port; plaintext and TLS share it"`
 	Advertise   string `koanf:"advertise" help:"host:port that gRPC clients are told; where empty, the one by which they came"`
 	Connections int    `koanf:"connections" help:"most gRPC connections at once"`
+}
+
+// Transactions says how long a transaction may be in doubt.
+type Transactions struct {
+	Timeout       time.Duration `koanf:"timeout" help:"age at which a producer is first asked what became of its transaction"`
+	CheckInterval time.Duration `koanf:"check-interval" help:"time between two questions about one transaction"`
+	MaxChecks     int           `koanf:"max-checks" help:"questions after which a transaction is given up"`
+	MaxAge        time.Duration `koanf:"max-age" help:"time after which a transaction is given up although no producer of its group came to be asked"`
+	KeepGivenUp   time.Duration `koanf:"keep-given-up" help:"how long a transaction that was given up can be restored, from its send"`
+	MaxPerTopic   int           `koanf:"max-per-topic" help:"transactions of one topic in doubt before more are told busy"`
 }
 
 // Hot is the local log.
@@ -190,6 +201,10 @@ func Default() Config {
 			MaxMessage: 4 << 20, Connections: 4096, RouteCold: true,
 		},
 		GRPC: GRPC{Listen: "127.0.0.1:8081", Connections: 4096},
+		Transactions: Transactions{
+			Timeout: 6 * time.Second, CheckInterval: 30 * time.Second, MaxChecks: 15, MaxAge: 72 * time.Hour,
+			KeepGivenUp: 7 * 24 * time.Hour, MaxPerTopic: 100_000,
+		},
 		Hot: Hot{
 			Flush: "async", FlushInterval: 500 * time.Millisecond, Segment: 256 << 20, MaxPending: 64 << 20,
 			MinFree: 1 << 30, KeepFor: 24 * time.Hour, TrimInterval: time.Minute,
