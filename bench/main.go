@@ -63,7 +63,7 @@ func parse() config {
 	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
 	flag.StringVar(&c.json, "json", "", "JSON file to write; none if empty")
 	flag.StringVar(&servers, "servers", "apache,varve", "brokers to run")
-	flag.StringVar(&only, "only", "", "parts to run: send, client, sync, pull, push, connector, cold, hurt; all if empty")
+	flag.StringVar(&only, "only", "", "parts to run: send, client, sync, pull, push, timer, connector, cold, hurt; all if empty")
 	flag.Float64Var(&c.scale, "scale", 1, "part of the full durations and counts; below 1 proves that it runs and measures little")
 	flag.BoolVar(&c.profile, "profile", false, "save a CPU profile of Varve for each send and pull case")
 	flag.Parse()
@@ -121,6 +121,7 @@ func (b *bench) server(ctx context.Context, name string) error {
 		{[]string{"send", "client"}, b.asyncSession},
 		{[]string{"sync"}, b.syncSession},
 		{[]string{"pull", "push"}, b.pullSession},
+		{[]string{"timer"}, b.timerSession},
 	}
 	if name == "varve" {
 		parts = append(parts, struct {

@@ -44,9 +44,11 @@ func bars() []bar {
 	add("catch-up pull: server CPU a message", "pull catch-up", "µs CPU/msg", 0, 0.5)
 	add("resident memory after the send cases", "memory", "resident MiB", 0, 1./8)
 	add("anonymous memory after the send cases", "memory", "anonymous MiB", 0, 1./8)
+	add("timed sends: rate", timedInsert, "msg/s", 2, 0)
 	add("start to first send", "start", "ms", 0, 0.1)
 	v := func(name, metric string) side { return side{name, "varve", metric} }
 	return append(all,
+		bar{what: "timed delivery beside a million: p99 past the second", over: v(timedLate, "p99 ms late"), atMost: 100, unit: " ms"},
 		bar{what: "cold catch-up, nothing cached, over their hot catch-up: rate", over: v("cold catch-up, nothing cached", "msg/s"), under: side{"pull catch-up", "apache", "msg/s"}, atLeast: 1, decimals: 2, unit: "×"},
 		bar{what: "connector over a bare parquet-go writer: bytes a CPU-second", over: v("connector", "MB/CPU-s"), under: v("connector", "bare MB/CPU-s"), atLeast: 0.8, decimals: 2, unit: "×"},
 		bar{what: "memory while archiving a backlog", over: v("connector", "peak MiB"), atMost: 512, unit: " MiB"},

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,8 @@ type Load struct {
 	Messages    int64         // after so many messages
 	Serial      *atomic.Int64 // next serial number, shared by all loads of a topic
 
+	// Due, if set, gives each message the time to be delivered at.
+	Due func(now time.Time, serial int64) int64
 	// Acked, if set, is told the first serial of each request that was taken; from several goroutines.
 	Acked func(first int64)
 }
@@ -235,6 +238,10 @@ func (s *sender) request(slot int32, now time.Time) {
 	if s.Batch <= 1 {
 		c.out = append(c.out, `"i":"`...)
 		c.out = appendProperties(c.out, n, `\u0001`, `\u0002`)
+		if s.Due != nil {
+			c.out = append(c.out, `\u0002TIMER_DELIVER_MS\u0001`...)
+			c.out = strconv.AppendInt(c.out, s.Due(now, n), 10)
+		}
 		c.out = append(c.out, `",`...)
 	}
 	c.field("j", "0")
