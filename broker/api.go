@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"varve/broker/group"
+	"varve/broker/timer"
 	"varve/broker/topic"
 	"varve/internal/mq"
 )
@@ -23,6 +24,10 @@ type (
 	ConsumerBeat = group.Beat
 	// Member is one client of a group.
 	Member = group.Member
+	// Held is one message that waits for its time.
+	Held = timer.Held
+	// HeldQuery asks for some of them.
+	HeldQuery = timer.Query
 	// Members is a consumer group as it is now.
 	Members = group.Members
 )

@@ -58,16 +58,20 @@ func (b *Broker) recallHandle(r *Receipt) string {
 // sure, over crashes, as a send. It is false, without an error, where the
 // broker holds no such message: it was delivered, recalled before, or never
 // sent. msgID is the message's UNIQ_KEY either way. A handle that is none, of
-// another broker or of another topic is ErrBadHandle.
+// another broker or of another topic is ErrBadHandle. An empty topic is the
+// handle's own.
 func (b *Broker) Recall(ctx context.Context, topic, handle string) (msgID string, hit bool, err error) {
 	if b.closed.Load() {
 		return "", false, ErrClosed
 	}
-	if _, ok := b.topics.Get(topic); !ok {
-		return "", false, fmt.Errorf("recall: %w: %q", ErrNoTopic, topic)
-	}
 	h, err := timer.ParseHandle(handle)
+	if topic == "" {
+		topic = h.Topic
+	}
+	_, exists := b.topics.Get(topic)
 	switch {
+	case !exists && topic != "":
+		return "", false, fmt.Errorf("recall: %w: %q", ErrNoTopic, topic)
 	case err != nil:
 		return "", false, err
 	case h.Topic != topic:
@@ -88,4 +92,13 @@ func (b *Broker) Recall(ctx context.Context, topic, handle string) (msgID string
 		b.stats.recalls.Add(1)
 	}
 	return h.MsgID, hit, nil
+}
+
+// Held lists messages that wait for their time, soonest first; more says that
+// there may be others.
+func (b *Broker) Held(q HeldQuery) (held []Held, more bool, err error) {
+	if b.closed.Load() {
+		return nil, false, ErrClosed
+	}
+	return b.timers.List(q)
 }

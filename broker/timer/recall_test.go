@@ -127,3 +127,41 @@ func TestRefusedRecallIsNone(t *testing.T) {
 		}
 	})
 }
+
+func TestList(t *testing.T) {
+	alone(t, func(w *world) {
+		w.held("far", 4)
+		near := w.held("near", 3)
+		other := mq.Message{Topic: "other", Body: []byte("x")}
+		w.timer.At(&other, near.DueMillis+1)
+		w.append(&other)
+		time.Sleep(time.Second)
+		for _, c := range []struct {
+			q    Query
+			want string
+			more bool
+		}{
+			{Query{Max: 10}, "[near other: far]", false},
+			{Query{Max: 2}, "[near other:]", true},
+			{Query{Max: 10, Topic: real.Topic}, "[near far]", false},
+			{Query{Max: 10, FromMillis: near.DueMillis + 2}, "[far]", false},
+			{Query{Max: 10, Topic: "none"}, "[]", false},
+		} {
+			held, more, err := w.timer.List(c.q)
+			got := []string{}
+			for _, h := range held {
+				name := h.MsgID
+				if name == "" {
+					name = h.Topic + ":"
+				}
+				got = append(got, name)
+			}
+			if fmt.Sprint(got) != c.want || more != c.more || err != nil {
+				t.Errorf("%+v: %v, more %v, error %v; want %s", c.q, got, more, err, c.want)
+			}
+			if len(held) > 0 && held[0].MsgID == "near" && held[0].Handle != near {
+				t.Errorf("listed %+v, want the handle %+v", held[0], near)
+			}
+		}
+	})
+}

@@ -19,7 +19,10 @@ import (
 	"varve/internal/mq"
 )
 
-var scale = flag.Int("scale", 0, "messages that TestScale holds back at once; 0 skips it")
+var (
+	scale     = flag.Int("scale", 0, "messages that TestScale holds back at once; 0 skips it")
+	scaleBody = flag.Int("scale-body", 1024, "bytes of their bodies")
+)
 
 // resident is the process's resident memory in MiB.
 func resident(t *testing.T) int {
@@ -96,7 +99,7 @@ func TestScale(t *testing.T) {
 		}
 	}
 	log, s, end := open()
-	body := make([]byte, 1024)
+	body := make([]byte, *scaleBody)
 	room := make(chan struct{}, 256)
 	send := func(due int64) {
 		msg := &mq.Message{Topic: real.Topic, Body: body, Properties: mq.AppendProperty(nil, "DUE", fmt.Sprint(due))}

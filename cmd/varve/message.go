@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"varve/internal/admin"
+	"varve/internal/units"
 )
 
 func messageCommand() *cobra.Command {
@@ -23,12 +25,16 @@ func messageCommand() *cobra.Command {
 	return cmd
 }
 
+// delayProperty is how a message says how long it wants to be held back.
+const delayProperty = "TIMER_DELAY_MS"
+
 func messageSend() *cobra.Command {
 	var (
 		m     admin.Outgoing
 		props []string
 		queue int32
 		lines bool
+		in    string
 	)
 	cmd := &cobra.Command{
 		Use: "send TOPIC [BODY]", Short: "Send a message; the body is standard input where it isn't given",
@@ -45,6 +51,13 @@ func messageSend() *cobra.Command {
 			}
 			if cmd.Flags().Changed("queue") {
 				m.Queue = &queue
+			}
+			if in != "" {
+				d, err := units.ParseDuration(in)
+				if err != nil {
+					return usageError{fmt.Errorf("--in: %w", err)}
+				}
+				m.Properties[delayProperty] = strconv.FormatInt(time.Duration(d).Milliseconds(), 10)
 			}
 			if lines {
 				return sendLines(cmd, m)
@@ -70,6 +83,7 @@ func messageSend() *cobra.Command {
 	cmd.Flags().StringSliceVar(&m.Keys, "key", nil, "key; may be given again")
 	cmd.Flags().StringArrayVar(&props, "property", nil, "name=value; may be given again")
 	cmd.Flags().Int32Var(&queue, "queue", 0, "queue; the broker picks where it isn't given")
+	cmd.Flags().StringVar(&in, "in", "", "hold it back for so long, such as 90s or 30d")
 	cmd.Flags().BoolVar(&lines, "lines", false, "every line of standard input is a message")
 	return cmd
 }

@@ -18,6 +18,7 @@ type Backend struct {
 	Groups       Groups
 	Transactions Transactions
 	Messages     Messages
+	Timers       Timers
 	SQL          SQL
 	Replay       Replay
 	Retention    Retention
@@ -47,6 +48,13 @@ type Messages interface {
 	MessagesByKey(ctx context.Context, s KeySearch) ([]Message, error)
 	ReadMessages(ctx context.Context, s Stretch) (Page, error)
 	SendMessage(ctx context.Context, m Outgoing) (Sent, error)
+}
+
+// Timers shows and takes back messages that wait for their time.
+type Timers interface {
+	Held(ctx context.Context, s HeldSearch) (HeldPage, error)
+	// Recall fails where the message doesn't wait any more.
+	Recall(ctx context.Context, r Recall) (Recalled, error)
 }
 
 // SQL answers one query row by row. Columns is called once, before any row;

@@ -32,6 +32,7 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 	s.topicRoutes()
 	s.messageRoutes()
 	s.transactionRoutes()
+	s.timerRoutes()
 	s.replayRoutes()
 	s.archiveRoutes()
 	s.mux.HandleFunc("POST /api/v1/sql", s.guard(s.sql))

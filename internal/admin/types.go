@@ -132,6 +132,8 @@ type Sent struct {
 	Broker      string `json:"broker"`
 	Queue       int32  `json:"queue"`
 	Offset      int64  `json:"offset"`
+	// RecallHandle takes a delayed message back.
+	RecallHandle string `json:"recall_handle,omitempty"`
 }
 
 // KeySearch finds messages by key.

@@ -69,6 +69,7 @@ func (n *Node) backend() admin.Backend {
 	b := admin.Backend{Status: n.status}
 	if n.broker != nil {
 		b.Topics, b.Groups, b.Messages, b.Transactions = topicAPI{n}, groupAPI{n}, messageAPI{n}, transactionAPI{n}
+		b.Timers = timerAPI{n}
 	}
 	if n.connector != nil {
 		b.Archive = archiveAPI{n}

@@ -194,7 +194,7 @@ func (a messageAPI) SendMessage(ctx context.Context, m admin.Outgoing) (admin.Se
 		return admin.Sent{}, brokerError(err)
 	}
 	r := got[0]
-	return admin.Sent{MsgID: r.MsgID, OffsetMsgID: r.OffsetMsgID(), Broker: r.Queue.Broker, Queue: r.Queue.ID, Offset: r.QueueOffset}, nil
+	return admin.Sent{MsgID: r.MsgID, OffsetMsgID: r.OffsetMsgID(), Broker: r.Queue.Broker, Queue: r.Queue.ID, Offset: r.QueueOffset, RecallHandle: r.RecallHandle}, nil
 }
 
 func (a messageAPI) outgoing(m admin.Outgoing) (*broker.SendRequest, error) {

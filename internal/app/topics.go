@@ -20,7 +20,7 @@ func brokerError(err error) error {
 	case errors.Is(err, broker.ErrNoTopic), errors.Is(err, broker.ErrNoGroup), errors.Is(err, broker.ErrNoMessage), errors.Is(err, broker.ErrNoTransaction),
 		errors.Is(err, broker.ErrNoOffset), errors.Is(err, mq.ErrNotFound), errors.Is(err, mq.ErrNoQueue):
 		return admin.NotFound("%v", err)
-	case errors.Is(err, broker.ErrBadRequest), errors.Is(err, broker.ErrIllegalMessage), errors.Is(err, broker.ErrBadFilter),
+	case errors.Is(err, broker.ErrBadRequest), errors.Is(err, broker.ErrIllegalMessage), errors.Is(err, broker.ErrBadFilter), errors.Is(err, broker.ErrBadHandle),
 		errors.Is(err, mq.ErrTooLow), errors.Is(err, mq.ErrTooHigh):
 		return admin.BadRequest("%v", err)
 	case errors.Is(err, broker.ErrForbidden), errors.Is(err, broker.ErrTransactionEnded), errors.Is(err, broker.ErrTransactionLate):
