@@ -76,7 +76,7 @@ func (b *Broker) readCold(ctx context.Context, p *pull, r PullResult) (PullResul
 		r.Status, r.Next = PullNoNew, whole.To
 		return r, nil
 	}
-	if b.cfg.HistoryBrokerID != 0 && p.req.Routable && !p.here {
+	if b.cfg.HistoryBrokerID != 0 && p.req.Routable && !p.here && !toolGroup(p.req.Group) {
 		r.Suggest = b.cfg.HistoryBrokerID
 		if b.routed.first(p, b.now()) {
 			b.stats.coldRouted.Add(1)

@@ -132,6 +132,10 @@ var handlers = map[int]func(*Server, context.Context, *remoting.Command) (*remot
 func (s *Server) handle(c *remoting.Conn, req *remoting.Command) {
 	h := handlers[req.Code]
 	if h == nil {
+		if _, none := remoting.Unsupported(req.Code); none {
+			c.ReplyError(req.From(), remoting.RequestCodeNotSupported, remoting.NotSupported(req.Code))
+			return
+		}
 		c.ReplyError(req.From(), remoting.RequestCodeNotSupported, fmt.Sprintf("this is a history node, which serves what is archived: request %d belongs to the leader of its broker group", req.Code))
 		return
 	}

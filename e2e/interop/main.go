@@ -55,7 +55,7 @@ func parse() config {
 	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
 	flag.StringVar(&versions, "clients", "4.9.8,5.5.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
-	flag.StringVar(&parts, "only", "java,s3,readers", "parts to run")
+	flag.StringVar(&parts, "only", "java,mqadmin,s3,readers", "parts to run")
 	flag.IntVar(&c.parallel, "parallel", 4, "scenarios at a time")
 	flag.Parse()
 	c.versions, c.parts = strings.Split(versions, ","), strings.Split(parts, ",")
@@ -79,6 +79,8 @@ func run() error {
 		switch {
 		case part == "java":
 			err = runJava(ctx, c, p)
+		case part == "mqadmin":
+			err = runMqadmin(ctx, c, p)
 		case part == "s3" && c.server == "varve":
 			err = runBucket(ctx, c, p)
 		case part == "readers" && c.server == "varve":
@@ -86,7 +88,7 @@ func run() error {
 		case part == "s3" || part == "readers":
 			fmt.Printf("%s: only Varve has an archive, left out\n", part)
 		default:
-			err = fmt.Errorf("no part %q: there are java, s3 and readers", part)
+			err = fmt.Errorf("no part %q: there are java, mqadmin, s3 and readers", part)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", part, err))

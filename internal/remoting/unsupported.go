@@ -34,6 +34,13 @@ var unsupported = map[int]string{
 	5001: "there is one timer engine",
 }
 
+// Unsupported says why a known request has no meaning here; false where it is
+// not one of those.
+func Unsupported(code int) (why string, known bool) {
+	why, known = unsupported[code]
+	return why, known
+}
+
 // NotSupported is the remark of an answer with RequestCodeNotSupported.
 func NotSupported(code int) string {
 	if why, known := unsupported[code]; known {
