@@ -35,6 +35,11 @@ minio() {
 	(cd "$here/minio" && nice go build -o "$cache/minio" github.com/minio/minio)
 }
 
+mqadmin() {
+	echo "RocketMQ's mqadmin"
+	mvn -q -B -ntp -f "$here/mqadmin/pom.xml" process-classes
+}
+
 python_env() {
 	[ -e "$cache/venv/ready" ] && return
 	echo "Python readers"
@@ -44,6 +49,7 @@ python_env() {
 }
 
 java_clients
+mqadmin
 case " $* " in
 *" apache "*) apache_broker ;;
 *)
@@ -59,5 +65,9 @@ args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here
 case " $* " in
 *" apache "* | *" -scenarios"* | *" -only"*) ;; # a part of it is not a page
 *) args+=(-page "$root/docs/compat/clients.md") ;;
+esac
+case " $* " in
+*" apache "* | *" -scenarios"*) ;;
+*) args+=(-mqadmin-page "$root/docs/compat/mqadmin.md") ;;
 esac
 exec "$here/loopback.sh" "$cache/interop" "${args[@]}" "$@"

@@ -43,8 +43,8 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	root.PersistentFlags().StringP("output", "o", "table", "table or json")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(), messageCommand(),
-		timerCommand(), transactionCommand(),
+		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(),
+		dlqCommand(), messageCommand(), timerCommand(), transactionCommand(),
 		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(), versionCommand(), workerCommand(),
 	)
 	strict(root)

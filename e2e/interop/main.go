@@ -2,7 +2,8 @@
 // against a broker and writes what worked to a page.
 //
 // Parts: java (the scenarios of e2e/java in each client version and header
-// serializer), s3 (the archive on a MinIO server behind a proxy that is slow,
+// serializer), mqadmin (RocketMQ's administration tool, written to a page of
+// its own), s3 (the archive on a MinIO server behind a proxy that is slow,
 // refuses, cuts and lies; needs Varve) and readers (PyIceberg and DuckDB on
 // what Varve wrote). The server is Varve, or with -server apache the real
 // broker: it judges the scenarios themselves.
@@ -31,6 +32,7 @@ type config struct {
 	work      string
 	readers   string
 	page      string
+	adminPage string
 	versions  []string
 	scenarios []string
 	parallel  int
@@ -53,6 +55,7 @@ func parse() config {
 	flag.StringVar(&c.work, "work", "", "scratch folder of servers; emptied")
 	flag.StringVar(&c.readers, "readers", "", "folder of the independent readers' scripts")
 	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
+	flag.StringVar(&c.adminPage, "mqadmin-page", "", "Markdown page of mqadmin's commands; none if empty")
 	flag.StringVar(&versions, "clients", "4.9.8,5.5.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
 	flag.StringVar(&parts, "only", "java,mqadmin,s3,readers", "parts to run")

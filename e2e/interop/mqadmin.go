@@ -23,7 +23,6 @@ import (
 
 const (
 	mqadminColumn = "mqadmin"
-	mqadminPage   = "mqadmin.md" // beside the clients' page
 	toolVersion   = "5.5.0"
 	// toolLimit bounds one command. Those that never end by themselves have a
 	// limit of their own.
@@ -98,8 +97,8 @@ func runMqadmin(ctx context.Context, c config, p *page) error {
 		_ = r.member.Process.Kill() // it is only looked at
 		_ = r.member.Wait()
 	}
-	if c.page != "" {
-		err = r.write(filepath.Join(filepath.Dir(c.page), mqadminPage))
+	if c.adminPage != "" {
+		err = r.write(c.adminPage)
 	}
 	return errors.Join(err, s.Stop())
 }

@@ -124,7 +124,7 @@ func (p *page) matrix(b *strings.Builder) {
 func (p *page) list(b *strings.Builder) {
 	part := ""
 	for _, c := range p.checks {
-		if strings.HasPrefix(c.Column, "Java") {
+		if strings.HasPrefix(c.Column, "Java") || c.Column == mqadminColumn { // a page of its own
 			continue
 		}
 		if c.Column != part {

@@ -39,6 +39,8 @@ type Groups interface {
 	Group(ctx context.Context, name string) (GroupDetail, error)
 	ResetGroup(ctx context.Context, name string, r Reset) ([]GroupOffset, error)
 	DeleteGroup(ctx context.Context, name string) error
+	DeadLetters(ctx context.Context) ([]DeadLetters, error)
+	ResendDeadLetters(ctx context.Context, group string, r Resend) (Resent, error)
 }
 
 // Messages finds, reads and sends messages.

@@ -217,6 +217,16 @@ func (c *Client) SendMessage(ctx context.Context, m Outgoing) (Sent, error) {
 	return call[Sent](ctx, c, http.MethodPost, "/messages", nil, m)
 }
 
+// DeadLetters lists the groups that have dead letters.
+func (c *Client) DeadLetters(ctx context.Context) ([]DeadLetters, error) {
+	return get[[]DeadLetters](ctx, c, "/dlq", nil)
+}
+
+// ResendDeadLetters gives dead letters back to their group.
+func (c *Client) ResendDeadLetters(ctx context.Context, group string, r Resend) (Resent, error) {
+	return call[Resent](ctx, c, http.MethodPost, "/dlq/"+url.PathEscape(group)+"/resend", nil, r)
+}
+
 // Query runs one SQL query and hands its rows over as they come.
 func (c *Client) Query(ctx context.Context, r SQLRequest, columns func([]Column) error, row func([]any) error) (SQLEnd, error) {
 	resp, err := c.do(ctx, http.MethodPost, "/sql", nil, r)

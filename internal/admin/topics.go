@@ -42,6 +42,19 @@ func (s *server) topicRoutes() {
 		}
 		return s.b.Groups.ResetGroup(ctx, r.PathValue("group"), reset)
 	}))
+	s.handle("GET /api/v1/dlq", s.groups(func(ctx context.Context, _ *http.Request) (any, error) {
+		return s.b.Groups.DeadLetters(ctx)
+	}))
+	s.handle("POST /api/v1/dlq/{group}/resend", s.groups(func(ctx context.Context, r *http.Request) (any, error) {
+		var resend Resend
+		if err := decode(r, &resend); err != nil {
+			return nil, err
+		}
+		if resend.All == (len(resend.IDs) > 0) {
+			return nil, BadRequest("ids or all: one of them is needed")
+		}
+		return s.b.Groups.ResendDeadLetters(ctx, r.PathValue("group"), resend)
+	}))
 	s.handle("DELETE /api/v1/groups/{group}", s.groups(func(ctx context.Context, r *http.Request) (any, error) {
 		return nil, s.b.Groups.DeleteGroup(ctx, r.PathValue("group"))
 	}))

@@ -81,6 +81,26 @@ type GroupDetail struct {
 	Offsets   []GroupOffset `json:"offsets"`
 }
 
+// DeadLetters is one group's dead letters.
+type DeadLetters struct {
+	Group    string `json:"group"`
+	Topic    string `json:"topic"`    // where they lie
+	Messages int64  `json:"messages"` // that can be read
+	Waiting  int64  `json:"waiting"`  // of them, not yet given back
+}
+
+// Resend gives dead letters back to their group.
+type Resend struct {
+	IDs []string `json:"ids,omitempty"` // these, by message id or offset message id
+	All bool     `json:"all,omitempty"` // all that came since the last time
+}
+
+// Resent is what was given back.
+type Resent struct {
+	Sent int  `json:"sent"`
+	More bool `json:"more"` // of all, not all were taken at once: ask again
+}
+
 // Reset moves a group's offsets of a topic.
 type Reset struct {
 	Topic string `json:"topic"`

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 
 	"varve/internal/config"
@@ -30,10 +32,10 @@ func listen(ctx context.Context, key, addr string) (net.Listener, error) {
 }
 
 // ports is every listener of a process; nil where a role isn't run.
-type ports struct{ route, broker, grpc, history, http net.Listener }
+type ports struct{ route, broker, vip, grpc, history, http net.Listener }
 
 // listenAll takes every port or none.
-func listenAll(ctx context.Context, c *config.Config) (*ports, error) {
+func listenAll(ctx context.Context, c *config.Config, log *slog.Logger) (*ports, error) {
 	p := &ports{}
 	for _, l := range []struct {
 		on        bool
@@ -56,12 +58,39 @@ func listenAll(ctx context.Context, c *config.Config) (*ports, error) {
 		}
 		*l.into = ln
 	}
+	if c.Has(config.RoleBroker) && c.Broker.VIP {
+		p.vip = listenVIP(ctx, c.Broker.Listen, log)
+	}
 	return p, nil
+}
+
+// vipBelow is how far below the broker's port clients up to 4.4 look for
+// another one, which they use first.
+const vipBelow = 2
+
+// listenVIP takes that port. Newer clients never use it, so one that is taken
+// is no reason not to start: nil then, and where the broker's own port is not
+// chosen by the settings.
+func listenVIP(ctx context.Context, addr string, log *slog.Logger) net.Listener {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil || port <= vipBelow {
+		return nil
+	}
+	ln, err := listen(ctx, "broker.vip", net.JoinHostPort(host, strconv.Itoa(port-vipBelow)))
+	if err != nil {
+		log.Warn("no VIP port: clients up to RocketMQ 4.4 try it first; set broker.vip to false where there are none", slog.Any("err", err))
+		return nil
+	}
+	return ln
 }
 
 func (p *ports) all() map[string]net.Listener {
 	out := map[string]net.Listener{}
-	for name, ln := range map[string]net.Listener{"route": p.route, "broker": p.broker, "grpc": p.grpc, "history": p.history, "http": p.http} {
+	for name, ln := range map[string]net.Listener{"route": p.route, "broker": p.broker, "vip": p.vip, "grpc": p.grpc, "history": p.history, "http": p.http} {
 		if ln != nil {
 			out[name] = ln
 		}

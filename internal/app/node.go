@@ -114,7 +114,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose("data directory", func() error { n.dir.close(); return nil })
-	if n.ports, err = listenAll(ctx, n.cfg); err != nil {
+	if n.ports, err = listenAll(ctx, n.cfg, n.log); err != nil {
 		return err
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })

@@ -125,6 +125,9 @@ func (n *Node) openBroker(context.Context) error {
 		Conn: n.conns(), Auth: n.auth, Logger: n.log,
 	})
 	n.onRun("broker port", func(ctx context.Context) error { return front.Serve(ctx, n.ports.broker) })
+	if n.ports.vip != nil {
+		n.onRun("VIP port", func(ctx context.Context) error { return front.Serve(ctx, n.ports.vip) })
+	}
 	return nil
 }
 

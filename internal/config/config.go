@@ -60,6 +60,7 @@ type Broker struct {
 	MaxMessage       Bytes         `koanf:"max-message" help:"largest body taken"`
 	MaxDelay         time.Duration `koanf:"max-delay" help:"longest time that a message may be held back; 0 is no bound"`
 	Connections      int           `koanf:"connections" help:"most client connections at once"`
+	VIP              bool          `koanf:"vip" help:"listen two ports below the remoting port too, where clients up to RocketMQ 4.4 connect first"`
 	RouteCold        bool          `koanf:"route-cold" help:"send clients to the history node for cold offsets; false reads for them"`
 }
 
@@ -198,7 +199,7 @@ func Default() Config {
 		Route:   Route{Listen: "127.0.0.1:9876", Addresses: []string{}},
 		Broker: Broker{
 			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4,
-			MaxMessage: 4 << 20, Connections: 4096, RouteCold: true,
+			MaxMessage: 4 << 20, Connections: 4096, VIP: true, RouteCold: true,
 		},
 		GRPC: GRPC{Listen: "127.0.0.1:8081", Connections: 4096},
 		Transactions: Transactions{

@@ -4,7 +4,9 @@ import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.lang.reflect.Field;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 
 import org.apache.rocketmq.tools.command.MQAdminStartup;
 
@@ -17,6 +19,9 @@ public final class Tool {
     }
 
     public static void main(String[] args) throws Exception {
+        Field list = MQAdminStartup.class.getDeclaredField("SUB_COMMANDS");
+        list.setAccessible(true);
+        List<?> commands = (List<?>) list.get(null);
         PrintStream real = System.out;
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = in.readLine(); line != null; line = in.readLine()) {
@@ -24,6 +29,7 @@ public final class Tool {
             PrintStream capture = new PrintStream(said, true, "UTF-8");
             System.setOut(capture);
             System.setErr(capture);
+            commands.clear(); // they keep clients that they have shut down; main0 makes them anew
             MQAdminStartup.main0(line.split("\t"), null);
             capture.flush();
             real.println(said.size());
