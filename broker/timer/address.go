@@ -72,6 +72,9 @@ func (s *Store) due(r mq.Record, topic string) (int64, error) {
 	if err != nil || due < 0 {
 		return 0, fmt.Errorf("property %s is %q, want a time in milliseconds", mq.PropTimerOutMs, v)
 	}
+	if _, deletes := mq.Property(r.Properties(), mq.PropTimerDelete); deletes && due > 0 {
+		due-- // before the message that it deletes
+	}
 	return due, nil
 }
 

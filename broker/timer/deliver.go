@@ -96,6 +96,10 @@ func (s *Store) add(u *unit, e entry, rec mq.Record) {
 	s.taken[e] = false
 	u.entries = append(u.entries, e)
 	u.bytes += len(rec)
+	if id, ok := mq.Property(rec.Properties(), mq.PropTimerDelete); ok {
+		s.addDeleted(u, e, rec, string(id))
+		return
+	}
 	m, err := original(rec)
 	if err != nil {
 		s.o.Logger.Error("delayed message can't be delivered and is dropped", "physical", e.physical, "due", e.due, "error", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"varve/hot"
 	"varve/internal/mq"
@@ -123,7 +124,7 @@ func (s *Store) find(h Handle) (entry, bool, error) {
 
 func (s *Store) findByID(h Handle) (found entry, ok bool, err error) {
 	for e, rec := range s.fresh {
-		if e.due == h.DueMillis && names(h, rec) {
+		if e.due == h.DueMillis && names(h, rec) && !deletes(rec) {
 			return e, true, nil
 		}
 	}
@@ -133,7 +134,7 @@ func (s *Store) findByID(h Handle) (found entry, ok bool, err error) {
 		if err != nil {
 			return err
 		}
-		if names(h, raw) {
+		if names(h, raw) && !deletes(raw) {
 			found = e
 			return errFound
 		}
@@ -157,6 +158,32 @@ func names(h Handle, rec mq.Record) bool {
 	topic, _ := mq.Property(props, mq.PropRealTopic)
 	id, _ := mq.Property(props, mq.PropUniqKey)
 	return string(topic) == h.Topic && string(id) == h.MsgID
+}
+
+// deletes reports whether a record is there to delete another.
+func deletes(rec mq.Record) bool {
+	_, ok := mq.Property(rec.Properties(), mq.PropTimerDelete)
+	return ok
+}
+
+// addDeleted takes the entry into a unit that a message with TIMER_DEL_UNIQKEY
+// deletes: the one of the same topic, due a millisecond after it, with that id.
+// RocketMQ writes it as "topic_id", in early versions as the id alone. Such a
+// message is never delivered itself.
+func (s *Store) addDeleted(u *unit, by entry, rec mq.Record, id string) {
+	topic, _ := mq.Property(rec.Properties(), mq.PropRealTopic)
+	for _, id := range []string{strings.TrimPrefix(id, string(topic)+"_"), id} {
+		e, ok, err := s.findByID(Handle{Topic: string(topic), DueMillis: by.due + 1, MsgID: id})
+		if err != nil {
+			s.o.Logger.Error("delayed message is not deleted", "topic", string(topic), "id", id, "due", by.due+1, "error", err)
+			return
+		}
+		if _, gone := s.taken[e]; ok && !gone {
+			s.taken[e] = false
+			u.entries = append(u.entries, e)
+			return
+		}
+	}
 }
 
 // settleRecalls answers the recalls of a unit.

@@ -165,3 +165,31 @@ func TestList(t *testing.T) {
 		}
 	})
 }
+
+// TestDeletedByMessage sends what RocketMQ's recall stores: a message that
+// deletes another one due at the same time.
+func TestDeletedByMessage(t *testing.T) {
+	alone(t, func(w *world) {
+		due := time.Now().Add(8 * time.Second).UnixMilli()
+		send := func(body, id, deletes string) {
+			m := mq.Message{Topic: real.Topic, Body: []byte(body), Properties: mq.AppendProperty(nil, mq.PropUniqKey, id)}
+			if deletes != "" {
+				m.Properties = mq.AppendProperty(m.Properties, mq.PropTimerDelete, deletes)
+			}
+			w.timer.At(&m, due)
+			w.append(&m)
+		}
+		for i := range 4 {
+			send(fmt.Sprint("m", i), fmt.Sprint("id", i), "")
+		}
+		send("0", "id0", "orders_id0")
+		time.Sleep(2 * time.Second) // in the store by now
+		send("0", "id1", "id1")
+		send("0", "id9", "orders_id9")
+		send("0", "id2", "others_id2")
+		time.Sleep(10 * time.Second)
+		if w.observe(); fmt.Sprint(w.history) != "map[0:m2 1:m3]" || w.timer.Pending() != 0 {
+			t.Errorf("delivered %v, pending %d", w.history, w.timer.Pending())
+		}
+	})
+}

@@ -32,6 +32,7 @@ const (
 	PropTimerDelayMs      = "TIMER_DELAY_MS"
 	PropTimerDelaySec     = "TIMER_DELAY_SEC"
 	PropTimerOutMs        = "TIMER_OUT_MS"
+	PropTimerDelete       = "TIMER_DEL_UNIQKEY"
 	PropPopCK             = "POP_CK"
 	PropFirstPopTime      = "1ST_POP_TIME"
 	PropInnerBatch        = "INNER_BATCH"
