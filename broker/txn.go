@@ -50,6 +50,9 @@ type EndTransaction struct {
 	MsgID, TransactionID     string // not compared: clients fill them in differently
 	Resolution               Resolution
 	FromCheck                bool
+	// Allow, if not nil, says whether the caller may send to the half's real
+	// topic, whichever topic the request names. Its error is the answer.
+	Allow func(topic string) error
 }
 
 // EndTransaction commits or rolls back a transaction and waits until that is
@@ -79,7 +82,7 @@ func (b *Broker) EnqueueEnd(req *EndTransaction, done func(error)) {
 		done(ErrClosed)
 		return
 	}
-	e := txn.End{Group: req.Group, Offset: req.HalfOffset, Physical: req.HalfPhysical, FromCheck: req.FromCheck}
+	e := txn.End{Group: req.Group, Offset: req.HalfOffset, Physical: req.HalfPhysical, FromCheck: req.FromCheck, Allow: req.Allow}
 	switch req.Resolution {
 	case TransactionCommit:
 		e.Verdict = txn.Commit
@@ -141,12 +144,12 @@ func (b *Broker) Transactions(q TransactionQuery) ([]HalfMessage, error) {
 // ResolveTransaction ends a transaction in its producer's stead. A half that
 // was given up is restored first.
 func (b *Broker) ResolveTransaction(ctx context.Context, physical int64, r Resolution) error {
-	h, err := b.txns.Find(physical)
+	h, err := b.FindTransaction(ctx, physical)
 	if err != nil {
-		return txnError(err)
+		return err
 	}
 	if h.GivenUp && r != TransactionUnknown {
-		if err := b.RestoreTransaction(ctx, physical); err != nil {
+		if err := b.RestoreTransaction(ctx, h.Physical); err != nil {
 			return err
 		}
 	}
@@ -155,21 +158,35 @@ func (b *Broker) ResolveTransaction(ctx context.Context, physical int64, r Resol
 	})
 }
 
+// FindTransaction gives a half message in doubt, or one that was given up.
+// physical is the half's own position, or that of the message that was put into
+// TRANS_CHECK_MAX_TIME_TOPIC for it.
+func (b *Broker) FindTransaction(ctx context.Context, physical int64) (HalfMessage, error) {
+	if rec, err := b.log.FindPhysical(ctx, b.cfg.Broker, physical); err == nil && string(rec.Topic()) == txn.GivenUpTopic {
+		physical = rec.PreparedTransactionOffset()
+	}
+	h, err := b.txns.Find(physical)
+	if err != nil {
+		return HalfMessage{}, txnError(err)
+	}
+	return HalfMessage(*h), nil
+}
+
 // RestoreTransaction opens a half message that was given up, and has its
 // producers asked from the beginning, at once; so it does with one that is in
-// doubt. physical is the half's own position, or that of the message that was
-// put into TRANS_CHECK_MAX_TIME_TOPIC for it.
+// doubt. physical is as for FindTransaction.
 func (b *Broker) RestoreTransaction(ctx context.Context, physical int64) error {
 	if b.closed.Load() {
 		return ErrClosed
 	}
-	if rec, err := b.log.FindPhysical(ctx, b.cfg.Broker, physical); err == nil && string(rec.Topic()) == txn.GivenUpTopic {
-		physical = rec.PreparedTransactionOffset()
+	h, err := b.FindTransaction(ctx, physical)
+	if err != nil {
+		return err
 	}
-	if err := b.txns.Restore(ctx, physical); err != nil {
+	if err := b.txns.Restore(ctx, h.Physical); err != nil {
 		return txnError(err)
 	}
-	b.logger.Info("transaction restored", "physical", physical)
+	b.logger.Info("transaction restored", "topic", h.Topic, "group", h.Group, "physical", h.Physical)
 	return nil
 }
 

@@ -16,6 +16,9 @@ type End struct {
 	Offset, Physical int64
 	Verdict          Verdict // Commit or Rollback
 	FromCheck        bool
+	// Allow, if not nil, says whether the caller may end a transaction of this
+	// topic. It must not call back.
+	Allow func(topic string) error
 }
 
 // End ends a transaction. put gives the unit to the log; done is called once,
@@ -55,8 +58,8 @@ func (s *Store) End(e End, put func([]*mq.Message, func([]hot.Placed, error)), d
 func (s *Store) begin(e End) (*half, error) {
 	s.mu.Lock()
 	h, followed := s.halves[e.Physical], e.Offset < s.next
+	s.mu.Unlock()
 	if h == nil && !followed {
-		s.mu.Unlock()
 		rec, err := s.look(e)
 		if err != nil {
 			return nil, err
@@ -68,9 +71,16 @@ func (s *Store) begin(e End) (*half, error) {
 			s.admit(h)
 			s.keepRecord(h, rec)
 		}
+		s.mu.Unlock()
 	}
+	if h != nil && e.Allow != nil {
+		if err := e.Allow(h.topic.name); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h == nil {
+	if h == nil || s.halves[e.Physical] != h {
 		return nil, fmt.Errorf("%w: at physical offset %d, offset %d", ErrNoHalf, e.Physical, e.Offset)
 	}
 	return s.claim(h, e)

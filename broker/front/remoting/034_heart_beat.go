@@ -82,6 +82,8 @@ func (f *Front) heartbeat(s *session, req *wire.Command) (*wire.Command, error) 
 	for i := range body.Consumers {
 		hb.Consumers = append(hb.Consumers, body.Consumers[i].beat())
 	}
+	caller := f.caller(req)
+	s.beater.Store(&caller)
 	resend, err := f.broker.Heartbeat(s, &hb)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"varve/broker"
+	"varve/internal/auth"
 	wire "varve/internal/remoting"
 )
 
@@ -17,6 +18,7 @@ import (
 // one-way request, which is what clients send. Answered when the flush policy
 // says that the end is stored. The same end again is success, another one 604,
 // and so is one that comes after the message's own CHECK_IMMUNITY_TIME_IN_SECONDS.
+// The right to publish is asked for in the half's real topic.
 func (f *Front) endTransaction(s *session, req *wire.Command) {
 	from := req.From()
 	p := req.Ext.Parse()
@@ -33,6 +35,9 @@ func (f *Front) endTransaction(s *session, req *wire.Command) {
 	}
 	if e.Resolution == broker.TransactionUnknown {
 		return
+	}
+	if c := f.caller(req); !c.Super {
+		e.Allow = func(topic string) error { return f.cfg.Auth.AllowCaller(c, auth.Pub, auth.Topic(topic)) }
 	}
 	s.sends++
 	f.broker.EnqueueEnd(&e, func(err error) { // Front.readAll commits

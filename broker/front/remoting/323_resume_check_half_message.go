@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"varve/internal/auth"
 	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
@@ -21,7 +22,14 @@ func (f *Front) resumeCheckHalfMessage(s *session, req *wire.Command) (*wire.Com
 	if err != nil {
 		return nil, refused(wire.SystemError, "msgId %q: %v", id, err)
 	}
-	if err := f.broker.RestoreTransaction(s.conn.Context(), physical); err != nil {
+	h, err := f.broker.FindTransaction(s.conn.Context(), physical)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.mayRead(req, auth.Update, h.Record); err != nil {
+		return nil, err
+	}
+	if err := f.broker.RestoreTransaction(s.conn.Context(), h.Physical); err != nil {
 		return nil, err
 	}
 	return ok()

@@ -4,7 +4,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
+	"varve/internal/auth"
 	wire "varve/internal/remoting"
 )
 
@@ -19,6 +21,8 @@ type session struct {
 
 	clientID string // of the last heartbeat, for the connection's reader only
 	sends    int    // enqueued since the last readAll, for the connection's reader only
+
+	beater atomic.Pointer[auth.Caller] // who sent the last heartbeat
 
 	// names is a ring of names that were seen lately, so that a request's
 	// topic and group cost no allocation. For the connection's reader only.
