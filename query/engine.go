@@ -33,6 +33,8 @@ type Request struct {
 	// Tenant is the schema of table names without one; default
 	// mq.DefaultTenant.
 	Tenant string
+	// Visible says which topics there are for who asks; nil is all.
+	Visible func(topic string) bool
 	// Limits; 0 means the engine's.
 	Timeout     time.Duration
 	MemoryBytes int64

@@ -16,7 +16,8 @@ type names struct{ topics []name }
 
 type name struct{ tenant, local, topic string }
 
-// names lists the topics of the archive and of the hot log.
+// names lists the topics of the archive and of the hot log that who asks may
+// see. Others don't exist for the query.
 func (q *run) names() (names, error) {
 	topics, err := q.e.deps.Catalog.Topics(q.ctx)
 	if err != nil {
@@ -33,6 +34,9 @@ func (q *run) names() (names, error) {
 	slices.Sort(topics)
 	var n names
 	for _, t := range slices.Compact(topics) {
+		if q.req.Visible != nil && !q.req.Visible(t) {
+			continue
+		}
 		tenant, local := mq.SplitTenant(t)
 		if tenant == mq.DefaultTenant {
 			local = t // also where it is spelled out: "default%x" is not x

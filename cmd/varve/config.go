@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +15,7 @@ func loadConfig(cmd *cobra.Command) (*config.Loaded, error) {
 	path, _ := cmd.Flags().GetString("config")
 	environ := make([]string, 0, len(os.Environ()))
 	for _, kv := range os.Environ() {
-		if len(kv) > len(envServer) && kv[:len(envServer)+1] == envServer+"=" {
+		if name, _, _ := strings.Cut(kv, "="); slices.Contains(clientEnv, name) {
 			continue
 		}
 		environ = append(environ, kv)

@@ -154,7 +154,7 @@ func (k *known) problems(page string) (out []string) {
 }
 
 func (k *known) variable(name string) bool {
-	if name == config.EnvPrefix || name == config.EnvFile || name == envServer {
+	if name == config.EnvPrefix || name == config.EnvFile || slices.Contains(clientEnv, name) {
 		return true
 	}
 	for key := range k.settings {

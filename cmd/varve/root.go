@@ -17,6 +17,17 @@ import (
 // envServer names the server to administer where --server doesn't.
 const envServer = config.EnvPrefix + "SERVER"
 
+// The user as whom commands ask a server: by name and password, or by a file
+// that has both with a colon between them.
+const (
+	envUser        = config.EnvPrefix + "USER"
+	envPassword    = config.EnvPrefix + "PASSWORD"
+	envCredentials = config.EnvPrefix + "CREDENTIALS"
+)
+
+// clientEnv is every variable that is about commands and not a setting.
+var clientEnv = []string{envServer, envUser, envPassword, envCredentials}
+
 // newRoot builds the command tree. Each command has its file.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -40,12 +51,16 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 		server = config.Default().HTTP.Listen
 	}
 	root.PersistentFlags().String("server", server, "HTTP address of the server to administer ("+envServer+")")
+	root.PersistentFlags().String("credentials", os.Getenv(envCredentials),
+		"file with USER:PASSWORD for a server with access control ("+envCredentials+"; or "+envUser+" and "+envPassword+")")
+	root.PersistentFlags().Bool("tls-unverified", false, "take any certificate of an https server")
 	root.PersistentFlags().StringP("output", "o", "table", "table or json")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(),
 		dlqCommand(), messageCommand(), timerCommand(), transactionCommand(),
-		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(), versionCommand(), workerCommand(),
+		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(),
+		userCommand(), aclCommand(), versionCommand(), workerCommand(),
 	)
 	strict(root)
 	return root
@@ -96,5 +111,21 @@ func strict(cmd *cobra.Command) {
 
 func client(cmd *cobra.Command) *admin.Client {
 	server, _ := cmd.Flags().GetString("server")
-	return admin.NewClient(server)
+	c := admin.NewClient(server)
+	if any, _ := cmd.Flags().GetBool("tls-unverified"); any {
+		c.Unverified()
+	}
+	name, _ := cmd.Flags().GetString("credentials")
+	if name == "" {
+		return c.As(os.Getenv(envUser), os.Getenv(envPassword))
+	}
+	text, err := os.ReadFile(name)
+	user, password, found := strings.Cut(strings.TrimSpace(string(text)), ":")
+	if err == nil && !found {
+		err = fmt.Errorf("%s is not USER:PASSWORD", name)
+	}
+	if err != nil {
+		return c.Broken(usageError{fmt.Errorf("--credentials: %w", err)})
+	}
+	return c.As(user, password)
 }

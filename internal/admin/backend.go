@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 
+	"varve/internal/auth"
 	"varve/internal/retention"
 )
 
@@ -23,6 +24,7 @@ type Backend struct {
 	Replay       Replay
 	Retention    Retention
 	Archive      Archive
+	Auth         *auth.Store // users and policies; nil lets everybody do everything
 }
 
 // Topics is what the API needs to know of topics.
@@ -100,14 +102,15 @@ type Archive interface {
 
 // Codes of API errors.
 const (
-	CodeNotFound    = "not_found"
-	CodeBadRequest  = "bad_request"
-	CodeConflict    = "conflict"
-	CodeLimit       = "limit"
-	CodeRoleMissing = "role_missing"
-	CodeUnavailable = "unavailable"
-	CodeForbidden   = "forbidden"
-	CodeInternal    = "internal"
+	CodeNotFound     = "not_found"
+	CodeBadRequest   = "bad_request"
+	CodeConflict     = "conflict"
+	CodeLimit        = "limit"
+	CodeRoleMissing  = "role_missing"
+	CodeUnavailable  = "unavailable"
+	CodeForbidden    = "forbidden"
+	CodeUnauthorized = "unauthorized"
+	CodeInternal     = "internal"
 )
 
 // Error is an error with its place in HTTP.
@@ -155,6 +158,8 @@ func asError(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		return e
+	case accessError(err) != nil:
+		return accessError(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{http.StatusGatewayTimeout, CodeLimit, "took longer than this request may: " + err.Error()}
 	case errors.Is(err, context.Canceled):

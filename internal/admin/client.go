@@ -23,6 +23,8 @@ type Client struct {
 	base string
 	http *http.Client
 	err  error // why the address is none
+
+	user, password string
 }
 
 // ErrNoServer says that nothing answers at the address.
@@ -72,6 +74,9 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in a
 	req, err := http.NewRequestWithContext(ctx, method, u, body)
 	if err != nil {
 		return nil, err
+	}
+	if c.user != "" {
+		req.SetBasicAuth(c.user, c.password)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

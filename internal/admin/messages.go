@@ -7,11 +7,17 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"varve/internal/auth"
 )
 
 func (s *server) messageRoutes() {
 	s.handle("GET /api/v1/messages/{id}", s.messages(func(ctx context.Context, r *http.Request) (any, error) {
-		return s.b.Messages.MessageByID(ctx, r.URL.Query().Get("topic"), r.PathValue("id"))
+		m, err := s.b.Messages.MessageByID(ctx, r.URL.Query().Get("topic"), r.PathValue("id"))
+		if err != nil {
+			return nil, err
+		}
+		return m, s.may(ctx, read, auth.Topic(m.Topic))
 	}))
 	s.handle("GET /api/v1/messages", s.messages(func(ctx context.Context, r *http.Request) (any, error) {
 		q := query{values: r.URL.Query()}
@@ -49,6 +55,9 @@ func (s *server) messageRoutes() {
 		if m.Body != "" && m.BodyBase64 != "" {
 			return nil, BadRequest("body and body_base64: give one of them")
 		}
+		if err := s.may(ctx, auth.Pub, auth.Topic(m.Topic)); err != nil {
+			return nil, err
+		}
 		return s.b.Messages.SendMessage(ctx, m)
 	}))
 }
@@ -83,6 +92,11 @@ func (s *server) sql(w http.ResponseWriter, r *http.Request) {
 	if err := decode(r, &req); err != nil {
 		s.fail(w, r, err)
 		return
+	}
+	c := callerOf(r.Context())
+	req.Visible = func(topic string) bool { return s.b.Auth.Visible(c.Identity, c.IP, read, auth.Topic(topic)) }
+	if req.Tenant == "" {
+		req.Tenant = s.b.Auth.Namespace(c.Identity)
 	}
 	out := bufio.NewWriterSize(stalling{w, http.NewResponseController(w)}, 64<<10)
 	enc := json.NewEncoder(out)

@@ -4,11 +4,15 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
+
+	"varve/internal/auth"
 )
 
 func (s *server) replayRoutes() {
 	s.handle("GET /api/v1/replays", s.replays(func(ctx context.Context, _ *http.Request) (any, error) {
-		return s.b.Replay.Replays(ctx)
+		all, err := s.b.Replay.Replays(ctx)
+		return slices.DeleteFunc(all, func(j ReplayJob) bool { return !s.sees(ctx, auth.Topic(j.Spec.Topic)) }), err
 	}))
 	s.handle("POST /api/v1/replays", s.replays(func(ctx context.Context, r *http.Request) (any, error) {
 		var spec ReplaySpec
@@ -18,9 +22,15 @@ func (s *server) replayRoutes() {
 		if spec.Topic == "" || spec.Target == "" {
 			return nil, BadRequest("topic and target: a replay job needs both")
 		}
+		if err := s.mayReplay(ctx, spec); err != nil {
+			return nil, err
+		}
 		return s.b.Replay.StartReplay(ctx, spec)
 	}))
 	s.handle("GET /api/v1/replays/{id}", s.replays(func(ctx context.Context, r *http.Request) (any, error) {
+		if err := s.mayHave(ctx, r.PathValue("id")); err != nil {
+			return nil, err
+		}
 		if r.URL.Query().Get("wait") == "true" {
 			return s.b.Replay.AwaitReplay(ctx, r.PathValue("id"))
 		}
@@ -30,11 +40,26 @@ func (s *server) replayRoutes() {
 		action := r.PathValue("action")
 		switch action {
 		case "pause", "resume", "cancel":
+			if err := s.mayHave(ctx, r.PathValue("id")); err != nil {
+				return nil, err
+			}
 			return s.b.Replay.ReplayAction(ctx, r.PathValue("id"), action)
 		}
 		return nil, BadRequest("action %q is none of pause, resume, cancel", action)
 	}))
-	s.mux.HandleFunc("POST /api/v1/replay-stream", s.guard(s.replayStream))
+	s.mux.HandleFunc("POST /api/v1/replay-stream", s.guard("POST /api/v1/replay-stream", s.replayStream))
+}
+
+// mayHave asks for both ends of a job.
+func (s *server) mayHave(ctx context.Context, id string) error {
+	if callerOf(ctx).Super {
+		return nil
+	}
+	job, err := s.b.Replay.ReplayJob(ctx, id)
+	if err != nil {
+		return err
+	}
+	return s.mayReplay(ctx, job.Spec)
 }
 
 func (s *server) replays(f action) action {
@@ -61,6 +86,10 @@ func (s *server) replayStream(w http.ResponseWriter, r *http.Request) {
 	}
 	if spec.Topic == "" || spec.Target != "" {
 		s.fail(w, r, BadRequest("topic: a stream needs one, and no target"))
+		return
+	}
+	if err := s.mayReplay(r.Context(), spec); err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	out := &counting{w: stalling{w, http.NewResponseController(w)}}

@@ -35,7 +35,8 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 	s.timerRoutes()
 	s.replayRoutes()
 	s.archiveRoutes()
-	s.mux.HandleFunc("POST /api/v1/sql", s.guard(s.sql))
+	s.accessRoutes()
+	s.mux.HandleFunc("POST /api/v1/sql", s.guard("POST /api/v1/sql", s.sql))
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, NotFound("no route %s %s", r.Method, r.URL.Path))
 	})
@@ -54,7 +55,7 @@ type action func(ctx context.Context, r *http.Request) (any, error)
 func (s *server) handle(pattern string, f action) { s.handleWithin(routeDeadline, pattern, f) }
 
 func (s *server) handleWithin(d time.Duration, pattern string, f action) {
-	s.mux.HandleFunc(pattern, s.guard(func(w http.ResponseWriter, r *http.Request) {
+	s.mux.HandleFunc(pattern, s.guard(pattern, func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), d)
 		defer cancel()
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + routeDeadline))
@@ -77,12 +78,17 @@ func (s *server) handleWithin(d time.Duration, pattern string, f action) {
 }
 
 // guard bounds the body and refuses writes that a page of another origin made
-// a browser send.
-func (s *server) guard(f http.HandlerFunc) http.HandlerFunc {
+// a browser send, and whatever the user may not do.
+func (s *server) guard(pattern string, f http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead && foreign(r) {
 			s.fail(w, r, &Error{http.StatusForbidden, CodeForbidden, "a page of another origin may not change anything here"})
+			return
+		}
+		r, err := s.admit(pattern, r)
+		if err != nil {
+			s.fail(w, r, err)
 			return
 		}
 		f(w, r)
@@ -109,6 +115,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if e.Status >= http.StatusInternalServerError && e.Code == CodeInternal {
 		s.log.Error("request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err))
+	}
+	if e.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="varve"`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.Status)

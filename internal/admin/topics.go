@@ -3,11 +3,15 @@ package admin
 import (
 	"context"
 	"net/http"
+	"slices"
+
+	"varve/internal/auth"
 )
 
 func (s *server) topicRoutes() {
 	s.handle("GET /api/v1/topics", s.topics(func(ctx context.Context, _ *http.Request) (any, error) {
-		return s.b.Topics.Topics(ctx)
+		all, err := s.b.Topics.Topics(ctx)
+		return slices.DeleteFunc(all, func(t Topic) bool { return !s.sees(ctx, auth.Topic(t.Name)) }), err
 	}))
 	s.handle("POST /api/v1/topics", s.topics(func(ctx context.Context, r *http.Request) (any, error) {
 		var spec TopicSpec
@@ -16,6 +20,13 @@ func (s *server) topicRoutes() {
 		}
 		if spec.Name == "" {
 			return nil, BadRequest("name: a topic needs one")
+		}
+		do := auth.Create
+		if _, err := s.b.Topics.Topic(ctx, spec.Name); err == nil {
+			do |= auth.Update
+		}
+		if err := s.may(ctx, do, auth.Topic(spec.Name)); err != nil {
+			return nil, err
 		}
 		return s.b.Topics.CreateTopic(ctx, spec)
 	}))
@@ -27,7 +38,8 @@ func (s *server) topicRoutes() {
 	}))
 
 	s.handle("GET /api/v1/groups", s.groups(func(ctx context.Context, _ *http.Request) (any, error) {
-		return s.b.Groups.Groups(ctx)
+		all, err := s.b.Groups.Groups(ctx)
+		return slices.DeleteFunc(all, func(g Group) bool { return !s.sees(ctx, auth.Group(g.Name)) }), err
 	}))
 	s.handle("GET /api/v1/groups/{group}", s.groups(func(ctx context.Context, r *http.Request) (any, error) {
 		return s.b.Groups.Group(ctx, r.PathValue("group"))
@@ -39,6 +51,9 @@ func (s *server) topicRoutes() {
 		}
 		if reset.Topic == "" || reset.To == "" {
 			return nil, BadRequest("topic and to: both are needed")
+		}
+		if err := s.may(ctx, auth.Update, auth.Topic(reset.Topic)); err != nil {
+			return nil, err
 		}
 		return s.b.Groups.ResetGroup(ctx, r.PathValue("group"), reset)
 	}))

@@ -191,6 +191,8 @@ type SQLRequest struct {
 	Tenant         string `json:"tenant,omitempty"`
 	TimeoutSeconds int    `json:"timeout_seconds,omitempty"`
 	MaxRows        int64  `json:"max_rows,omitempty"`
+	// Visible says which topics there are for who asks; nil is all.
+	Visible func(topic string) bool `json:"-"`
 }
 
 // Column is one column of an answer.

@@ -17,7 +17,7 @@ func (n *Node) openHTTP() {
 	mux.HandleFunc("GET /healthz", n.health.Live)
 	mux.HandleFunc("GET /readyz", n.health.ServeReady)
 	mux.Handle("GET /metrics", n.metrics.Handler())
-	mux.Handle("/api/", n.supersOnly(admin.Handler(n.backend(), n.log).ServeHTTP))
+	mux.Handle("/api/", admin.Handler(n.backend(), n.log))
 	if n.cfg.HTTP.PProf {
 		mux.HandleFunc("GET /debug/pprof/", n.supersOnly(pprof.Index))
 		mux.HandleFunc("GET /debug/pprof/cmdline", n.supersOnly(pprof.Cmdline))
@@ -66,7 +66,7 @@ The command line uses the same API: varve help
 
 // backend is what the API works on; a role that isn't run stays nil.
 func (n *Node) backend() admin.Backend {
-	b := admin.Backend{Status: n.status}
+	b := admin.Backend{Status: n.status, Auth: n.auth}
 	if n.broker != nil {
 		b.Topics, b.Groups, b.Messages, b.Transactions = topicAPI{n}, groupAPI{n}, messageAPI{n}, transactionAPI{n}
 		b.Timers = timerAPI{n}

@@ -60,7 +60,7 @@ func (a sqlAPI) Query(ctx context.Context, r admin.SQLRequest, columns func([]ad
 	}
 	from := time.Now()
 	rows, err := a.n.query.Query(ctx, query.Request{
-		SQL: r.SQL, Tenant: r.Tenant, Timeout: time.Duration(r.TimeoutSeconds) * time.Second, MaxRows: r.MaxRows,
+		SQL: r.SQL, Tenant: r.Tenant, Visible: r.Visible, Timeout: time.Duration(r.TimeoutSeconds) * time.Second, MaxRows: r.MaxRows,
 	})
 	var failed *query.Error
 	if errors.As(err, &failed) && failed.Kind == wire.Storage {

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -99,6 +100,35 @@ func (s *Store) Visible(id Identity, ip netip.Addr, a Action, r Resource) bool {
 	}
 	allowed, _ := p.decide(r, a, ip)
 	return allowed
+}
+
+// Namespace is the namespace that all topics lie in that a user may do
+// anything with, "" where they lie in several, or in none.
+func (s *Store) Namespace(id Identity) string {
+	if !s.Enabled() || id.Super {
+		return ""
+	}
+	p := (*s.known.Load())[id.User]
+	if p == nil {
+		return ""
+	}
+	found := ""
+	for _, r := range p.rules {
+		name, ok := r.pattern.name, true
+		switch {
+		case r.deny, r.pattern.kind == KindCluster, r.pattern.kind == KindGroup:
+			continue
+		case r.pattern.kind == KindTopic:
+			name, _, ok = strings.Cut(name, "%")
+		case r.pattern.form != literal:
+			ok = false
+		}
+		if !ok || name == "" || found != "" && found != name {
+			return ""
+		}
+		found = name
+	}
+	return found
 }
 
 // decide gives the verdict of the first rule that matches.

@@ -1,0 +1,69 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"varve/internal/auth"
+	"varve/internal/meta"
+)
+
+// A route that isn't in the table is closed to all but administrators, and a
+// user sees of lists what its policies name.
+func TestRoutesUnderAccessControl(t *testing.T) {
+	m, err := meta.Open("meta", vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	s, err := auth.Open(m, auth.Config{On: true, Key: auth.NewKey(), Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		s.CreateUser(auth.Anybody, auth.User{Name: "root", Password: "p", Type: auth.Super}),
+		s.CreateUser(auth.Anybody, auth.User{Name: "u", Password: "p"}),
+		s.PutACL(auth.Anybody, auth.ACL{Subject: "User:u", Policies: []auth.Policy{{Entries: []auth.Entry{
+			{Resource: "Topic:mine", Actions: []string{"Sub", "Create"}, SourceIPs: []string{"127.0.0.0/8"}, Decision: auth.Allow},
+			{Resource: "Topic:far", Actions: []string{"Sub"}, SourceIPs: []string{"10.0.0.0/8"}, Decision: auth.Allow},
+		}}}}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &fake{rows: 1}
+	c, _ := start(t, Backend{Topics: f, Messages: f, SQL: f, Retention: &kept{}, Auth: s})
+	want := func(what string, err error, status int) {
+		t.Helper()
+		var e *Error
+		if status == http.StatusOK && err != nil || status != http.StatusOK && (!errors.As(err, &e) || e.Status != status) {
+			t.Errorf("%s: %v, want status %d", what, err, status)
+		}
+	}
+	read := func(topic string) error {
+		_, err := c.ReadMessages(t.Context(), Stretch{Topic: topic, Max: 1})
+		return err
+	}
+	want("nobody", read("mine"), http.StatusUnauthorized)
+	c.As("u", "wrong")
+	want("a wrong password", read("mine"), http.StatusUnauthorized)
+	c.As("u", "p")
+	want("one's own", read("mine"), http.StatusOK)
+	want("another's", read("theirs"), http.StatusForbidden)
+	want("from elsewhere", read("far"), http.StatusForbidden)
+	_, err = c.Apply(t.Context())
+	want("what isn't in the table", err, http.StatusForbidden)
+	_, err = c.CreateTopic(t.Context(), TopicSpec{Name: "theirs", Queues: 1})
+	want("create another's", err, http.StatusForbidden)
+	_, err = c.Query(t.Context(), SQLRequest{SQL: "x"}, func([]Column) error { return nil }, func([]any) error { return nil })
+	want("SQL", err, http.StatusOK)
+	if see := f.asked.(SQLRequest).Visible; !see("mine") || see("theirs") || see("far") {
+		t.Error("SQL sees other topics than the user")
+	}
+	c.As("root", "p")
+	want("a super user", read("theirs"), http.StatusOK)
+}
