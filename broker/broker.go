@@ -55,6 +55,7 @@ type Broker struct {
 	asks    atomic.Uint32 // turns the questions over a group's producers
 	traffic *traffic.Table
 	pops    *pop.Store
+	modes   *meta.Settings[RequestMode]
 
 	uniq     *uniqMaker
 	ownProps []byte // stored form of the properties that every message gets
@@ -164,6 +165,9 @@ func (b *Broker) load(m *meta.Store) (err error) {
 		return err
 	}
 	if b.txns, err = b.openTransactions(m); err != nil {
+		return err
+	}
+	if b.modes, err = loadRequestModes(m); err != nil {
 		return err
 	}
 	b.pops, err = b.openPops(m)

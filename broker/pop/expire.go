@@ -289,8 +289,7 @@ func (s *Store) submit(ctx context.Context, w *Window, u unit) error {
 	w.mu.Lock()
 	for i := range u.list {
 		if e := w.find(u.list[i].off); e != nil && e.state == moving && e.pop == u.list[i].pop {
-			e.state, e.due = moved, at.PhysicalOffset
-			w.moved++
+			w.leave(e, at.PhysicalOffset)
 		}
 	}
 	starved := w.starved

@@ -237,11 +237,7 @@ func (s *Store) replay(rec mq.Record) error {
 	defer w.mu.Unlock()
 	for _, d := range list {
 		if e := w.find(d.off); e != nil && e.state == live && e.pop == d.pop {
-			if e.ordered {
-				w.ordered--
-			}
-			e.state, e.due = moved, rec.PhysicalOffset()
-			w.moved++
+			w.leave(e, rec.PhysicalOffset())
 		}
 	}
 	s.Changed(w)

@@ -96,7 +96,7 @@ func (w *Window) Base() int64 {
 // Start has the window begin at an offset, with nothing in flight. What was is
 // forgotten: its handles are expired.
 func (w *Window) Start(at int64) {
-	w.count(-w.live)
+	w.count(w.moved - w.live)
 	w.entries, w.head, w.live, w.ordered, w.moved = nil, 0, 0, 0, 0
 	w.next, w.committed, w.started, w.attempt = at, at, true, ""
 }
@@ -236,9 +236,13 @@ func (w *Window) finish(e *entry) {
 	if e.state == live && e.ordered {
 		w.ordered--
 	}
+	if e.state == moved {
+		w.moved--
+	} else {
+		w.count(-1)
+	}
 	e.state = done
 	w.live--
-	w.count(-1)
 }
 
 // find gives the entry of an offset, nil where there is none.
@@ -271,10 +275,20 @@ func (w *Window) settle(durable int64) (left int) {
 	for i := w.head; i < len(w.entries); i++ {
 		if e := &w.entries[i]; e.state == moved && e.due < durable {
 			w.finish(e)
-			w.moved--
 		}
 	}
 	return w.moved
+}
+
+// leave notes that the log has an entry's copy, and its done record at a
+// position.
+func (w *Window) leave(e *entry, physical int64) {
+	if e.state == live && e.ordered {
+		w.ordered--
+	}
+	e.state, e.due = moved, physical
+	w.moved++
+	w.count(-1)
 }
 
 // trim drops what is done at the front.

@@ -25,6 +25,8 @@ const (
 	ConsumerNotOnline         = 206
 	ConsumeMsgTimeout         = 207
 	NoMessage                 = 208
+	PollingFull               = 209
+	PollingTimeout            = 210
 	FlowControl               = 215
 	IllegalOperation          = 604
 )
@@ -118,6 +120,9 @@ const (
 	UpdateAndGetGroupForbidden = 353
 	LitePullMessage            = 361
 	RecallMessage              = 370
+	QueryAssignment            = 400
+	SetMessageRequestMode      = 401
+	GetAllMessageRequestMode   = 402
 	GetBrokerHAStatus          = 907
 )
 
@@ -134,6 +139,31 @@ const (
 	AuthGetACL     = 3009
 	AuthListACLs   = 3010
 )
+
+// Request codes of POP. Their 16 bits in a binary header, and in some clients'
+// JSON, are the same request: see Short.
+const (
+	PopMessage          = 200050
+	AckMessage          = 200051
+	PeekMessage         = 200052
+	ChangeInvisibleTime = 200053
+	Notification        = 200054
+	PollingInfo         = 200055
+	PopRollback         = 200056
+	BatchAckMessage     = 200151
+)
+
+// shortMask cuts a request code to what a binary header has room for.
+const shortMask = 1<<16 - 1
+
+// Short is the number by which a request is known whatever its header's form:
+// the code itself, but for those that are too large for a binary header.
+func Short(code int) int {
+	if code > shortMask {
+		return code & shortMask
+	}
+	return code
+}
 
 // Request codes that the broker sends to clients.
 const (

@@ -11,6 +11,7 @@ const (
 	noRocksDB    = "queue indexes and settings are not kept in RocksDB"
 	noFilterSrv  = "there are no filter servers; filter by tag or by SQL92"
 	noSlaveSync  = "followers are sent the log itself, and no tables"
+	noRollback   = "what POP consumers have in flight has one form: there is nothing to turn back to"
 	noSuchClient = "no client sends this any more"
 )
 
@@ -30,8 +31,9 @@ var unsupported = map[int]string{
 	1007: noController, 1008: noController, 1009: noController, 1010: noController, 1011: noController, 1012: noController,
 	1013: noController,
 	2001: noColdLimits, 2002: noColdLimits, 2003: noColdLimits,
-	2004: "the log is read as it is needed: its read-ahead is not set from outside",
-	5001: "there is one timer engine",
+	2004:                    "the log is read as it is needed: its read-ahead is not set from outside",
+	PopRollback & shortMask: noRollback,
+	5001:                    "there is one timer engine",
 }
 
 // Unsupported says why a known request has no meaning here; false where it is
@@ -43,7 +45,7 @@ func Unsupported(code int) (why string, known bool) {
 
 // NotSupported is the remark of an answer with RequestCodeNotSupported.
 func NotSupported(code int) string {
-	if why, known := unsupported[code]; known {
+	if why, known := unsupported[Short(code)]; known {
 		return fmt.Sprintf("request type %d not supported: %s", code, why)
 	}
 	return fmt.Sprintf("request type %d not supported", code)

@@ -11,11 +11,15 @@ import (
 
 	"varve/broker"
 	"varve/internal/auth"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
 // Config sets up a Front.
 type Config struct {
+	// Queues gives a topic's queues to read, of all broker groups; the broker's
+	// own where nil.
+	Queues func(ctx context.Context, topic string) ([]mq.Queue, error)
 	Conn   wire.Config // bounds of connections; OnClose and AfterRead are the front's own
 	Auth   *auth.Store // users and policies; Conn.Admit asks it
 	Logger *slog.Logger
@@ -87,6 +91,17 @@ type request struct {
 // tableSize is above the request codes that are looked up by their number.
 const tableSize = 4096
 
+// The requests of POP by their short numbers.
+const (
+	popMessage          = wire.PopMessage & (1<<16 - 1)
+	ackMessage          = wire.AckMessage & (1<<16 - 1)
+	batchAckMessage     = wire.BatchAckMessage & (1<<16 - 1)
+	peekMessage         = wire.PeekMessage & (1<<16 - 1)
+	changeInvisibleTime = wire.ChangeInvisibleTime & (1<<16 - 1)
+	notification        = wire.Notification & (1<<16 - 1)
+	pollingInfo         = wire.PollingInfo & (1<<16 - 1)
+)
+
 // requests holds every request code that the broker takes.
 var requests = [tableSize]request{
 	wire.SendMessage:                {name: "SEND_MESSAGE", raw: (*Front).sendMessage},
@@ -150,7 +165,17 @@ var requests = [tableSize]request{
 	wire.GetGroupConfig:             {name: "GET_SUBSCRIPTIONGROUP_CONFIG", reply: (*Front).getGroupConfig},
 	wire.UpdateAndGetGroupForbidden: {name: "UPDATE_AND_GET_GROUP_FORBIDDEN", reply: (*Front).updateAndGetGroupForbidden, slow: true},
 	wire.LitePullMessage:            {name: "LITE_PULL_MESSAGE", raw: (*Front).pullMessage},
+	wire.QueryAssignment:            {name: "QUERY_ASSIGNMENT", reply: (*Front).queryAssignment, slow: true},
+	wire.SetMessageRequestMode:      {name: "SET_MESSAGE_REQUEST_MODE", reply: (*Front).setMessageRequestMode, slow: true},
+	wire.GetAllMessageRequestMode:   {name: "GET_ALL_MESSAGE_REQUEST_MODE", reply: (*Front).getAllMessageRequestMode},
 	wire.RecallMessage:              {name: "RECALL_MESSAGE", reply: (*Front).recallMessage, slow: true},
+	popMessage:                      {name: "POP_MESSAGE", raw: (*Front).popMessage},
+	ackMessage:                      {name: "ACK_MESSAGE", raw: (*Front).ackMessage},
+	batchAckMessage:                 {name: "BATCH_ACK_MESSAGE", reply: (*Front).batchAckMessage},
+	peekMessage:                     {name: "PEEK_MESSAGE", reply: (*Front).peekMessage, slow: true},
+	changeInvisibleTime:             {name: "CHANGE_MESSAGE_INVISIBLETIME", reply: (*Front).changeInvisibleTime},
+	notification:                    {name: "NOTIFICATION", raw: (*Front).notification},
+	pollingInfo:                     {name: "POLLING_INFO", reply: (*Front).pollingInfo},
 	wire.GetBrokerHAStatus:          {name: "GET_BROKER_HA_STATUS", reply: (*Front).getBrokerHAStatus},
 	wire.AuthCreateUser:             {name: "AUTH_CREATE_USER", reply: (*Front).createUser, slow: true},
 	wire.AuthUpdateUser:             {name: "AUTH_UPDATE_USER", reply: (*Front).updateUser, slow: true},
@@ -167,8 +192,8 @@ var requests = [tableSize]request{
 // serve takes one request from a connection's reader.
 func (f *Front) serve(c *wire.Conn, req *wire.Command) {
 	var r *request
-	if req.Code >= 0 && req.Code < tableSize {
-		r = &requests[req.Code]
+	if code := wire.Short(req.Code); code >= 0 && code < tableSize {
+		r = &requests[code]
 	}
 	if r == nil || r.raw == nil && r.reply == nil {
 		c.ReplyError(req.From(), wire.RequestCodeNotSupported, wire.NotSupported(req.Code))
