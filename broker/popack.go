@@ -20,12 +20,21 @@ const defaultRetries = 16
 
 // openPops opens what POP consumers have in flight.
 func (b *Broker) openPops(m *meta.Store) (*pop.Store, error) {
-	return pop.Open(pop.Options{
+	s, err := pop.Open(pop.Options{
 		Broker: b.cfg.Broker, Reader: b.reader, QueueLimit: b.cfg.MaxPopQueue, GroupLimit: b.cfg.MaxPopGroup,
 		Commit:   func(k pop.Key, base int64) { b.offsets.Commit(k.Group, k.Topic, k.Queue, base) },
 		Progress: func(k pop.Key) (int64, bool, bool) { return b.offsets.Look(k.Group, k.Topic, k.Queue) },
 		Tries:    b.popTries, Copy: b.copyPopped, Wake: b.fed, Now: b.now, Logger: b.logger,
 	}, b.log, m)
+	if err != nil {
+		return nil, err
+	}
+	// Progress that was taken back to where the log ends now must not come back
+	// from the disk when other messages have those offsets.
+	if err := b.offsets.Flush(); err != nil {
+		return nil, fmt.Errorf("save progress of POP consumers: %w", err)
+	}
+	return s, nil
 }
 
 // Ack ends deliveries: their messages come no more. errs has an error for each

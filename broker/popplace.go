@@ -35,6 +35,9 @@ func (b *Broker) placePop(t *popTurn, w *pop.Window, q mq.Queue, kind int, hot m
 		w.Start(hot.To)
 		b.offsets.Commit(w.Group, w.Topic, w.Queue, hot.To)
 		b.pops.Changed(w)
+		if err := b.offsets.Flush(); err != nil { // see openPops
+			return false, fmt.Errorf("save progress of group %q in %v: %w", w.Group, q, storeError(err))
+		}
 	}
 	return true, nil
 }

@@ -164,8 +164,11 @@ func (s *Store) load() error {
 		if err := w.decode(raw); err != nil {
 			return fmt.Errorf("pop: window %q in the meta store: %w", id, err)
 		}
-		w.hasSaved, w.saved = true, w.next
+		w.hasSaved, w.saved, w.lost = true, w.next, w.next
 		s.reconcile(w)
+		if err := s.clamp(w); err != nil {
+			return err
+		}
 		s.Changed(w)
 		return nil
 	})
@@ -190,6 +193,32 @@ func (s *Store) reconcile(w *Window) {
 		}
 	}
 	w.next = max(w.next, off)
+}
+
+// clamp takes a window back to the end of its queue: the log may have lost what
+// it hadn't synced, and other messages will have those offsets. A queue that it
+// doesn't know begins at 0.
+func (s *Store) clamp(w *Window) error {
+	r, err := s.log.Range(context.Background(), s.queue(w))
+	switch {
+	case err != nil && !errors.Is(err, mq.ErrNoQueue):
+		return fmt.Errorf("pop: range of %v: %w", s.queue(w), err)
+	case w.next <= r.To:
+		return nil
+	}
+	s.o.Logger.Warn("messages that were given out are not in the log any more",
+		"group", w.Group, "queue", s.queue(w).String(), "next", w.next, "end", r.To)
+	for i := w.head; i < len(w.entries); i++ {
+		if e := &w.entries[i]; e.off >= r.To && e.state != done {
+			w.finish(e)
+		}
+	}
+	n := len(w.entries)
+	for n > w.head && w.entries[n-1].off >= r.To {
+		n--
+	}
+	w.entries, w.next = w.entries[:n], r.To
+	return nil
 }
 
 // follow reads the done records that the windows don't reflect.
@@ -236,7 +265,7 @@ func (s *Store) replay(rec mq.Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, d := range list {
-		if e := w.find(d.off); e != nil && e.state == live && e.pop == d.pop {
+		if e := w.find(d.off); e != nil && e.state == live && e.pop <= d.pop { // its deadline may have been changed since the save
 			w.leave(e, rec.PhysicalOffset())
 		}
 	}

@@ -273,7 +273,9 @@ func (s *Store) feed(w *Window, starved bool) {
 	}
 }
 
-// Ack ends a delivery. It is a success where that delivery was acked before.
+// Ack ends a delivery. It is a success where that delivery was acked before, as
+// far as is remembered: up to a restart, and up to the next message of the queue
+// that is taken back.
 func (s *Store) Ack(k Key, off, popMillis, until int64) error {
 	w := s.find(k)
 	if w == nil {
@@ -283,7 +285,7 @@ func (s *Store) Ack(k Key, off, popMillis, until int64) error {
 	e := w.find(off)
 	if e == nil || e.pop != popMillis || e.state != live {
 		acked := e != nil && e.pop == popMillis && e.state == done ||
-			w.started && off < w.Base() && s.o.Now().UnixMilli() <= until
+			w.started && off < w.Base() && off >= w.lost && s.o.Now().UnixMilli() <= until
 		w.mu.Unlock()
 		if acked {
 			return nil

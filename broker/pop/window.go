@@ -56,6 +56,7 @@ type Window struct {
 	wake      int64 // the store's agenda has it at this time; never where it hasn't
 	starved   bool  // somebody found no room, or a blocked queue
 	attempt   string
+	lost      int64 // above every offset that was ended otherwise than by an ack
 
 	dirty    bool  // in Store.dirty
 	hasSaved bool  // the meta store has a record
@@ -98,6 +99,7 @@ func (w *Window) Base() int64 {
 func (w *Window) Start(at int64) {
 	w.count(w.moved - w.live)
 	w.entries, w.head, w.live, w.ordered, w.moved = nil, 0, 0, 0, 0
+	w.lost = max(w.lost, w.next)
 	w.next, w.committed, w.started, w.attempt = at, at, true, ""
 }
 
@@ -214,6 +216,8 @@ func (w *Window) SetAttempt(id string) { w.attempt = id }
 func (w *Window) Drop(off int64) {
 	if e := w.find(off); e != nil && e.state == live {
 		w.finish(e)
+		e.pop = 0
+		w.lost = max(w.lost, off+1)
 	}
 }
 
@@ -275,6 +279,7 @@ func (w *Window) settle(durable int64) (left int) {
 	for i := w.head; i < len(w.entries); i++ {
 		if e := &w.entries[i]; e.state == moved && e.due < durable {
 			w.finish(e)
+			e.pop = 0 // its handle was not acked
 		}
 	}
 	return w.moved
@@ -287,6 +292,7 @@ func (w *Window) leave(e *entry, physical int64) {
 		w.ordered--
 	}
 	e.state, e.due = moved, physical
+	w.lost = max(w.lost, e.off+1)
 	w.moved++
 	w.count(-1)
 }
