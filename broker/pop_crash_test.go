@@ -210,4 +210,3 @@ func TestPopCrash(t *testing.T) {
 		}
 	}
 }
-
