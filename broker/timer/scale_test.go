@@ -63,6 +63,10 @@ func TestScale(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun := time.Now()
+		if _, err := m.Bulk(bulkName); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("bulk opened in %v", time.Since(begun))
 		s, err := Open(Options{Broker: "b", Levels: []time.Duration{time.Second}}, log, m)
 		if err != nil {
 			t.Fatal(err)
