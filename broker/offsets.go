@@ -90,9 +90,9 @@ func (b *Broker) queueOf(topic string, id int32) (mq.Queue, error) {
 	return b.queue(t.Name, id), nil
 }
 
-// ResetOffset sets a group's progress, durably, and has the next pull of each
-// queue told of it. It gives the new progress by queue.
-func (b *Broker) ResetOffset(ctx context.Context, req *ResetRequest) (map[mq.Queue]int64, error) {
+// ResetTargets is where a reset would set a group's progress, by queue. It
+// changes nothing.
+func (b *Broker) ResetTargets(ctx context.Context, req *ResetRequest) (map[mq.Queue]int64, error) {
 	t, ok := b.topics.Get(req.Topic)
 	if !ok {
 		return nil, fmt.Errorf("%w: %q", ErrNoTopic, req.Topic)
@@ -107,7 +107,6 @@ func (b *Broker) ResetOffset(ctx context.Context, req *ResetRequest) (map[mq.Que
 			return nil, fmt.Errorf("%w: a reset to offset %d needs a queue", ErrBadRequest, req.Offset)
 		}
 	}
-	to := map[int32]int64{}
 	out := map[mq.Queue]int64{}
 	for id := first; id <= last; id++ {
 		q, err := b.queueOf(req.Topic, id)
@@ -118,10 +117,24 @@ func (b *Broker) ResetOffset(ctx context.Context, req *ResetRequest) (map[mq.Que
 		if err != nil {
 			return nil, err
 		}
-		to[id], out[q] = off, off
+		out[q] = off
 	}
-	if len(to) == 0 {
+	if len(out) == 0 {
 		return nil, fmt.Errorf("%w: topic %q has no queue to reset", ErrBadRequest, req.Topic)
+	}
+	return out, nil
+}
+
+// ResetOffset sets a group's progress, durably, and has the next pull of each
+// queue told of it. It gives the new progress by queue.
+func (b *Broker) ResetOffset(ctx context.Context, req *ResetRequest) (map[mq.Queue]int64, error) {
+	out, err := b.ResetTargets(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	to := map[int32]int64{}
+	for q, off := range out {
+		to[q.ID] = off
 	}
 	if err := b.offsets.Reset(req.Group, req.Topic, to); err != nil {
 		return nil, storeError(err)

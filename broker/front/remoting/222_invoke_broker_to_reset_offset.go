@@ -1,7 +1,11 @@
 package remoting
 
 import (
+	"context"
+	"log/slog"
+
 	"varve/broker"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -13,7 +17,9 @@ import (
 // Behaviours: done in the broker: the next pull of each queue gets 21 with the
 // new offset once, and commits until then are dropped, so it takes effect with
 // clients of every language. timestamp -1 is the end. The body's map has
-// MessageQueue objects for keys.
+// MessageQueue objects for keys. With useServerSideResetOffset=false (code 25)
+// the members that are connected are told by code 220 to do it, as before 5.0;
+// 206 where there is none.
 func (f *Front) invokeBrokerToResetOffset(s *session, req *wire.Command) (*wire.Command, error) {
 	p := req.Ext.Parse()
 	r := broker.ResetRequest{
@@ -26,7 +32,11 @@ func (f *Front) invokeBrokerToResetOffset(s *session, req *wire.Command) (*wire.
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	table, err := f.broker.ResetOffset(s.conn.Context(), &r)
+	reset := f.broker.ResetOffset
+	if f.broker.Live().ResetByClients {
+		reset = f.resetByClients
+	}
+	table, err := reset(s.conn.Context(), &r)
 	if err != nil {
 		return nil, err
 	}
@@ -35,4 +45,57 @@ func (f *Front) invokeBrokerToResetOffset(s *session, req *wire.Command) (*wire.
 		return nil, err
 	}
 	return &wire.Command{Body: body}, nil
+}
+
+// resetByClients has the members of a group set their progress themselves.
+func (f *Front) resetByClients(ctx context.Context, r *broker.ResetRequest) (map[mq.Queue]int64, error) {
+	table, err := f.broker.ResetTargets(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	members, err := f.broker.Consumers(r.Group)
+	if err != nil {
+		return nil, err
+	}
+	keyed, err := withQueueMap(nil, "offsetTable", queueMap[int64](table), "")
+	if err != nil {
+		return nil, err
+	}
+	listed, err := offsetList(table)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range members.Members {
+		target, isRemoting := m.Client.(*session)
+		if !isRemoting {
+			continue
+		}
+		push := wire.NewRequest(wire.ResetConsumerOffset, "topic", r.Topic, "group", r.Group)
+		push.Ext.SetInt("timestamp", r.TimeMillis)
+		push.Ext.SetBool("isForce", true)
+		if push.Body = keyed; m.Language == wire.CPP.String() {
+			push.Body = listed
+		}
+		if err := target.conn.Push(push); err != nil {
+			f.cfg.Logger.Info("reset not told", slog.String("client", m.ClientID), slog.Any("err", err))
+		}
+	}
+	return table, nil
+}
+
+// offsetList is a table of offsets as C++ clients read it: a list.
+func offsetList(table map[mq.Queue]int64) ([]byte, error) {
+	type entry struct {
+		messageQueue
+		Offset int64 `json:"offset"`
+	}
+	list := []entry{}
+	for q, off := range table {
+		list = append(list, entry{fromQueue(q), off})
+	}
+	r, err := withJSON(map[string]any{"offsetTable": list})
+	if err != nil {
+		return nil, err
+	}
+	return r.Body, nil
 }

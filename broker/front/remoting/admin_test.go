@@ -156,3 +156,30 @@ func logEnd(b *broker.Broker) int64 {
 	_, end, _ := b.LogRange()
 	return end
 }
+
+func TestResetByTheClients(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	putTopic(t, n, "orders", 1)
+	c := n.client(t, wire.JSON)
+	call(t, c, wire.Success, sendCmd(wire.SendMessageV2, "orders", 0, "", "x"))
+	call(t, c, wire.Success, withBody(wire.UpdateAndCreateGroup, `{"groupName":"G"}`))
+	call(t, c, wire.Success, withBody(wire.UpdateBrokerConfig, "useServerSideResetOffset=false\n"))
+	reset := wire.NewRequest(wire.InvokeBrokerToResetOffset, "topic", "orders", "group", "G", "timestamp", "-1", "isForce", "true")
+	call(t, c, wire.ConsumerNotOnline, reset)
+	told := make(chan *wire.Command, 1)
+	m := wire.NewClient(n.addr, wire.ClientConfig{Handler: func(_ *wire.Conn, req *wire.Command) {
+		if req.Code == wire.ResetConsumerOffset {
+			told <- req.Clone()
+		}
+	}})
+	defer m.Close()
+	call(t, m, wire.Success, withBody(wire.Heartbeat, `{"clientID":"c1","consumerDataSet":[{"groupName":"G","subscriptionDataSet":[]}]}`))
+	const table = `{"offsetTable":{{"brokerName":"varve-a","queueId":0,"topic":"orders"}:1}}`
+	want(t, call(t, c, wire.Success, reset), table)
+	if r := <-told; string(r.Body) != table || !r.IsOneWay() || r.Ext.Get("group") != "G" {
+		t.Errorf("the member was told %s by %+v", r.Body, r)
+	}
+	if r := call(t, c, wire.PullNotFound, pullCmd("orders", 0, 1, 0, "*")); r.Ext.Get("nextBeginOffset") != "1" { // nothing was reset here
+		t.Errorf("pull after it: %+v", r)
+	}
+}
