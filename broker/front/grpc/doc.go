@@ -18,6 +18,6 @@
 //     needs no memory either.
 //   - Plaintext and TLS share the port: the first byte tells them apart.
 //
-// Locks: clients.mu, then client.mu; neither is held while the broker is called
-// or a stream is written. telemetry.mu orders the writes of one stream.
+// Locks: clients.mu, then client.mu; neither is held while the broker is called.
+// renewal.mu is held while its handle is renewed, and taken after none.
 package grpc

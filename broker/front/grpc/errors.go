@@ -30,6 +30,10 @@ var codes = []struct {
 	{broker.ErrNoOffset, v2.Code_OFFSET_NOT_FOUND},
 	{broker.ErrNoMessage, v2.Code_MESSAGE_NOT_FOUND},
 	{broker.ErrHandleExpired, v2.Code_INVALID_RECEIPT_HANDLE},
+	{broker.ErrBadHandle, v2.Code_BAD_REQUEST},
+	{broker.ErrNoTransaction, v2.Code_INVALID_TRANSACTION_ID},
+	{broker.ErrTransactionEnded, v2.Code_PRECONDITION_FAILED},
+	{broker.ErrTransactionLate, v2.Code_PRECONDITION_FAILED},
 	{mq.ErrNotFound, v2.Code_MESSAGE_NOT_FOUND},
 	{context.DeadlineExceeded, v2.Code_PROXY_TIMEOUT},
 }

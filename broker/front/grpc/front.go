@@ -17,6 +17,7 @@ import (
 
 	"varve/broker"
 	"varve/internal/auth"
+	"varve/internal/mq"
 )
 
 // Limits of the port.
@@ -92,7 +93,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	s := rpc.NewServer(
 		rpc.Creds(newSniffer(f.cfg.TLS, f.cfg.TLSOnly)),
 		rpc.MaxConcurrentStreams(maxStreams),
-		rpc.MaxRecvMsgSize(f.broker.Config().MaxBodyBytes+roomForMessages),
+		rpc.MaxRecvMsgSize(mq.MaxBodyLen+roomForMessages),
 		rpc.MaxSendMsgSize(1<<30), // what the broker reads is bounded by itself
 		rpc.ConnectionTimeout(connectWithin),
 		rpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConn, Time: pingAfter, Timeout: pingWithin}),

@@ -93,7 +93,7 @@ func checkType(is v2.MessageType, sys *v2.SystemProperties, t *broker.Topic) err
 }
 
 func (f *Front) bodyOf(m *v2.Message) ([]byte, error) {
-	body, limit := m.GetBody(), f.broker.Config().MaxBodyBytes
+	body, limit := m.GetBody(), f.broker.Live().MaxBodyBytes
 	if len(body) == 0 {
 		return nil, refused(v2.Code_MESSAGE_BODY_EMPTY, "the message has no body")
 	}

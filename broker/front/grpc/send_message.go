@@ -105,7 +105,10 @@ func (s *send) done(receipts []broker.Receipt, err error) {
 
 func (s *send) note(r *broker.Receipt) {
 	e := &s.entry
-	e.Status, e.MessageId, e.Offset = statusOK, r.MsgID, r.QueueOffset
+	e.Status, e.MessageId, e.Offset, e.RecallHandle = statusOK, r.MsgID, r.QueueOffset, r.RecallHandle
+	if s.msgType == v2.MessageType_TRANSACTION {
+		e.TransactionId = transactionID(r.QueueOffset, r.PhysicalOffset)
+	}
 }
 
 // sent is the answer to a call whose messages are all answered.

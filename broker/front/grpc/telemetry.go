@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"sync"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
 	rpc "google.golang.org/grpc"
@@ -13,16 +12,24 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+// maxCommands bounds what waits to be sent over one stream.
+const maxCommands = 64
+
 // telemetry is one client's stream of commands.
 type telemetry struct {
-	mu     sync.Mutex // orders the sends
-	stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand]
+	out chan *v2.TelemetryCommand
 }
 
+var errNotReading = errors.New("the client doesn't read its telemetry")
+
+// send has a command sent, without waiting for it.
 func (t *telemetry) send(c *v2.TelemetryCommand) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.stream.Send(c)
+	select {
+	case t.out <- c:
+		return nil
+	default:
+		return errNotReading
+	}
 }
 
 // Telemetry is a client's standing conversation with the broker.
@@ -33,7 +40,9 @@ func (t *telemetry) send(c *v2.TelemetryCommand) error {
 // transactions. The newest stream of a client is the one that is spoken over.
 func (f *Front) Telemetry(stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand]) error {
 	ctx := stream.Context()
-	t := &telemetry{stream: stream}
+	t := &telemetry{out: make(chan *v2.TelemetryCommand, maxCommands)}
+	in, failed := make(chan *v2.TelemetryCommand), make(chan error, 1)
+	go receive(stream, in, failed)
 	var attached *client
 	defer func() {
 		if attached != nil {
@@ -41,54 +50,50 @@ func (f *Front) Telemetry(stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2
 		}
 	}()
 	for {
-		cmd, err := f.receive(ctx, stream)
-		if err != nil {
+		var answer *v2.TelemetryCommand
+		select {
+		case answer = <-t.out:
+		case cmd := <-in:
+			if cmd.GetSettings() == nil {
+				continue // what a client says of itself, unasked
+			}
+			c, err := f.takeSettings(ctx, cmd)
+			if err != nil {
+				return status.Error(streamCode(err), err.Error())
+			}
+			attached = c
+			c.attach(t, f.cfg.Now())
+			answer = &v2.TelemetryCommand{
+				Status: statusOK, Command: &v2.TelemetryCommand_Settings{Settings: f.complete(c.current())},
+			}
+		case err := <-failed:
 			return err
+		case <-f.ended:
+			return status.Error(grpccodes.Unavailable, "the broker is shutting down")
 		}
-		if cmd == nil {
-			return nil
-		}
-		if cmd.GetSettings() == nil {
-			f.cfg.Logger.Debug("telemetry of a client", slog.Any("status", cmd.GetStatus().GetCode()))
-			continue
-		}
-		c, err := f.takeSettings(ctx, cmd)
-		if err != nil {
-			return status.Error(streamCode(err), err.Error())
-		}
-		attached = c
-		c.attach(t, f.cfg.Now())
-		if err := t.send(&v2.TelemetryCommand{
-			Status:  statusOK,
-			Command: &v2.TelemetryCommand_Settings{Settings: f.complete(c.current())},
-		}); err != nil {
+		if err := stream.Send(answer); err != nil {
 			return err
 		}
 	}
 }
 
-// receive waits for a client's next command; nil without an error is the end of
-// the stream, or of the server.
-func (f *Front) receive(ctx context.Context, stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand]) (*v2.TelemetryCommand, error) {
-	type received struct {
-		cmd *v2.TelemetryCommand
-		err error
-	}
-	ch := make(chan received, 1)
-	go func() {
+// receive reads a client's commands until its stream ends, which is no failure,
+// or breaks.
+func receive(stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand], in chan<- *v2.TelemetryCommand, failed chan<- error) {
+	for {
 		cmd, err := stream.Recv()
-		ch <- received{cmd, err}
-	}()
-	select {
-	case r := <-ch:
-		if errors.Is(r.err, io.EOF) {
-			return nil, nil
+		if errors.Is(err, io.EOF) {
+			err = nil
+		} else if err == nil {
+			select {
+			case in <- cmd:
+				continue
+			case <-stream.Context().Done():
+				return
+			}
 		}
-		return r.cmd, r.err
-	case <-f.ended:
-		return nil, status.Error(grpccodes.Unavailable, "the broker is shutting down")
-	case <-ctx.Done():
-		return nil, status.FromContextError(ctx.Err()).Err()
+		failed <- err
+		return
 	}
 }
 
