@@ -116,6 +116,7 @@ func (n *Node) registerMetrics() {
 	}
 	if n.broker != nil {
 		n.brokerMetrics()
+		n.grpcMetrics()
 	}
 	if n.connector != nil {
 		n.connectorMetrics()

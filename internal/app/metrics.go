@@ -2,6 +2,7 @@ package app
 
 import (
 	"varve/broker"
+	"varve/broker/front/grpc"
 	"varve/connector"
 	"varve/history"
 	"varve/hot"
@@ -56,6 +57,16 @@ func (n *Node) brokerMetrics() {
 	m.Counter(obs.BrokerTxnRollbacks, "transactions rolled back", stat(func(s broker.Stats) int64 { return s.TransactionRollbacks }))
 	m.Counter(obs.BrokerTxnChecks, "questions to producers about their transactions", stat(func(s broker.Stats) int64 { return s.TransactionChecks }))
 	m.Counter(obs.BrokerTxnGivenUp, "transactions that nobody ended", stat(func(s broker.Stats) int64 { return s.TransactionsGivenUp }))
+}
+
+func (n *Node) grpcMetrics() {
+	m := n.metrics
+	stat := func(f func(grpc.Stats) int) func() float64 {
+		return func() float64 { return float64(f(n.grpc.Stats())) }
+	}
+	m.Gauge(obs.GRPCClients, "gRPC clients that are known", stat(func(s grpc.Stats) int { return s.Clients }))
+	m.Gauge(obs.GRPCConnections, "gRPC connections", stat(func(s grpc.Stats) int { return s.Connections }))
+	m.Gauge(obs.GRPCRenewals, "receipt handles that are renewed for push consumers", stat(func(s grpc.Stats) int { return s.Renewals }))
 }
 
 func (n *Node) connectorMetrics() {

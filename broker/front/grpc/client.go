@@ -95,11 +95,23 @@ func (t *clients) all() []*client {
 	return out
 }
 
-// Clients is how many clients are known.
-func (f *Front) Clients() int {
-	f.clients.mu.RLock()
-	defer f.clients.mu.RUnlock()
-	return len(f.clients.m)
+// Stats is the front's figures.
+type Stats struct {
+	Clients     int // known
+	Connections int
+	Renewals    int // handles that are renewed
+}
+
+// Stats gives the front's figures.
+func (f *Front) Stats() Stats {
+	all := f.clients.all()
+	s := Stats{Clients: len(all), Connections: int(f.conns.open.Load())}
+	for _, c := range all {
+		c.mu.Lock()
+		s.Renewals += len(c.renewals)
+		c.mu.Unlock()
+	}
+	return s
 }
 
 // current is what a client last said of itself, nil where nothing is known.

@@ -62,6 +62,7 @@ type Front struct {
 	cfg     Config
 	own     *v2.Endpoints // of Advertise or Listen
 	clients *clients
+	conns   *connections
 	ended   chan struct{} // closed when Serve ends
 }
 
@@ -84,7 +85,7 @@ func New(b *broker.Broker, cfg Config) (*Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Front{broker: b, cfg: cfg, own: own, clients: newClients(), ended: make(chan struct{})}, nil
+	return &Front{broker: b, cfg: cfg, own: own, clients: newClients(), conns: &connections{max: int64(cfg.MaxConns)}, ended: make(chan struct{})}, nil
 }
 
 // Serve takes clients from the listener until ctx ends, once. It closes the
@@ -101,7 +102,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	)
 	v2.RegisterMessagingServiceServer(s, f)
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(newLimited(ln, f.cfg.MaxConns, f.cfg.Logger)) }()
+	go func() { served <- s.Serve(&limited{ln, f.conns, f.cfg.Logger}) }()
 	swept := make(chan struct{})
 	go func() { defer close(swept); f.sweep(ctx) }()
 	var err error

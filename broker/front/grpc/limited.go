@@ -7,16 +7,17 @@ import (
 	"sync/atomic"
 )
 
-// limited is a listener that closes connections beyond a number at once.
-type limited struct {
-	net.Listener
-	max    int64
-	open   atomic.Int64
-	logger *slog.Logger
+// connections counts what is open, up to a bound.
+type connections struct {
+	max  int64
+	open atomic.Int64
 }
 
-func newLimited(ln net.Listener, maxConns int, logger *slog.Logger) *limited {
-	return &limited{Listener: ln, max: int64(maxConns), logger: logger}
+// limited is a listener that closes connections beyond the bound.
+type limited struct {
+	net.Listener
+	conns  *connections
+	logger *slog.Logger
 }
 
 // Accept waits for a connection that there is room for.
@@ -26,18 +27,18 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) <= l.max {
-			return &counted{Conn: c, of: l}, nil
+		if l.conns.open.Add(1) <= l.conns.max {
+			return &counted{Conn: c, of: l.conns}, nil
 		}
-		l.open.Add(-1)
-		l.logger.Warn("connection refused: too many", slog.Int64("limit", l.max), slog.String("peer", c.RemoteAddr().String()))
+		l.conns.open.Add(-1)
+		l.logger.Warn("connection refused: too many", slog.Int64("limit", l.conns.max), slog.String("peer", c.RemoteAddr().String()))
 		_ = c.Close()
 	}
 }
 
 type counted struct {
 	net.Conn
-	of   *limited
+	of   *connections
 	once sync.Once
 }
 
