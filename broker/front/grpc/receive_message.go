@@ -66,7 +66,7 @@ var popCodes = [...]v2.Code{
 	broker.PopFull:  v2.Code_TOO_MANY_REQUESTS,
 }
 
-// pop is the core's Pop, waited for: it answers when ctx ends, too.
+// pop is the core's Pop, waited for until ctx ends.
 func (f *Front) pop(ctx context.Context, p *broker.PopRequest) (broker.PopResult, error) {
 	type answer struct {
 		r   broker.PopResult
@@ -74,8 +74,20 @@ func (f *Front) pop(ctx context.Context, p *broker.PopRequest) (broker.PopResult
 	}
 	ch := make(chan answer, 1)
 	f.broker.Pop(ctx, p, func(r broker.PopResult, err error) { ch <- answer{r, err} })
-	a := <-ch
-	return a.r, a.err
+	select {
+	case a := <-ch:
+		return a.r, a.err
+	case <-ctx.Done():
+	}
+	// Nobody hears the answer any more. What it brings is others'.
+	go func() {
+		a := <-ch
+		f.lost(p, &a.r)
+		if a.r.Free != nil {
+			a.r.Free()
+		}
+	}()
+	return broker.PopResult{}, ctx.Err()
 }
 
 // popRequest makes the core's request of a call. c may be nil.
