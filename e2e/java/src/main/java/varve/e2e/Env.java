@@ -104,7 +104,7 @@ final class Env implements AutoCloseable {
         return c;
     }
 
-    private void client(ClientConfig c) {
+    void client(ClientConfig c) {
         c.setNamesrvAddr(namesrv);
         c.setInstanceName("i" + CLIENTS.incrementAndGet());
         c.setPollNameServerInterval(1_000);

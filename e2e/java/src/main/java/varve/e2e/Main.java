@@ -61,6 +61,7 @@ public final class Main {
     private static Map<String, Scenario> together() {
         Map<String, Scenario> m = new LinkedHashMap<>();
         // The slow ones first: they mostly wait.
+        TransactionScenarios.addTo(m);
         RetryScenarios.addTo(m);
         ConsumeScenarios.addTo(m);
         SendScenarios.addTo(m);
