@@ -99,6 +99,21 @@ var adminChecks = []adminCheck{
 	{line: "exportConfigs -c {cluster} -f {dir}", want: []string{"export {dir}/configs.json success"}},
 	{line: "exportMetrics -c {cluster} -f {dir}", want: []string{"export {dir}/metrics.json success"}},
 
+	// Server-side assignment
+	{line: "setConsumeMode -b {addr} -t mq_orders -g mq_clone -m POP -q 4", want: []string{"set consume mode to {addr} success"}},
+
+	// Access
+	{line: "createUser -b {addr} -u mq_user -p secret-1 -t Normal", want: []string{"create user to {addr} success"}},
+	{line: "updateUser -b {addr} -u mq_user -s enable", want: []string{"update user to {addr} success"}},
+	{line: "getUser -b {addr} -u mq_user", want: []string{"mq_user"}},
+	{line: "listUser -b {addr}", want: []string{"mq_user"}},
+	{line: "createAcl -b {addr} -s User:mq_user -r Topic:mq_orders -a Pub,Sub -d Allow", want: []string{"create acl to {addr} success"}},
+	{line: "updateAcl -b {addr} -s User:mq_user -r Topic:mq_orders -a Pub -d Allow", want: []string{"update acl to {addr} success"}},
+	{line: "getAcl -b {addr} -s User:mq_user", want: []string{"Topic:mq_orders"}},
+	{line: "listAcl -b {addr}", want: []string{"User:mq_user"}},
+	{line: "deleteAcl -b {addr} -s User:mq_user -r Topic:mq_orders", want: []string{"delete acl to {addr} success"}},
+	{line: "deleteUser -b {addr} -u mq_user", want: []string{"delete user to {addr} success"}},
+
 	// Cleaning
 	{line: "cleanExpiredCQ -b {addr}", want: []string{"success"}},
 	{line: "cleanUnusedTopic -b {addr}", want: []string{"success"}},
