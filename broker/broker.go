@@ -16,6 +16,7 @@ import (
 	"varve/broker/group"
 	"varve/broker/offset"
 	"varve/broker/pop"
+	"varve/broker/quota"
 	"varve/broker/timer"
 	"varve/broker/topic"
 	"varve/broker/traffic"
@@ -54,6 +55,7 @@ type Broker struct {
 	txns    *txn.Store
 	asks    atomic.Uint32 // turns the questions over a group's producers
 	traffic *traffic.Table
+	quotas  *quota.Table
 	pops    *pop.Store
 	modes   *meta.Settings[RequestMode]
 
@@ -149,6 +151,9 @@ func (b *Broker) load(m *meta.Store) (err error) {
 		return err
 	}
 	if b.offsets, err = offset.Load(m); err != nil {
+		return err
+	}
+	if b.quotas, err = quota.Load(m, b.now); err != nil {
 		return err
 	}
 	b.clients = group.NewRegistry(b.filters.Compile)

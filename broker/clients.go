@@ -22,6 +22,9 @@ func (b *Broker) Heartbeat(c Client, hb *Heartbeat) (resend bool, err error) {
 	if hb.ClientID == "" {
 		return false, fmt.Errorf("%w: heartbeat without a client id", ErrBadRequest)
 	}
+	if err := b.joinQuota(c, hb); err != nil {
+		return false, err
+	}
 	now := b.now()
 	for i := range hb.Consumers {
 		beat := &hb.Consumers[i]
@@ -45,6 +48,17 @@ func (b *Broker) Heartbeat(c Client, hb *Heartbeat) (resend bool, err error) {
 		b.clients.BeatProducer(c, p, hb.ClientID, hb.Language, hb.Version, now)
 	}
 	return resend, nil
+}
+
+// joinQuota counts a client of the tenant of its first group.
+func (b *Broker) joinQuota(c Client, hb *Heartbeat) error {
+	switch {
+	case len(hb.Consumers) > 0:
+		return overQuota(b.quotas.Join(c, hb.Consumers[0].Group))
+	case len(hb.Producers) > 0:
+		return overQuota(b.quotas.Join(c, hb.Producers[0]))
+	}
+	return nil
 }
 
 func tell(group string, clients []Client) {
@@ -115,6 +129,7 @@ func (b *Broker) notifies(name string) bool {
 
 // Disconnect takes a client out of all groups, when its connection has ended.
 func (b *Broker) Disconnect(c Client) {
+	b.quotas.Leave(c)
 	for name, notify := range b.clients.Disconnect(c) {
 		if b.notifies(name) {
 			tell(name, notify)

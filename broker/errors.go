@@ -21,6 +21,9 @@ var (
 	ErrIllegalMessage = errors.New("illegal message")
 	// ErrBadRequest says that a parameter is out of its range.
 	ErrBadRequest = errors.New("bad request")
+	// ErrOverQuota says that a tenant has used up what it may send or read in
+	// this second, or has as many clients as it may.
+	ErrOverQuota = errors.New("flow control")
 	// ErrBusy says that the broker takes no more of this at the moment.
 	ErrBusy = errors.New("busy")
 	// ErrDiskFull says that the disk has no room for more messages.

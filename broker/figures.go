@@ -32,6 +32,7 @@ func (b *Broker) Traffic(k TrafficKey) (TrafficCounts, bool) {
 
 // consumed counts messages of a topic that a group was given.
 func (b *Broker) consumed(group, topic string, messages int, bytes int) {
+	b.quotas.Read(topic, messages, int64(bytes))
 	b.stats.pulledMessages.Add(int64(messages))
 	b.stats.pulledBytes.Add(int64(bytes))
 	b.traffic.Add(TrafficKey{Kind: TrafficGet, Topic: topic, Group: group}, int64(messages), int64(bytes))

@@ -27,8 +27,12 @@ func parseHandle(group, topic, text string) (Handle, error) {
 // ctx ends (ctx's error).
 func (b *Broker) Pop(ctx context.Context, req *PopRequest, done func(PopResult, error)) {
 	b.stats.pops.Add(1)
-	p := &popping{ctx: ctx, req: req, done: done}
-	if err := b.beginPop(p); err != nil {
+	p := &popping{ctx: ctx, req: req, done: b.paid(req.Topic, done)}
+	err := overQuota(b.quotas.MayRead(req.Topic))
+	if err == nil {
+		err = b.beginPop(p)
+	}
+	if err != nil {
 		done(PopResult{}, err)
 		return
 	}

@@ -25,6 +25,10 @@ func (b *Broker) Pull(ctx context.Context, req *PullRequest, done func(PullResul
 	if req.Suspend > 0 {
 		p.until = b.now().Add(req.Suspend)
 	}
+	if err := b.quotas.MayRead(req.Topic); err != nil {
+		done(PullResult{}, overQuota(err))
+		return
+	}
 	if err := b.subscribe(p); err != nil {
 		done(PullResult{}, err)
 		return

@@ -35,7 +35,11 @@ func (b *Broker) Commit() { b.log.Commit() }
 
 func (b *Broker) submit(req *SendRequest, done func([]Receipt, error), put func([]*mq.Message, func([]hot.Placed, error))) {
 	s := b.sendings.Get().(*sending)
-	if err := b.prepare(s, req); err != nil {
+	err := b.prepare(s, req)
+	if err == nil {
+		err = overQuota(b.quotas.Send(req.Message.Topic, len(s.msgs), s.bytes))
+	}
+	if err != nil {
 		b.stats.sendErrors.Add(1)
 		s.release()
 		done(nil, err)

@@ -60,7 +60,7 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(),
 		dlqCommand(), messageCommand(), timerCommand(), transactionCommand(),
 		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(),
-		userCommand(), aclCommand(), versionCommand(), workerCommand(),
+		userCommand(), aclCommand(), quotaCommand(), versionCommand(), workerCommand(),
 	)
 	strict(root)
 	return root

@@ -184,6 +184,32 @@ func (s *server) accessRoutes() {
 	}))
 }
 
+func (s *server) quotaRoutes() {
+	s.handle("GET /api/v1/quotas", s.quotas(func(ctx context.Context, _ *http.Request) (any, error) {
+		return s.b.Quotas.Quotas(ctx)
+	}))
+	s.handle("PUT /api/v1/quotas/{tenant}", s.quotas(func(ctx context.Context, r *http.Request) (any, error) {
+		var q Quota
+		if err := decode(r, &q); err != nil {
+			return nil, err
+		}
+		q.Tenant = r.PathValue("tenant")
+		return q, s.b.Quotas.SetQuota(ctx, q)
+	}))
+	s.handle("DELETE /api/v1/quotas/{tenant}", s.quotas(func(ctx context.Context, r *http.Request) (any, error) {
+		return nil, s.b.Quotas.DeleteQuota(ctx, r.PathValue("tenant"))
+	}))
+}
+
+func (s *server) quotas(f action) action {
+	return func(ctx context.Context, r *http.Request) (any, error) {
+		if s.b.Quotas == nil {
+			return nil, missing("broker", "has quotas")
+		}
+		return f(ctx, r)
+	}
+}
+
 func (s *server) users(f action) action {
 	return func(ctx context.Context, r *http.Request) (any, error) {
 		if s.b.Auth == nil {

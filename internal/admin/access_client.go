@@ -66,3 +66,20 @@ func (c *Client) DeleteACL(ctx context.Context, user, kind, resource string) err
 	_, err := call[any](ctx, c, http.MethodDelete, "/acls/"+url.PathEscape(user), url.Values{"type": {kind}, "resource": {resource}}, nil)
 	return err
 }
+
+// Quotas lists what tenants may.
+func (c *Client) Quotas(ctx context.Context) ([]Quota, error) {
+	return get[[]Quota](ctx, c, "/quotas", nil)
+}
+
+// SetQuota sets what a tenant may.
+func (c *Client) SetQuota(ctx context.Context, q Quota) error {
+	_, err := call[Quota](ctx, c, http.MethodPut, "/quotas/"+url.PathEscape(q.Tenant), nil, q)
+	return err
+}
+
+// DeleteQuota removes a tenant's limits.
+func (c *Client) DeleteQuota(ctx context.Context, tenant string) error {
+	_, err := call[any](ctx, c, http.MethodDelete, "/quotas/"+url.PathEscape(tenant), nil, nil)
+	return err
+}

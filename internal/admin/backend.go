@@ -24,6 +24,7 @@ type Backend struct {
 	Replay       Replay
 	Retention    Retention
 	Archive      Archive
+	Quotas       Quotas
 	Auth         *auth.Store // users and policies; nil lets everybody do everything
 }
 
@@ -98,6 +99,13 @@ type Archive interface {
 	Flush(ctx context.Context) error
 	// Trim frees what the archive has from the hot log, down to keep bytes.
 	Trim(ctx context.Context, keep int64) (Trimmed, error)
+}
+
+// Quotas keeps what tenants may.
+type Quotas interface {
+	Quotas(ctx context.Context) ([]Quota, error)
+	SetQuota(ctx context.Context, q Quota) error
+	DeleteQuota(ctx context.Context, tenant string) error
 }
 
 // Codes of API errors.

@@ -36,6 +36,7 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 	s.replayRoutes()
 	s.archiveRoutes()
 	s.accessRoutes()
+	s.quotaRoutes()
 	s.mux.HandleFunc("POST /api/v1/sql", s.guard("POST /api/v1/sql", s.sql))
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, NotFound("no route %s %s", r.Method, r.URL.Path))

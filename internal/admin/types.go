@@ -185,6 +185,17 @@ type Page struct {
 	Max      int64     `json:"max"`
 }
 
+// Quota is what one tenant may send, read and connect; 0 is no limit. The tenant
+// "*" is every one without its own.
+type Quota struct {
+	Tenant       string `json:"tenant"`
+	SendMessages int64  `json:"send_messages,omitempty"` // a second
+	SendBytes    int64  `json:"send_bytes,omitempty"`
+	ReadMessages int64  `json:"read_messages,omitempty"`
+	ReadBytes    int64  `json:"read_bytes,omitempty"`
+	Connections  int64  `json:"connections,omitempty"`
+}
+
 // SQLRequest is one query.
 type SQLRequest struct {
 	SQL            string `json:"sql"`

@@ -27,6 +27,8 @@ func brokerError(err error) error {
 		return admin.Conflict("%v", err)
 	case errors.Is(err, broker.ErrDiskFull):
 		return admin.NoRoom("%v", err)
+	case errors.Is(err, broker.ErrOverQuota):
+		return admin.OverLimit("%v", err)
 	case errors.Is(err, broker.ErrBusy), errors.Is(err, broker.ErrClosed):
 		return admin.Unavailable("%v", err)
 	}

@@ -48,9 +48,10 @@ var table = []rule{
 	{folder: "hot/segment"},
 	{folder: "hot/index", local: []string{"hot/segment"}, big: []string{pebble}},
 
-	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/pop", "broker/timer", "broker/topic", "broker/traffic", "broker/txn", "hot", "internal/expr", "internal/meta"}},
+	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/quota", "broker/pop", "broker/timer", "broker/topic", "broker/traffic", "broker/txn", "hot", "internal/expr", "internal/meta"}},
 	{folder: "broker/filter", local: []string{"internal/expr"}},
 	{folder: "broker/group", local: []string{"internal/meta"}},
+	{folder: "broker/quota", local: []string{"internal/meta"}},
 	{folder: "broker/offset", local: []string{"internal/meta"}},
 	{folder: "broker/pop", local: []string{"hot", "internal/meta"}},
 	{folder: "broker/timer", local: []string{"hot", "internal/meta"}},

@@ -24,6 +24,7 @@ var codes = []struct {
 	{broker.ErrIllegalMessage, v2.Code_BAD_REQUEST},
 	{broker.ErrBadRequest, v2.Code_BAD_REQUEST},
 	{broker.ErrBusy, v2.Code_TOO_MANY_REQUESTS},
+	{broker.ErrOverQuota, v2.Code_TOO_MANY_REQUESTS},
 	{broker.ErrDiskFull, v2.Code_INTERNAL_SERVER_ERROR},
 	{broker.ErrClosed, v2.Code_INTERNAL_SERVER_ERROR},
 	{broker.ErrBadFilter, v2.Code_ILLEGAL_FILTER_EXPRESSION},

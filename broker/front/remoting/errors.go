@@ -24,6 +24,7 @@ var codes = []struct {
 	{broker.ErrIllegalMessage, wire.MessageIllegal},
 	{broker.ErrBadRequest, wire.InvalidParameter},
 	{broker.ErrBusy, wire.SystemBusy},
+	{broker.ErrOverQuota, wire.FlowControl},
 	{broker.ErrDiskFull, wire.ServiceNotAvailable},
 	{broker.ErrClosed, wire.ServiceNotAvailable},
 	{broker.ErrNoSubscription, wire.SubscriptionNotExist},

@@ -1,0 +1,252 @@
+package quota
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"varve/internal/meta"
+	"varve/internal/mq"
+)
+
+// ErrOver says that a tenant has used up what it may.
+var ErrOver = errors.New("over the tenant's quota")
+
+// Everyone is the tenant whose limits count for all without their own.
+const Everyone = "*"
+
+// Limits are what one tenant may. 0 is no limit.
+type Limits struct {
+	Tenant       string `json:"tenant"`
+	SendMessages int64  `json:"send_messages,omitempty"` // a second
+	SendBytes    int64  `json:"send_bytes,omitempty"`
+	ReadMessages int64  `json:"read_messages,omitempty"`
+	ReadBytes    int64  `json:"read_bytes,omitempty"`
+	Connections  int64  `json:"connections,omitempty"` // clients at once
+}
+
+func (l *Limits) check() error {
+	if l.Tenant == "" || len(l.Tenant) > 127 || strings.ContainsRune(l.Tenant, '%') {
+		return fmt.Errorf("tenant %q is not a namespace", l.Tenant)
+	}
+	if min(l.SendMessages, l.SendBytes, l.ReadMessages, l.ReadBytes, l.Connections) < 0 {
+		return fmt.Errorf("quota of tenant %q: a limit is negative", l.Tenant)
+	}
+	return nil
+}
+
+// Table is the limits of all tenants and what they use.
+type Table struct {
+	limits *meta.Settings[Limits]
+	now    func() time.Time
+	on     atomic.Bool
+	over   atomic.Int64
+
+	mu      sync.Mutex
+	uses    map[string]*use
+	clients map[any]string // tenant of each
+}
+
+// use is what a tenant uses.
+type use struct {
+	send, read [2]bucket // messages, bytes
+	clients    int64
+}
+
+// bucket has what is left of a second.
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+// maxTenants bounds the tenants that are kept in mind.
+const maxTenants = 100_000
+
+// Load reads the limits of a meta store.
+func Load(m *meta.Store, now func() time.Time) (*Table, error) {
+	t := &Table{now: now, uses: map[string]*use{}, clients: map[any]string{}}
+	var err error
+	t.limits, err = meta.LoadSettings(m, meta.SettingsOf[Limits]{
+		What:  "quota",
+		Name:  func(l *Limits) string { return l.Tenant },
+		New:   func(tenant string) Limits { return Limits{Tenant: tenant} },
+		Check: (*Limits).check,
+		Clone: func(l *Limits) *Limits { c := *l; c.Tenant = strings.Clone(l.Tenant); return &c },
+		Equal: func(a, b *Limits) bool { return *a == *b },
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.on.Store(t.limits.Len() > 0)
+	return t, nil
+}
+
+// On reports whether anybody has a limit.
+func (t *Table) On() bool { return t.on.Load() }
+
+// Put sets a tenant's limits.
+func (t *Table) Put(l Limits) error {
+	_, err := t.limits.Put(l)
+	t.on.Store(t.limits.Len() > 0)
+	return err
+}
+
+// Delete removes a tenant's limits; had is false where there were none.
+func (t *Table) Delete(tenant string) (had bool, err error) {
+	had, err = t.limits.Delete(tenant)
+	t.on.Store(t.limits.Len() > 0)
+	return had, err
+}
+
+// All gives every tenant's limits.
+func (t *Table) All() []Limits {
+	out := []Limits{}
+	for _, l := range t.limits.All() {
+		out = append(out, *l)
+	}
+	return out
+}
+
+// Refused is how often somebody was over a quota.
+func (t *Table) Refused() int64 { return t.over.Load() }
+
+// of finds the limits of a name's tenant and what it uses; nil where it has
+// none. mu is held.
+func (t *Table) of(name string) (*Limits, *use) {
+	tenant, _ := mq.SplitTenant(name)
+	l, ok := t.limits.Get(tenant)
+	if !ok {
+		if l, ok = t.limits.Get(Everyone); !ok {
+			return nil, nil
+		}
+	}
+	u := t.uses[tenant]
+	if u == nil {
+		if len(t.uses) >= maxTenants {
+			clear(t.uses) // they begin a new second
+		}
+		u = &use{}
+		t.uses[strings.Clone(tenant)] = u
+	}
+	return l, u
+}
+
+// Send takes messages and bytes for a topic, or says that they are too many:
+// ErrOver.
+func (t *Table) Send(topic string, messages int, bytes int64) error {
+	if !t.on.Load() {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, u := t.of(topic)
+	if l == nil {
+		return nil
+	}
+	now := t.now()
+	if !u.send[0].has(now, l.SendMessages) {
+		return t.refuse(topic, "%d messages a second", l.SendMessages)
+	}
+	if !u.send[1].has(now, l.SendBytes) {
+		return t.refuse(topic, "%d bytes a second", l.SendBytes)
+	}
+	u.send[0].left -= float64(messages)
+	u.send[1].left -= float64(bytes)
+	return nil
+}
+
+// MayRead says whether a topic may be read now: ErrOver where it may not.
+func (t *Table) MayRead(topic string) error {
+	if !t.on.Load() {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, u := t.of(topic)
+	if l == nil {
+		return nil
+	}
+	now := t.now()
+	if !u.read[0].has(now, l.ReadMessages) {
+		return t.refuse(topic, "%d messages read a second", l.ReadMessages)
+	}
+	if !u.read[1].has(now, l.ReadBytes) {
+		return t.refuse(topic, "%d bytes read a second", l.ReadBytes)
+	}
+	return nil
+}
+
+// Read notes what was read of a topic.
+func (t *Table) Read(topic string, messages int, bytes int64) {
+	if !t.on.Load() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l, u := t.of(topic); l != nil {
+		u.read[0].left -= float64(messages)
+		u.read[1].left -= float64(bytes)
+	}
+}
+
+// Join counts a client of a group's or topic's tenant, once: ErrOver where
+// there are too many.
+func (t *Table) Join(client any, name string) error {
+	if !t.on.Load() {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, in := t.clients[client]; in {
+		return nil
+	}
+	l, u := t.of(name)
+	if l == nil {
+		return nil
+	}
+	if l.Connections > 0 && u.clients >= l.Connections {
+		return t.refuse(name, "%d connections", l.Connections)
+	}
+	tenant, _ := mq.SplitTenant(name)
+	u.clients++
+	t.clients[client] = strings.Clone(tenant)
+	return nil
+}
+
+// Leave forgets a client.
+func (t *Table) Leave(client any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tenant, in := t.clients[client]
+	if !in {
+		return
+	}
+	delete(t.clients, client)
+	if u := t.uses[tenant]; u != nil && u.clients > 0 {
+		u.clients--
+	}
+}
+
+func (t *Table) refuse(name, format string, limit int64) error {
+	t.over.Add(1)
+	tenant, _ := mq.SplitTenant(name)
+	return fmt.Errorf("%w: tenant %q may have "+format, ErrOver, tenant, limit)
+}
+
+// has fills the bucket and reports whether anything is in it.
+func (b *bucket) has(now time.Time, rate int64) bool {
+	if rate == 0 {
+		b.left = 0
+		return true
+	}
+	if b.at.IsZero() {
+		b.left = float64(rate)
+	} else {
+		b.left = min(float64(rate), b.left+now.Sub(b.at).Seconds()*float64(rate))
+	}
+	b.at = now
+	return b.left > 0
+}

@@ -1,0 +1,88 @@
+package quota
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"varve/internal/meta"
+)
+
+func TestQuotas(t *testing.T) {
+	fs := vfs.NewMem()
+	m, err := meta.Open("meta", fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	q, err := Load(m, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(what string, err error, over bool) {
+		t.Helper()
+		if over != errors.Is(err, ErrOver) || !over && err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	want("no limits", q.Send("acme%orders", 1e6, 1e9), false)
+	for _, l := range []Limits{
+		{Tenant: "acme", SendMessages: 10, SendBytes: 1000, ReadBytes: 100, Connections: 1}, {Tenant: Everyone, SendMessages: 1},
+	} {
+		if err := q.Put(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		want("within", q.Send("acme%orders", 1, 10), false)
+	}
+	want("an eleventh", q.Send("acme%other", 1, 10), true)
+	now = now.Add(100 * time.Millisecond)
+	want("a tenth of a second later", q.Send("acme%orders", 1, 10), false)
+	want("and one more", q.Send("acme%orders", 1, 10), true)
+	now = now.Add(time.Hour)
+	want("a batch larger than a second", q.Send("acme%orders", 1, 5000), false)
+	now = now.Add(3 * time.Second)
+	want("while it is paid for", q.Send("acme%orders", 1, 1), true)
+	now = now.Add(2 * time.Second)
+	want("when it is", q.Send("acme%orders", 1, 1), false)
+	want("another tenant", q.Send("orders", 1, 1), false)
+	want("which has everyone's limits", q.Send("orders", 1, 1), true)
+	want("each for itself", q.Send("other%orders", 1, 1), false)
+
+	want("read", q.MayRead("acme%orders"), false)
+	q.Read("acme%orders", 5, 150)
+	want("read in debt", q.MayRead("%RETRY%acme%g"), true)
+	now = now.Add(time.Second)
+	want("read again", q.MayRead("acme%orders"), false)
+
+	a, b := new(int), new(int)
+	want("first client", q.Join(a, "acme%g"), false)
+	want("its next beat", q.Join(a, "acme%g"), false)
+	want("second client", q.Join(b, "acme%g"), true)
+	q.Leave(a)
+	want("after the first went", q.Join(b, "acme%g"), false)
+	if q.Refused() != 6 {
+		t.Errorf("refused %d times", q.Refused())
+	}
+	for _, l := range []Limits{{}, {Tenant: "a%b"}, {Tenant: "a", SendBytes: -1}} {
+		if q.Put(l) == nil {
+			t.Errorf("%+v is taken", l)
+		}
+	}
+	if had, err := q.Delete(Everyone); !had || err != nil {
+		t.Error(had, err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if m, err = meta.Open("meta", fs); err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if q, err = Load(m, time.Now); err != nil || len(q.All()) != 1 || q.All()[0].SendBytes != 1000 {
+		t.Errorf("after a restart: %+v, %v", q.All(), err)
+	}
+}

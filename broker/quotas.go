@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"varve/broker/quota"
+)
+
+// Quota is what one tenant may.
+type Quota = quota.Limits
+
+// PutQuota sets a tenant's limits; those of quota.Everyone ("*") count for
+// every tenant without its own.
+func (b *Broker) PutQuota(q Quota) error {
+	if err := b.quotas.Put(q); err != nil {
+		if e := storeError(err); errors.Is(e, ErrDiskFull) {
+			return e
+		}
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	b.logger.Info("quota set", "tenant", q.Tenant)
+	return nil
+}
+
+// DeleteQuota removes a tenant's limits; had is false where there were none.
+func (b *Broker) DeleteQuota(tenant string) (had bool, err error) {
+	had, err = b.quotas.Delete(tenant)
+	if err != nil {
+		return false, storeError(err)
+	}
+	return had, nil
+}
+
+// Quotas gives every tenant's limits.
+func (b *Broker) Quotas() []Quota { return b.quotas.All() }
+
+// overQuota gives an error of a quota the name that fronts know.
+func overQuota(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrOverQuota, err)
+}
+
+// paid has a pop's messages count as read, where there is a quota.
+func (b *Broker) paid(topic string, done func(PopResult, error)) func(PopResult, error) {
+	if !b.quotas.On() {
+		return done
+	}
+	return func(r PopResult, err error) {
+		bytes := 0
+		for i := range r.Messages {
+			bytes += len(r.Messages[i].Record)
+		}
+		b.quotas.Read(topic, len(r.Messages), int64(bytes))
+		done(r, err)
+	}
+}
