@@ -13,18 +13,24 @@
 //	clients.go            heartbeats, membership, queue locks
 //	offsets.go            progress, resets, offsets by time
 //	topics.go, groups.go  settings and figures of topics and groups
+//	popapi.go, pop.go     Pop, its requests, answers and shares
+//	popturn.go            one attempt: queue by queue
+//	popplace.go           where a group begins, resets, archived queues
+//	popwait.go            the table of held pops
+//	popack.go             acks, invisible time, retries, dead letters
+//	popmode.go            pull or POP, and who gets which queues
 //	find.go               single messages by id and by key
 //	txn.go                transactions: half messages, their ends, questions
 //
-// The parts topic, group, offset, filter, timer and txn never import each other.
+// The parts topic, group, offset, filter, timer, txn and pop never import each other.
 //
 // Invariants:
-//   - done of Submit and of Pull is called exactly once.
+//   - done of Submit, of Pull and of Pop is called exactly once.
 //   - A pull below the hot start never gets PullMoved while the archive has the
 //     offset.
 //   - No goroutine, timer or ticker exists per queue, per topic or per held
-//     pull.
+//     pull or pop.
 //
-// Lock order: waits.mu and coldRoutes.mu are leaves; no lock of this package
+// Lock order: waits.mu, popWaits.mu and coldRoutes.mu are leaves; no lock of this package
 // is held while a Client, a done function, hot or meta is called.
 package broker

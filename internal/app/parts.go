@@ -101,6 +101,7 @@ func (n *Node) openBroker(context.Context) error {
 	c.Cluster, c.Broker, c.StoreHost = n.cfg.Cluster, b.Name, n.advertise
 	c.AutoCreateTopics, c.DefaultQueues, c.MaxBodyBytes = b.AutoCreateTopics, int32(b.DefaultQueues), int(b.MaxMessage)
 	c.MaxTimerDelay = b.MaxDelay
+	c.MaxPopQueue, c.MaxPopGroup = b.PopQueue, b.PopGroup
 	t := n.cfg.Transactions
 	c.TransactionTimeout, c.TransactionCheckInterval, c.TransactionMaxChecks = t.Timeout, t.CheckInterval, t.MaxChecks
 	c.TransactionMaxAge, c.TransactionKeepGivenUp, c.TransactionsPerTopic = t.MaxAge, t.KeepGivenUp, t.MaxPerTopic

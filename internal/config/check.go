@@ -83,6 +83,8 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 	}{
 		{"broker.default-queues", int64(c.Broker.DefaultQueues), 1, 1024},
 		{"broker.connections", int64(c.Broker.Connections), 1, 1 << 20},
+		{"broker.pop-queue", int64(c.Broker.PopQueue), 32, 1 << 20},
+		{"broker.pop-group", int64(c.Broker.PopGroup), 32, 1 << 26},
 		{"grpc.connections", int64(c.GRPC.Connections), 1, 1 << 20},
 		{"history.broker-id", int64(c.History.BrokerID), 1, 1 << 30},
 		{"query.rows", c.Query.Rows, 1, 1 << 40},

@@ -61,6 +61,8 @@ type Broker struct {
 	MaxDelay         time.Duration `koanf:"max-delay" help:"longest time that a message may be held back; 0 is no bound"`
 	Connections      int           `koanf:"connections" help:"most client connections at once"`
 	VIP              bool          `koanf:"vip" help:"listen two ports below the remoting port too, where clients up to RocketMQ 4.4 connect first"`
+	PopQueue         int           `koanf:"pop-queue" help:"messages of one queue that POP consumers of a group may have unacked"`
+	PopGroup         int           `koanf:"pop-group" help:"messages that POP consumers of a group may have unacked in all"`
 	RouteCold        bool          `koanf:"route-cold" help:"send clients to the history node for cold offsets; false reads for them"`
 }
 
@@ -199,7 +201,7 @@ func Default() Config {
 		Route:   Route{Listen: "127.0.0.1:9876", Addresses: []string{}},
 		Broker: Broker{
 			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4,
-			MaxMessage: 4 << 20, Connections: 4096, VIP: true, RouteCold: true,
+			MaxMessage: 4 << 20, Connections: 4096, VIP: true, RouteCold: true, PopQueue: 10_000, PopGroup: 200_000,
 		},
 		GRPC: GRPC{Listen: "127.0.0.1:8081", Connections: 4096},
 		Transactions: Transactions{
