@@ -41,7 +41,7 @@ func archiveCommand() *cobra.Command {
 				}
 				for _, x := range s.Topics {
 					for _, g := range x.Gaps {
-						t.row(fmt.Sprintf("dropped before it was archived: offsets %d to %d of %s/%s/%d", g.From, g.To-1, g.Broker, x.Topic, g.Queue))
+						t.row(fmt.Sprintf("not archived, by choice: offsets %d to %d of %s/%s/%d", g.From, g.To-1, g.Broker, x.Topic, g.Queue))
 					}
 				}
 				if s.Error != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,9 @@ func groupReset() *cobra.Command {
 			if queue >= 0 {
 				reset.Queue = &queue
 			}
+			if err := resetTarget(reset.To); err != nil {
+				return err
+			}
 			moved, err := client(cmd).ResetGroup(cmd.Context(), args[0], reset)
 			if err != nil {
 				return err
@@ -65,6 +69,18 @@ func groupReset() *cobra.Command {
 	cmd.Flags().StringVar(&reset.To, "to", "", "earliest, latest, an RFC 3339 time, a time ago such as 15m, or offset:N")
 	cmd.Flags().Int32Var(&queue, "queue", -1, "one queue only")
 	return cmd
+}
+
+// resetTarget reports what is wrong with a --to.
+func resetTarget(to string) error {
+	switch {
+	case to == "":
+		return usageError{errors.New("--to: earliest, latest, a time or offset:N is needed")}
+	case to == "earliest", to == "latest", strings.HasPrefix(to, "offset:"):
+		return nil
+	}
+	_, err := timeFlag("to", to)
+	return err
 }
 
 func offsetRows(t *table, offsets []admin.GroupOffset) {

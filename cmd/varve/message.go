@@ -171,6 +171,9 @@ func messageRead() *cobra.Command {
 --queue the topic's queues are merged by store time; an --offset needs a --queue.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.Topic = args[0]
+			if s.Max < 1 {
+				return usageError{fmt.Errorf("--max: %d is less than 1", s.Max)}
+			}
 			var err error
 			if s.From, err = timeFlag("from", from); err != nil {
 				return err

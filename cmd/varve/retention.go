@@ -97,7 +97,9 @@ without one all is kept. Ages and sizes say what is kept at least: whole files
 go, so the last piece goes a little later.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r.Name = args[0]
+			if r.Name = args[0]; r.Name == "" {
+				return usageError{fmt.Errorf("a rule needs a name")}
+			}
 			if archive != (retention.ArchiveBounds{}) {
 				r.Archive = &archive
 			}

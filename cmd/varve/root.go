@@ -54,7 +54,7 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	root.PersistentFlags().String("credentials", os.Getenv(envCredentials),
 		"file with USER:PASSWORD for a server with access control ("+envCredentials+"; or "+envUser+" and "+envPassword+")")
 	root.PersistentFlags().Bool("tls-unverified", false, "take any certificate of an https server")
-	root.PersistentFlags().StringP("output", "o", "table", "table or json")
+	root.PersistentFlags().StringP("output", "o", "table", "table or json; sql also csv")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(),

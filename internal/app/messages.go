@@ -68,6 +68,9 @@ func (a messageAPI) MessageByID(ctx context.Context, topic, id string) (admin.Me
 			return admin.Message{}, admin.BadRequest("id: %q is no offset message id; a client's message id needs its topic as well", id)
 		}
 		r, err := a.n.finder.FindPhysical(ctx, a.n.cfg.Broker.Name, pos)
+		if errors.Is(err, mq.ErrNotFound) {
+			return admin.Message{}, admin.NotFound("no message has the offset message id %q; a client's message id needs its topic as well", id)
+		}
 		if err != nil {
 			return admin.Message{}, brokerError(err)
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 
 	"varve/internal/nearest"
 )
@@ -26,5 +27,17 @@ func (e *Error) Error() string {
 }
 
 func unknown(source, key string, known []string) error {
+	var sections []string
+	for _, k := range known {
+		if s, _, ok := strings.Cut(k, "."); ok {
+			sections = append(sections, s)
+		}
+		if strings.HasPrefix(k, key+".") {
+			return &Error{Key: key, Source: source, Reason: "unknown setting: it is a section, of which " + k + " is one"}
+		}
+	}
+	if near := nearest.Word(key, sections); near != "" && nearest.Word(key, known) == "" {
+		return &Error{Key: key, Source: source, Reason: "unknown setting", Near: near}
+	}
 	return &Error{Key: key, Source: source, Reason: "unknown setting", Near: nearest.Word(key, known)}
 }
