@@ -38,7 +38,7 @@ func Check(ctx context.Context, fs vfs.FS, dir string, report func(CheckedSegmen
 	if _, err := fs.Stat(fs.PathJoin(dir, formatFile)); err != nil {
 		return fmt.Errorf("checking the log in %s: %w", dir, err)
 	}
-	if err := checkFormat(fs, dir); err != nil {
+	if _, err := checkFormat(fs, dir); err != nil {
 		return fmt.Errorf("checking the log in %s: %w", dir, err)
 	}
 	names, err := fs.List(dir)

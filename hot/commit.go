@@ -186,6 +186,9 @@ func (s *Store) commit(units []*unit, size int) ([]Placed, error) {
 		}
 	}
 	now := max(s.o.Now().UnixMilli(), c.lastTime)
+	if err := index.CheckFits(c.pos+int64(size), now); err != nil {
+		return nil, fmt.Errorf("appending: %w", err)
+	}
 	s.layOut(units, now)
 	if err := s.write(c.buf); err != nil {
 		s.rollBack()
@@ -231,7 +234,9 @@ func (s *Store) layOut(units []*unit, now int64) {
 			}
 			q := last
 			e := index.Entry{Pos: c.pos + int64(at), Time: now, Size: r.size, Tag: r.tag}
-			mq.Record(c.buf[at:at+int(r.size)]).SetPlace(q.next, e.Pos, now)
+			placed := mq.Record(c.buf[at : at+int(r.size)])
+			placed.SetPlace(q.next, e.Pos, now)
+			e.Sum = sumAround(placed)
 			c.placed = append(c.placed, placedRec{q, e})
 			q.next++
 			at += int(r.size)

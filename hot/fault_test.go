@@ -247,7 +247,7 @@ func TestNewerFormat(t *testing.T) {
 		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), formatFile) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if name == "newer" && (!strings.Contains(err.Error(), "99") || !strings.Contains(err.Error(), "up to 1")) {
+		if name == "newer" && (!strings.Contains(err.Error(), "99") || !strings.Contains(err.Error(), "up to 2")) {
 			t.Errorf("the error does not name the versions: %v", err)
 		}
 	}

@@ -22,16 +22,17 @@ func (s *Store) FindPhysical(_ context.Context, broker string, at int64) (mq.Rec
 	if broker != s.o.Broker {
 		return nil, fmt.Errorf("position %d of broker group %q: %w", at, broker, mq.ErrNotFound)
 	}
-	r, err := s.recordAt(at)
+	r, err := s.recordAt(at, false)
 	if err != nil {
 		return nil, fmt.Errorf("finding position %d: %w", at, err)
 	}
 	return r, nil
 }
 
-// recordAt gives the record at a position. The queue index has the last word:
-// a body can hold bytes that look like a record.
-func (s *Store) recordAt(at int64) (mq.Record, error) {
+// recordAt gives the record at a position, at which one is known to begin or
+// not. The queue index has the last word: a body can hold bytes that look like
+// a record.
+func (s *Store) recordAt(at int64, begins bool) (mq.Record, error) {
 	if at < 0 || at >= s.confirmed.Load() {
 		return nil, mq.ErrNotFound
 	}
@@ -47,9 +48,9 @@ func (s *Store) recordAt(at int64) (mq.Record, error) {
 		return nil, fmt.Errorf("reading %s: %w", g.path, err)
 	}
 	buf = buf[:n]
-	size, ok := recordLen(buf, at)
-	if !ok {
-		return nil, mq.ErrNotFound
+	size, err := recordLen(buf, at)
+	if err != nil {
+		return nil, damagedAt(g, buf, at, begins, err)
 	}
 	if size > len(buf) {
 		buf = make([]byte, size)
@@ -58,30 +59,43 @@ func (s *Store) recordAt(at int64) (mq.Record, error) {
 		}
 	}
 	r := mq.Record(buf[:size:size])
-	if r.Check(true) != nil || r.PhysicalOffset() != at {
-		return nil, mq.ErrNotFound
+	if err := r.Check(true); err != nil {
+		return nil, damagedAt(g, buf, at, begins, err)
 	}
 	q := s.find(mq.Queue{Broker: s.o.Broker, Topic: string(r.Topic()), ID: r.QueueID()})
 	if q == nil || !q.rng().Contains(r.QueueOffset()) {
-		return nil, mq.ErrNotFound
+		return nil, strayAt(g, at, s.confirmed.Load(), begins)
 	}
-	if e, err := s.entry(q, r.QueueOffset()); err != nil || e.Pos != at {
-		if err != nil && q.rng().Contains(r.QueueOffset()) {
-			return nil, err
-		}
-		return nil, mq.ErrNotFound
+	e, err := s.entry(q, r.QueueOffset())
+	switch {
+	case err != nil && q.rng().Contains(r.QueueOffset()):
+		return nil, err
+	case err != nil:
+		return nil, mq.ErrNotFound // trimmed meanwhile
+	case e.Pos != at:
+		return nil, strayAt(g, at, s.confirmed.Load(), begins)
+	}
+	if err := checkPlaced(r, want{off: r.QueueOffset(), pos: at, size: e.Size, sum: e.Sum}); err != nil {
+		return nil, damagedAt(g, buf, at, true, err)
 	}
 	return r, nil
 }
 
-// recordLen gives the length of the record that b begins with, if it is one.
-func recordLen(b []byte, at int64) (int, bool) {
+// recordLen gives the length of the record that b begins with, or why there is
+// none.
+func recordLen(b []byte, at int64) (int, error) {
 	const fixed = 91
-	if len(b) < fixed || mq.Record(b).PhysicalOffset() != at {
-		return 0, false
+	if len(b) < fixed {
+		return 0, fmt.Errorf("%d bytes, shorter than any record", len(b))
+	}
+	if p := mq.Record(b).PhysicalOffset(); p != at {
+		return 0, fmt.Errorf("the record there names position %d", p)
 	}
 	n := int(uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]))
-	return n, n >= fixed && n <= mq.MaxRecordLen
+	if n < fixed || n > mq.MaxRecordLen {
+		return 0, fmt.Errorf("a record of %d bytes", n)
+	}
+	return n, nil
 }
 
 // FindKey implements mq.Finder.
@@ -123,8 +137,12 @@ func (s *Store) FindKey(ctx context.Context, k mq.KeyQuery) (mq.Batch, error) {
 			if b.Count >= most {
 				return b, nil
 			}
-			r, err := s.recordAt(pos)
+			r, err := s.recordAt(pos, true)
 			if errors.Is(err, mq.ErrNotFound) {
+				continue
+			}
+			if errors.Is(err, ErrCorrupt) && pos < s.archived.Load() {
+				s.o.Logger.Warn("a search by key leaves a damaged record to the archive", "err", err)
 				continue
 			}
 			if err != nil {

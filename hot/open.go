@@ -26,7 +26,7 @@ const (
 	lockFile      = "LOCK"
 	formatFile    = "FORMAT"
 	formatName    = "varve-hot"
-	formatVersion = 1
+	formatVersion = 2 // 1 had no checksums in the queue index's entries
 	indexDir      = "index"
 	dirMode       = 0o755
 )
@@ -85,8 +85,14 @@ func (s *Store) open() error {
 	if err := s.roomToOpen(); err != nil {
 		return err
 	}
-	if err := checkFormat(fs, s.dir); err != nil {
+	version, err := checkFormat(fs, s.dir)
+	if err != nil {
 		return err
+	}
+	if version < formatVersion { // an older program must not read what this one writes
+		if err := writeFormat(fs, s.dir); err != nil {
+			return err
+		}
 	}
 	if s.db, err = index.OpenDB(fs, fs.PathJoin(s.dir, indexDir), s.o.Logger); err != nil {
 		return err
@@ -147,33 +153,34 @@ func lockDir(fs vfs.FS, dir string) (io.Closer, error) {
 
 type pathError = fs.PathError
 
-// checkFormat reads the version that the directory was written in, and writes
-// this program's into a new one.
-func checkFormat(fs vfs.FS, dir string) error {
+// checkFormat reads the version that the directory was written in, 0 for a new
+// one.
+func checkFormat(fs vfs.FS, dir string) (int, error) {
 	path := fs.PathJoin(dir, formatFile)
 	f, err := fs.Open(path)
 	if isNotExist(err) {
-		return writeFormat(fs, dir, path)
+		return 0, checkNew(fs, dir, path)
 	}
 	if err != nil {
-		return fmt.Errorf("opening %s: %w", path, err)
+		return 0, fmt.Errorf("opening %s: %w", path, err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 256))
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
+		return 0, fmt.Errorf("reading %s: %w", path, err)
 	}
 	name, version, _ := strings.Cut(string(bytes.TrimSpace(text)), " ")
 	n, err := strconv.Atoi(version)
 	if name != formatName || err != nil {
-		return fmt.Errorf("%w: %s says %q, want %q and a number", ErrFormat, path, text, formatName)
+		return 0, fmt.Errorf("%w: %s says %q, want %q and a number", ErrFormat, path, text, formatName)
 	}
 	if n > formatVersion {
-		return fmt.Errorf("%w: %s says version %d, this program reads up to %d", ErrFormat, path, n, formatVersion)
+		return 0, fmt.Errorf("%w: %s says version %d, this program reads up to %d", ErrFormat, path, n, formatVersion)
 	}
-	return nil
+	return n, nil
 }
 
-func writeFormat(fs vfs.FS, dir, path string) error {
+// checkNew refuses a log whose version nothing tells.
+func checkNew(fs vfs.FS, dir, path string) error {
 	names, err := fs.List(dir)
 	if err != nil {
 		return fmt.Errorf("listing %s: %w", dir, err)
@@ -183,6 +190,12 @@ func writeFormat(fs vfs.FS, dir, path string) error {
 			return fmt.Errorf("%w: %s has the segment %s but no %s file", ErrFormat, dir, name, formatFile)
 		}
 	}
+	return nil
+}
+
+// writeFormat writes this program's version durably.
+func writeFormat(fs vfs.FS, dir string) error {
+	path := fs.PathJoin(dir, formatFile)
 	tmp := path + ".tmp"
 	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {

@@ -151,8 +151,11 @@ func (s *Store) replayRecord(r mq.Record, tag int32) error {
 	if r.QueueOffset() != q.next {
 		return fmt.Errorf("record at %d has offset %d of %s/%d, want %d", pos, r.QueueOffset(), r.Topic(), r.QueueID(), q.next)
 	}
+	if err := index.CheckFits(pos, r.StoreTimeMillis()); err != nil {
+		return err
+	}
 	q.next++
-	q.tail = append(q.tail, index.Entry{Pos: pos, Time: r.StoreTimeMillis(), Size: int32(len(r)), Tag: tag})
+	q.tail = append(q.tail, index.Entry{Pos: pos, Time: r.StoreTimeMillis(), Size: int32(len(r)), Tag: tag, Sum: sumAround(r)})
 	s.markDirty(q)
 	return nil
 }

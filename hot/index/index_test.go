@@ -239,3 +239,29 @@ func TestGolden(t *testing.T) {
 }
 
 const keyHashOfOrdersID = 0x4ef73f6cab111a63
+
+// The stored form of an entry: the checksum's halves lie above position and
+// time, where version 1 has zeros.
+func TestEntryGolden(t *testing.T) {
+	for want, e := range map[string]Entry{
+		"000000000000012c00000199f3a1c2000000006400000061": {Pos: 300, Time: 0x199F3A1C200, Size: 100, Tag: 97},
+		"dead00000000012cbeef0199f3a1c20000000064ffffffff": {Pos: 300, Time: 0x199F3A1C200, Size: 100, Tag: -1, Sum: 0xDEADBEEF},
+		"0001ffffffffffff8000ffffffffffff7fffffff00000000": {Pos: 1<<48 - 1, Time: 1<<48 - 1, Size: 1<<31 - 1, Sum: 0x00018000},
+	} {
+		b := AppendEntry(nil, e)
+		if got := hex.EncodeToString(b); got != want {
+			t.Errorf("%+v is stored as %s, want %s", e, got, want)
+		}
+		if got := Block(b).At(0); got != e {
+			t.Errorf("%+v came back as %+v", e, got)
+		}
+	}
+	for _, x := range [][2]int64{{1 << 48, 0}, {0, 1 << 48}, {-1, 0}, {0, -1}} {
+		if CheckFits(x[0], x[1]) == nil {
+			t.Errorf("position %d at %d has an entry", x[0], x[1])
+		}
+	}
+	if err := CheckFits(1<<48-1, 1<<48-1); err != nil {
+		t.Error(err)
+	}
+}

@@ -171,6 +171,9 @@ func appendHost(dst []byte, h netip.AddrPort) []byte {
 // fields are for records that NextRecord or Decode accepted.
 type Record []byte
 
+// Magic is the mark of a record's layout.
+func (r Record) Magic() uint32 { return binary.BigEndian.Uint32(r[posMagic:]) }
+
 // QueueID is the record's queue id.
 func (r Record) QueueID() int32 { return int32(binary.BigEndian.Uint32(r[posQueueID:])) }
 

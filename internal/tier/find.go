@@ -16,11 +16,18 @@ const (
 	findBytes = 8 << 20
 )
 
-// FindPhysical implements mq.Finder: hot first, then cold.
+// FindPhysical implements mq.Finder: hot first, then cold, which also stands in
+// for a damaged hot log where it can.
 func (r *Reader) FindPhysical(ctx context.Context, broker string, physicalOffset int64) (mq.Record, error) {
 	rec, err := r.hot.FindPhysical(ctx, broker, physicalOffset)
 	if errors.Is(err, mq.ErrNotFound) {
 		return r.cold.FindPhysical(ctx, broker, physicalOffset)
+	}
+	if err != nil && r.o.Damaged(err) {
+		if rec, cerr := r.cold.FindPhysical(ctx, broker, physicalOffset); cerr == nil {
+			r.stood.count.Add(1)
+			return rec, nil
+		}
 	}
 	return rec, err
 }

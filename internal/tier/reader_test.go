@@ -194,6 +194,14 @@ func (b broken) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (m
 	return b.side.Read(ctx, q, at, lim)
 }
 
+func (b broken) FindPhysical(ctx context.Context, broker string, pos int64) (mq.Record, error) {
+	rec, err := b.side.FindPhysical(ctx, broker, pos)
+	if err == nil && b.fail(rec.QueueOffset()) != nil {
+		return nil, b.fail(rec.QueueOffset())
+	}
+	return rec, err
+}
+
 func TestWithoutTheArchiveHotIsReadAndNothingIsSaidOfTheStart(t *testing.T) {
 	hot, cold, q := fill(100)
 	hot.show(q, mq.Range{From: 50, To: 100})
@@ -248,6 +256,13 @@ func TestColdStandsInForDamagedHot(t *testing.T) {
 	}
 	if _, err := r.Read(t.Context(), q, 70, mq.Limit{}); !errors.Is(err, rot) {
 		t.Errorf("where the archive has nothing: %v", err)
+	}
+	at := func(off int64) int64 { return hot.recs[q][off].PhysicalOffset() }
+	if rec, err := r.FindPhysical(t.Context(), q.Broker, at(20)); err != nil || rec.QueueOffset() != 20 || r.StoodIn() != 4 {
+		t.Errorf("by position: %v, %d counted", err, r.StoodIn())
+	}
+	if _, err := r.FindPhysical(t.Context(), q.Broker, at(70)); !errors.Is(err, rot) {
+		t.Errorf("by position, where the archive has nothing: %v", err)
 	}
 }
 
