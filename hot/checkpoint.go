@@ -56,6 +56,7 @@ func (s *Store) tryCheckpoint() error {
 	if upTo <= s.checkpointed.Load() {
 		return nil
 	}
+	s.noteSynced(upTo)
 	if err := s.roomForIndex(); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (s *Store) replay(st index.State, segs []*seg) (end int64, err error) {
 		if st.Checkpoint > 0 {
 			return 0, fmt.Errorf("%w: the index covers %d bytes of log, but there is no segment file", ErrCorrupt, st.Checkpoint)
 		}
-		return 0, nil
+		return 0, s.checkEnd(&seg{path: s.dir}, 0, errors.New("no segment file"))
 	}
 	if err := checkSynced(st, segs); err != nil {
 		return 0, err
@@ -47,6 +47,9 @@ func (s *Store) replay(st index.State, segs []*seg) (end int64, err error) {
 		case bad != nil || !last && end < g.end.Load():
 			return end, s.cut(st, segs, i, end, epoch, bad)
 		case last:
+			if err := s.checkEnd(g, end, nil); err != nil {
+				return 0, err
+			}
 			g.end.Store(math.MaxInt64)
 		case end <= st.Checkpoint:
 			if err := s.flushKeys(segs[i:i+1], end, false); err != nil {
@@ -173,6 +176,9 @@ func (s *Store) cut(st index.State, segs []*seg, i int, end int64, epoch uint64,
 	}
 	if g.keys != nil && g.keys.Covered() > end {
 		return fmt.Errorf("%w: %s at position %d: %w; its keys are filed up to %d", ErrCorrupt, g.path, end, why, g.keys.Covered())
+	}
+	if err := s.checkEnd(g, end, why); err != nil {
+		return err
 	}
 	if end != st.Clean {
 		for _, later := range segs[i:] {
