@@ -37,6 +37,9 @@ type Connector struct {
 	retrying int
 	low      int64 // everything of the log below it is archived
 	oldest   int64 // store time of the first message that is not, 0 for none
+	// damagedAt is up to where the log was read when it turned out to be damaged,
+	// -1 where that was before it was followed.
+	damagedAt int64
 }
 
 // flushRequest asks for everything below the targets to be committed.
@@ -90,6 +93,9 @@ func (c *Connector) Run(ctx context.Context) error {
 			return err
 		}
 		tries.failed(err)
+		if errors.Is(err, archive.ErrIdentity) {
+			c.held.Store(0) // what is archived is out of reach: the log keeps what it has
+		}
 		c.cfg.Logger.Warn("connector starts again", slog.String("broker", c.cfg.Broker), slog.Any("err", err))
 		if c.cfg.Now().Sub(began) > c.cfg.RetryMax {
 			wait = c.backoff()
@@ -211,7 +217,7 @@ func attempt(ctx context.Context, limit time.Duration, f func(ctx context.Contex
 func final(err error) bool {
 	for _, e := range []error{
 		archive.ErrFenced, archive.ErrNoTable, archive.ErrOverlap, archive.ErrGap,
-		mq.ErrNoQueue, mq.ErrTooLow, hot.ErrClosed, hot.ErrTrimmed, errAgain, ErrForeignLog,
+		archive.ErrIdentity, mq.ErrNoQueue, mq.ErrTooLow, hot.ErrClosed, hot.ErrTrimmed, errAgain, ErrForeignLog,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -135,6 +135,9 @@ func (s *session) upload(ctx context.Context, g *segment, out *output, file *arc
 		if file.Name == "" {
 			file.Name = archive.FileName(g.q.id, table.Root(), g.from, file.Rows, s.epoch)
 		}
+		if err := s.c.archive.Check(ctx); err != nil {
+			return err
+		}
 		if err := bucket.Put(ctx, file.Name, out.reader(), out.length(), objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
 			return err
 		}

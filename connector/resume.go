@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/mq"
 )
@@ -46,6 +47,9 @@ func (s *session) resume(ctx context.Context) error {
 		case errors.Is(err, mq.ErrNoQueue):
 			continue // deleted meanwhile
 		case err != nil:
+			if hot.Damaged(err) {
+				s.c.logDamaged(-1, err)
+			}
 			return fmt.Errorf("resume %v: %w", id, err)
 		}
 		s.pos = min(s.pos, from)
@@ -56,6 +60,7 @@ func (s *session) resume(ctx context.Context) error {
 	if first := s.c.log.Stats().FirstPhysical; s.pos < first {
 		s.pos = first
 	}
+	s.c.readTo(0)
 	low, _ := s.lowWater()
 	s.setArchived(marks, low)
 	s.publish()

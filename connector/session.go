@@ -157,6 +157,9 @@ func (s *session) own(ctx context.Context) error {
 
 func (s *session) takePiece(ctx context.Context, p tailed) error {
 	if p.err != nil {
+		if hot.Damaged(p.err) {
+			s.c.logDamaged(p.next, p.err)
+		}
 		return fmt.Errorf("follow the log of %s from %d: %w", s.c.cfg.Broker, s.pos, p.err)
 	}
 	for b := p.records; len(b) > 0; {
@@ -168,6 +171,7 @@ func (s *session) takePiece(ctx context.Context, p tailed) error {
 		b = rest
 	}
 	s.pos = p.next
+	s.c.readTo(s.pos)
 	s.rollFlushed()
 	select {
 	case s.taken <- struct{}{}:

@@ -47,6 +47,10 @@ type Status struct {
 	// their messages until it can.
 	Damaged map[string]string `json:"damaged,omitempty"`
 
+	// LogDamage is why the log can't be followed any further: nothing after the
+	// damage is archived. It is empty again when the log was read past it.
+	LogDamage string `json:"log_damage,omitempty"`
+
 	OpenSegments int   `json:"open_segments"`
 	StagedBytes  int64 `json:"staged_bytes"`
 	Jobs         int   `json:"jobs"` // segments rolled and not uploaded yet
@@ -106,6 +110,23 @@ func (c *Connector) failing(err error) {
 	}
 	if c.status.State == Running || c.status.State == Starting {
 		c.status.State = Retrying
+	}
+}
+
+// logDamaged notes damage that ended the following of the log at a position.
+func (c *Connector) logDamaged(at int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.LogDamage, c.damagedAt = err.Error(), at
+}
+
+// readTo says that the log was followed up to a position: damage before it is
+// mended, or was dropped.
+func (c *Connector) readTo(pos int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status.LogDamage != "" && pos > c.damagedAt {
+		c.status.LogDamage, c.damagedAt = "", 0
 	}
 }
 

@@ -220,6 +220,9 @@ func (r *Retainer) cut(ctx context.Context, t *archive.Table, st *tableState, p 
 		return nil, nil
 	}
 	st.wait(d.RemoveAfter)
+	if err := r.archive.Check(ctx); err != nil {
+		return nil, err
+	}
 	bucket := r.archive.Bucket()
 	if err := d.put(ctx, bucket); err != nil {
 		return nil, fmt.Errorf("store the record of a deletion: %w", err)
@@ -249,6 +252,9 @@ func (st *tableState) wait(until time.Time) {
 func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, now time.Time, orphans bool) (removed int, err error) {
 	if due := !st.sweepAt.IsZero() && !now.Before(st.sweepAt); st.read && !due && !orphans {
 		return 0, nil
+	}
+	if err := r.archive.Check(ctx); err != nil {
+		return 0, err
 	}
 	records, err := deletions(ctx, r.archive.Bucket(), t.Root(), false)
 	if err != nil {

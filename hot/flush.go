@@ -148,17 +148,25 @@ func (s *Store) checkDisk(size int64) error {
 		return nil
 	}
 	c.sinceDiskCheck, c.lastDiskCheck = 0, now
+	err := s.Room()
+	c.diskLow = errors.Is(err, ErrDiskFull)
+	return err
+}
+
+// Room looks whether the disk has room for appends: ErrDiskFull where they
+// would be refused now. It may be called concurrently.
+func (s *Store) Room() error {
+	if s.o.MinFreeBytes < 0 {
+		return nil
+	}
 	free, err := s.diskFree()
 	if err == nil && free < s.o.MinFreeBytes && s.files.dropSpares() {
 		free, err = s.diskFree()
 	}
-	if err != nil {
-		return err
+	if err == nil && free < s.o.MinFreeBytes {
+		err = fmt.Errorf("%w: %s has %d bytes left, %d are to stay free", ErrDiskFull, s.dir, free, s.o.MinFreeBytes)
 	}
-	if c.diskLow = free < s.o.MinFreeBytes; c.diskLow {
-		return fmt.Errorf("%w: %s has %d bytes left, %d are to stay free", ErrDiskFull, s.dir, free, s.o.MinFreeBytes)
-	}
-	return nil
+	return err
 }
 
 // diskFree is the free space of the directory's disk, math.MaxInt64 where the

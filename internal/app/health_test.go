@@ -41,3 +41,23 @@ func TestFailedLogIsNotReady(t *testing.T) {
 		t.Errorf("ready %v: %s", ok, why)
 	}
 }
+
+// TestFullDiskIsNotReady takes the room of a log's disk away and gives it back.
+func TestFullDiskIsNotReady(t *testing.T) {
+	mem := vfs.NewMem()
+	s, err := hot.Open("/hot", hot.Options{FS: mem, Broker: "b", SegmentBytes: 1 << 20, MinFreeBytes: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	n := &Node{store: s, health: &obs.Health{}}
+	n.watchLog()
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 63 << 20, TotalBytes: 1 << 30})
+	if ok, why := n.health.Ready(); ok || !strings.Contains(why, "sends are refused") || !strings.Contains(why, "/hot has 66060288 bytes left") {
+		t.Errorf("ready %v: %s", ok, why)
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 65 << 20, TotalBytes: 1 << 30})
+	if ok, why := n.health.Ready(); !ok {
+		t.Errorf("not ready: %s", why)
+	}
+}

@@ -69,11 +69,14 @@ func (n *Node) openLog(context.Context) error {
 	return nil
 }
 
-// watchLog has the log's failure seen as soon as somebody asks.
+// watchLog has the log's failure and a full disk seen as soon as somebody asks.
 func (n *Node) watchLog() {
 	n.health.Watch("log", func() string {
 		if err := n.store.Stats().Failed; err != nil {
 			return "it takes no more messages: " + err.Error()
+		}
+		if err := n.store.Room(); err != nil {
+			return "sends are refused: " + err.Error()
 		}
 		return ""
 	})

@@ -65,6 +65,12 @@ func (n *Node) openArchive(ctx context.Context) error {
 	})
 	n.reach.archive, n.reach.key = n.archive, key
 	n.health.Watch("archive", n.archiveTrouble)
+	n.onRun("archive watch", func(ctx context.Context) error {
+		if n.reach.wait(ctx) {
+			n.archive.Watch(ctx)
+		}
+		return nil
+	})
 	first, cancel := context.WithTimeout(ctx, reachAtStart)
 	defer cancel()
 	err = n.archive.Connect(first)
@@ -187,7 +193,11 @@ func (r *reach) trouble() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reason == "" {
-		return ""
+		if r.archive == nil || r.archive.Foreign() == nil {
+			return ""
+		}
+		return fmt.Sprintf("%s; nothing is read from it or written to it, what is hot is served, and it is looked at again every second",
+			r.describe(r.archive.Foreign()))
 	}
 	return fmt.Sprintf("%s, the archive's bucket, is out of reach since %s: %s; what is hot is served, and it is tried again",
 		r.archive.Bucket().URL(), r.since.UTC().Format(time.RFC3339), r.reason)

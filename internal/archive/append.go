@@ -24,14 +24,14 @@ const maxCommitFiles = 10_000
 // process needs to find the commit.
 func (t *Table) Append(ctx context.Context, c Commit) (Snapshot, error) {
 	if err := t.checkCommit(ctx, c); err != nil {
-		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
+		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, t.archive.blame(ctx, err))
 	}
 	t.commitMu.Lock()
 	defer t.commitMu.Unlock()
 	a := &appender{t: t, ctx: ctx, c: c}
 	snap, err := t.commit(ctx, a.build)
 	if err == nil {
-		err = a.confirm()
+		err = t.archive.blame(ctx, a.confirm())
 	}
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)

@@ -43,8 +43,9 @@ var (
 	// for, or a place without any.
 	ErrIdentity = errors.New("another archive")
 	// ErrNotOpen says that the archive's bucket has not been reached yet, so
-	// that nothing is known of what it holds. It passes when Connect succeeds.
-	ErrNotOpen = errors.New("archive is not open yet")
+	// that nothing is known of what it holds, or, with ErrIdentity, that another
+	// archive is in its place. It passes when Connect or Check succeeds.
+	ErrNotOpen = errors.New("archive is not open")
 )
 
 // Unreadable tells errors that are about one table's objects from those of the
@@ -110,7 +111,7 @@ func (a *Archive) Bucket() objstore.Bucket { return a.bucket }
 // table that can't be read (see Unreadable) is among them; Table gives its
 // error.
 func (a *Archive) Topics(ctx context.Context) ([]string, error) {
-	if err := a.notOpen(); err != nil {
+	if err := a.ready(ctx); err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
@@ -121,6 +122,9 @@ func (a *Archive) Topics(ctx context.Context) ([]string, error) {
 		if p, ok := parseMarker(o.Name); ok {
 			seen[p.topic] = true
 		}
+	}
+	if err := a.Check(ctx); err != nil {
+		return nil, fmt.Errorf("list archive tables: %w", err)
 	}
 	var out []string
 	for topic := range seen {
@@ -166,7 +170,7 @@ func (a *Archive) slot(topic string) *tableSlot {
 // Table gives a topic's table, ErrNoTable where there is none or where it was
 // dropped. The same *Table is given for one topic until it is dropped.
 func (a *Archive) Table(ctx context.Context, topic string) (*Table, error) {
-	if err := a.notOpen(); err != nil {
+	if err := a.ready(ctx); err != nil {
 		return nil, err
 	}
 	s := a.slot(topic)
@@ -193,6 +197,20 @@ func (a *Archive) open(ctx context.Context, s *tableSlot, topic string) (*Table,
 		return s.table, s.table.place.incarnation, nil
 	}
 	s.table = nil
+	t, newest, err := a.load(ctx, topic)
+	// What was read counts only if it is this archive's.
+	if other := a.Check(ctx); other != nil && (err == nil || errors.Is(other, ErrIdentity)) {
+		err = other
+	}
+	if err != nil {
+		return nil, newest, err
+	}
+	s.table = t
+	return t, newest, nil
+}
+
+// load reads the newest incarnation of a topic's table; see open.
+func (a *Archive) load(ctx context.Context, topic string) (*Table, int, error) {
 	newest := 0
 	for o, err := range a.bucket.List(ctx, markers(topic)) {
 		if err != nil {
@@ -205,14 +223,13 @@ func (a *Archive) open(ctx context.Context, s *tableSlot, topic string) (*Table,
 	if newest == 0 {
 		return nil, 0, nil
 	}
-	t := newTable(a.bucket, tablePlace{topic, newest}, a.opts)
+	t := newTable(a, tablePlace{topic, newest})
 	if err := t.open(ctx); err != nil {
 		return nil, newest, err
 	}
 	if t.current().retired {
 		return nil, newest, nil
 	}
-	s.table = t
 	return t, newest, nil
 }
 
@@ -221,7 +238,7 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 	if topic == "" {
 		return nil, errors.New("create table: empty topic")
 	}
-	if err := a.notOpen(); err != nil {
+	if err := a.ready(ctx); err != nil {
 		return nil, err
 	}
 	s := a.slot(topic)
@@ -234,7 +251,7 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 	if t != nil {
 		return t, nil
 	}
-	t = newTable(a.bucket, tablePlace{topic, newest + 1}, a.opts)
+	t = newTable(a, tablePlace{topic, newest + 1})
 	if err := t.create(ctx); err != nil {
 		return nil, fmt.Errorf("create table of %s: %w", topic, err)
 	}
@@ -252,7 +269,7 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 // at another place. The table's objects stay until somebody removes them. A
 // topic without a table is no error.
 func (a *Archive) DropTable(ctx context.Context, topic, reason string) error {
-	if err := a.notOpen(); err != nil {
+	if err := a.ready(ctx); err != nil {
 		return err
 	}
 	s := a.slot(topic)

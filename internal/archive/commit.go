@@ -46,7 +46,7 @@ var errApplied = errors.New("already committed")
 
 // permanent errors are not tried again.
 func permanent(err error) bool {
-	for _, p := range []error{objstore.ErrDenied, objstore.ErrNoBucket, objstore.ErrFull, objstore.ErrBadName, ErrDamaged} {
+	for _, p := range []error{objstore.ErrDenied, objstore.ErrNoBucket, objstore.ErrFull, objstore.ErrBadName, ErrDamaged, ErrIdentity} {
 		if errors.Is(err, p) {
 			return true
 		}
@@ -57,7 +57,11 @@ func permanent(err error) bool {
 // commit creates the next version: build makes it from a base, as often as
 // races demand. The caller holds commitMu.
 func (t *Table) commit(ctx context.Context, build func(*state) (*change, error)) (Snapshot, error) {
+	if err := t.archive.Check(ctx); err != nil {
+		return Snapshot{}, err
+	}
 	snap, err := t.race(ctx, build)
+	err = t.archive.blame(ctx, err)
 	t.suspect = t.suspect || Unreadable(err)
 	return snap, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -20,6 +21,10 @@ type gate struct {
 	open     bool
 	identity string
 	why      error // of the last Connect; nil before the first
+	// foreign is what the newest Check said; asked and answered number them.
+	foreign         error
+	asked, answered int64
+	checked         time.Time // when the newest Check began
 }
 
 // formatFile is the content of formatName.
@@ -88,6 +93,8 @@ func (a *Archive) notOpen() error {
 	a.gate.mu.RLock()
 	defer a.gate.mu.RUnlock()
 	switch {
+	case a.gate.foreign != nil:
+		return a.gate.foreign
 	case a.gate.open:
 		return nil
 	case a.gate.why == nil:

@@ -77,12 +77,13 @@ type Snapshot struct {
 // Table is one topic's table (one incarnation of it). It may be used
 // concurrently.
 type Table struct {
-	bucket objstore.Bucket
-	place  tablePlace
-	root   string
-	opts   Options
-	log    *slog.Logger
-	index  *Index
+	archive *Archive
+	bucket  objstore.Bucket
+	place   tablePlace
+	root    string
+	opts    Options
+	log     *slog.Logger
+	index   *Index
 
 	// commitMu is held over a commit and a refresh.
 	commitMu sync.Mutex
@@ -96,9 +97,9 @@ type Table struct {
 	known map[string][]DataFile
 }
 
-func newTable(b objstore.Bucket, p tablePlace, o Options) *Table {
+func newTable(a *Archive, p tablePlace) *Table {
 	return &Table{
-		bucket: b, place: p, root: p.root(), opts: o, log: o.Logger,
+		archive: a, bucket: a.bucket, place: p, root: p.root(), opts: a.opts, log: a.opts.Logger,
 		index: NewIndex(), known: map[string][]DataFile{},
 	}
 }
@@ -138,6 +139,9 @@ func (t *Table) mark(ctx context.Context) error {
 	name := t.place.marker()
 	_, err := getObject(ctx, t.bucket, name, maxMarker)
 	if !errors.Is(err, objstore.ErrNotFound) {
+		return err
+	}
+	if err := t.archive.Check(ctx); err != nil {
 		return err
 	}
 	body, err := json.Marshal(map[string]any{"topic": t.place.topic, "location": t.Location()})
@@ -193,6 +197,9 @@ func (t *Table) refresh(ctx context.Context) (changed bool, err error) {
 	}
 	old := t.current()
 	st, err := t.newest(ctx, old)
+	if other := t.archive.Check(ctx); other != nil && (err == nil || errors.Is(other, ErrIdentity)) {
+		err = other
+	}
 	if err != nil {
 		return false, fmt.Errorf("refresh table %s: %w", t.root, err)
 	}
@@ -209,6 +216,9 @@ func (t *Table) refresh(ctx context.Context) (changed bool, err error) {
 // the store has, even where that is less than was known.
 func (t *Table) reload(ctx context.Context) error {
 	st, err := t.newest(ctx, nil)
+	if other := t.archive.Check(ctx); other != nil && (err == nil || errors.Is(other, ErrIdentity)) {
+		err = other
+	}
 	if err == nil {
 		err = t.take(ctx, st, nil, nil)
 	}
