@@ -83,7 +83,7 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := front.SelfSigned()
+	cert, err := selfSigned()
 	if err != nil {
 		t.Fatal(err)
 	}

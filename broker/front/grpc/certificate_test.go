@@ -1,4 +1,4 @@
-package grpc
+package grpc_test
 
 import (
 	"crypto/ecdsa"
@@ -16,9 +16,9 @@ import (
 // selfSignedFor is how long a made certificate is good.
 const selfSignedFor = 10 * 365 * 24 * time.Hour
 
-// SelfSigned makes a certificate that encrypts and proves nothing: RocketMQ's
+// selfSigned makes a certificate that encrypts and proves nothing: RocketMQ's
 // gRPC clients speak TLS by themselves and don't check whom they speak to.
-func SelfSigned() (tls.Certificate, error) {
+func selfSigned() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("make a key: %w", err)
