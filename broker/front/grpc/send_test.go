@@ -18,7 +18,7 @@ import (
 
 func producer(t testing.TB, n *node, topics ...string) golang.Producer {
 	t.Helper()
-	p, err := golang.NewProducer(n.config(), golang.WithTopics(topics...))
+	p, err := golang.NewProducer(n.client(t), golang.WithTopics(topics...))
 	if err != nil {
 		t.Fatal(err)
 	}

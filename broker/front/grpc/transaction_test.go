@@ -16,7 +16,7 @@ import (
 func transactional(t *testing.T, n *node, answer golang.TransactionResolution) (p golang.Producer, asked <-chan *golang.MessageView) {
 	t.Helper()
 	ch := make(chan *golang.MessageView, 16)
-	p, err := golang.NewProducer(n.config(), golang.WithTopics("orders"), golang.WithTransactionChecker(&golang.TransactionChecker{
+	p, err := golang.NewProducer(n.client(t), golang.WithTopics("orders"), golang.WithTransactionChecker(&golang.TransactionChecker{
 		Check: func(m *golang.MessageView) golang.TransactionResolution {
 			ch <- m
 			return answer
