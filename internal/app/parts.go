@@ -11,6 +11,7 @@ import (
 	"varve/hot"
 	"varve/internal/config"
 	"varve/internal/meta"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -126,7 +127,7 @@ func (n *Node) openBroker(context.Context) error {
 		n.broker.OnTopicsChange(a.Kick)
 	}
 	front := remoting.New(n.broker, remoting.Config{
-		Conn: n.conns(), Auth: n.auth, Logger: n.log,
+		Conn: n.conns(), Auth: n.auth, Logger: n.log, Queues: n.routedQueues(),
 	})
 	n.onRun("broker port", func(ctx context.Context) error { return front.Serve(ctx, n.ports.broker) })
 	if n.ports.vip != nil {
@@ -134,6 +135,29 @@ func (n *Node) openBroker(context.Context) error {
 	}
 	return nil
 }
+
+// routedQueues gives a topic's queues to read in all broker groups that the name
+// server of this process knows; nil where there is none here.
+func (n *Node) routedQueues() func(context.Context, string) ([]mq.Queue, error) {
+	if n.routes == nil {
+		return nil
+	}
+	return func(_ context.Context, topic string) (out []mq.Queue, _ error) {
+		r, _ := n.routes.Route(topic)
+		for _, s := range r.Queues {
+			if s.Perm&topicReadable == 0 {
+				continue
+			}
+			for id := range s.ReadQueues {
+				out = append(out, mq.Queue{Broker: s.Broker, Topic: topic, ID: id})
+			}
+		}
+		return out, nil
+	}
+}
+
+// topicReadable is the bit of a topic's permissions that lets consumers read.
+const topicReadable = 4
 
 // announce puts a server of this process into the routes: those of this
 // process, and the name servers that the settings name.
