@@ -33,7 +33,7 @@ func (a groupAPI) ResendDeadLetters(ctx context.Context, group string, r admin.R
 	}
 	var places []int64
 	for _, id := range r.IDs { // all of them are looked up before any is sent
-		m, err := messageAPI{a.n}.MessageByID(ctx, mq.DLQTopic(group), id)
+		m, err := messageAPI(a).MessageByID(ctx, mq.DLQTopic(group), id)
 		if err != nil {
 			return admin.Resent{}, err
 		}
