@@ -45,6 +45,12 @@ func (f *Front) endTransaction(ctx context.Context, req *v2.EndTransactionReques
 		MsgID: req.GetMessageId(), TransactionID: req.GetTransactionId(),
 		Resolution: resolutions[req.GetResolution()], // unknown where it is neither
 		FromCheck:  req.GetSource() == v2.TransactionSource_SOURCE_SERVER_CHECK,
+		Allow: func(half string) error {
+			if half != topic { // the call was admitted for topic
+				return fmt.Errorf("%w: the half message is of topic %q, not of %q", broker.ErrForbidden, half, topic)
+			}
+			return nil
+		},
 	})
 }
 
