@@ -275,11 +275,11 @@ func (b *Broker) Close() error {
 	b.endBase()
 	b.background.Wait()
 	b.waits.close()
-	for p := b.waits.take(); p != nil; p = b.waits.take() {
+	for p, ok := b.waits.take(); ok; p, ok = b.waits.take() {
 		p.done(PullResult{}, ErrClosed)
 	}
 	b.popWaits.close()
-	for p := b.popWaits.take(); p != nil; p = b.popWaits.take() {
+	for p, ok := b.popWaits.take(); ok; p, ok = b.popWaits.take() {
 		p.done(PopResult{}, ErrClosed)
 	}
 	if err := b.save(); err != nil {

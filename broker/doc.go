@@ -9,6 +9,7 @@
 //	send.go, batch.go     Submit: checks, topic creation, queue pick, delays
 //	retry.go              SendBack, retry topics, dead letters
 //	pull.go, wait.go      Pull and the table of held pulls
+//	holding.go            what both tables of held requests share
 //	cold.go               who is sent to the history node, who is read for
 //	clients.go            heartbeats, membership, queue locks
 //	offsets.go            progress, resets, offsets by time

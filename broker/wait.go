@@ -1,11 +1,7 @@
 package broker
 
 import (
-	"container/heap"
-	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"varve/broker/filter"
@@ -16,24 +12,13 @@ import (
 // committer. Pulls beyond it are attempted without a look at their filter.
 const maxMatches = 4096
 
-// waits is the table of held pulls. A pull leaves it once: when a message
-// arrives that its filter may want, when its time is over, or when somebody
-// wakes it; then a worker attempts it again.
+// waits is the table of held pulls. A pull leaves it when a message arrives
+// that its filter may want, when its time is over, or when somebody wakes it;
+// then a worker attempts it again.
 type waits struct {
-	now   func() time.Time
-	limit int
-	sweep time.Duration
-
-	count atomic.Int64 // len(byTime), to be read without the lock
-
-	mu      sync.Mutex
-	closed  bool
-	byQueue map[waitKey]*pull // first of a list
-	byTime  deadlines
-	ready   []*pull // woken, to be attempted
-
-	work chan struct{} // one token where ready isn't empty
-	tick chan struct{} // the first deadline changed
+	holding[*pull]
+	sweep   time.Duration
+	byQueue map[waitKey]*pull // first of a list; guarded by mu
 }
 
 type waitKey struct {
@@ -43,18 +28,17 @@ type waitKey struct {
 
 // held is a pull's place in the table.
 type held struct {
+	holdPlace
 	prev, next *pull
-	at         time.Time // when to attempt it whatever arrives
-	index      int       // in byTime
-	in         bool
-	missed     bool // refused an arrival, so at is no later than a sweep away
+	missed     bool // refused an arrival, so it is attempted no later than a sweep away
 }
 
+func (p *pull) place() *holdPlace { return &p.held.holdPlace }
+
 func newWaits(now func() time.Time, limit int, sweep time.Duration) *waits {
-	return &waits{
-		now: now, limit: limit, sweep: sweep, byQueue: map[waitKey]*pull{},
-		work: make(chan struct{}, 1), tick: make(chan struct{}, 1),
-	}
+	w := &waits{sweep: sweep, byQueue: map[waitKey]*pull{}}
+	w.init(now, limit, w.unlist)
+	return w
 }
 
 // hold puts a pull in the table; false where the table is closed. ErrBusy says
@@ -65,42 +49,21 @@ func (w *waits) hold(p *pull) (bool, error) {
 	if w.closed {
 		return false, nil
 	}
-	if len(w.byTime) >= w.limit {
+	if w.full() {
 		return false, fmt.Errorf("%w: %d pulls are held", ErrBusy, len(w.byTime))
 	}
 	k := waitKey{p.queue.Topic, p.queue.ID}
-	p.held = held{at: p.until, in: true, next: w.byQueue[k]}
+	p.held = held{next: w.byQueue[k]}
 	if p.held.next != nil {
 		p.held.next.held.prev = p
 	}
 	w.byQueue[k] = p
-	heap.Push(&w.byTime, p)
-	w.count.Store(int64(len(w.byTime)))
-	if p.held.index == 0 {
-		signal(w.tick)
-	}
+	w.add(p, p.until)
 	return true, nil
 }
 
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// wake has a pull attempted again, if it is still held.
-func (w *waits) wake(p *pull) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.release(p)
-}
-
-// release moves a pull from the table to the ready ones. mu is held.
-func (w *waits) release(p *pull) {
-	if !p.held.in {
-		return
-	}
+// unlist takes a pull out of its queue's list. mu is held.
+func (w *waits) unlist(p *pull) {
 	h := &p.held
 	if h.next != nil {
 		h.next.held.prev = h.prev
@@ -112,11 +75,7 @@ func (w *waits) release(p *pull) {
 	} else {
 		delete(w.byQueue, k)
 	}
-	heap.Remove(&w.byTime, h.index)
-	w.count.Store(int64(len(w.byTime)))
-	*h = held{}
-	w.ready = append(w.ready, p)
-	signal(w.work)
+	h.prev, h.next, h.missed = nil, nil, false
 }
 
 // arrive wakes the pulls that want one of the messages. One that wants none is
@@ -154,126 +113,10 @@ func (w *waits) arrive(arrivals []hot.Arrival) {
 // miss notes that a pull refused an arrival. mu is held.
 func (w *waits) miss(p *pull) {
 	p.held.missed = true
-	at := w.now().Add(w.sweep)
-	if !at.Before(p.held.at) {
-		return
-	}
-	p.held.at = at
-	heap.Fix(&w.byTime, p.held.index)
-	if p.held.index == 0 {
-		signal(w.tick)
-	}
+	w.sooner(p, w.now().Add(w.sweep))
 }
 
-// wakeTopic has every pull held for a topic attempted again; every pull where
-// it is empty.
+// wakeTopic has every pull held for a topic attempted again.
 func (w *waits) wakeTopic(topic string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, p := range append([]*pull(nil), w.byTime...) {
-		if topic == "" || p.queue.Topic == topic {
-			w.release(p)
-		}
-	}
-}
-
-// close has every held pull attempted again and holds no more.
-func (w *waits) close() {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
-	w.wakeTopic("")
-}
-
-// runDeadlines wakes pulls when their time is over, until ctx ends.
-func (w *waits) runDeadlines(ctx context.Context) {
-	t := time.NewTimer(time.Hour)
-	defer t.Stop()
-	for {
-		if wait, any := w.expire(); any {
-			t.Reset(wait)
-		} else {
-			t.Stop()
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.tick:
-		case <-t.C:
-		}
-	}
-}
-
-// expire releases the pulls whose time is over and gives the time to the next.
-func (w *waits) expire() (wait time.Duration, any bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := w.now()
-	for len(w.byTime) > 0 {
-		p := w.byTime[0]
-		if now.Before(p.held.at) {
-			return p.held.at.Sub(now), true
-		}
-		w.release(p)
-	}
-	return 0, false
-}
-
-// runWork attempts woken pulls until ctx ends.
-func (w *waits) runWork(ctx context.Context, attempt func(*pull)) {
-	for {
-		for p := w.take(); p != nil; p = w.take() {
-			attempt(p)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.work:
-		}
-	}
-}
-
-// take gives one woken pull, and wakes another worker where there are more.
-func (w *waits) take() *pull {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := len(w.ready)
-	if n == 0 {
-		w.ready = nil
-		return nil
-	}
-	p := w.ready[0]
-	w.ready[0] = nil
-	w.ready = w.ready[1:]
-	if n > 1 {
-		signal(w.work)
-	}
-	return p
-}
-
-// deadlines is a heap of held pulls, soonest first.
-type deadlines []*pull
-
-func (h deadlines) Len() int           { return len(h) }
-func (h deadlines) Less(i, j int) bool { return h[i].held.at.Before(h[j].held.at) }
-
-func (h deadlines) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].held.index, h[j].held.index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *deadlines) Push(x any) {
-	p := x.(*pull)
-	p.held.index = len(*h)
-	*h = append(*h, p)
-}
-
-// Pop implements heap.Interface.
-func (h *deadlines) Pop() any {
-	old := *h
-	p := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return p
+	w.wakeAll(func(p *pull) bool { return p.queue.Topic == topic })
 }

@@ -146,12 +146,8 @@ func (t *Table) Send(topic string, messages int, bytes int64) error {
 	if l == nil {
 		return nil
 	}
-	now := t.now()
-	if !u.send[0].has(now, l.SendMessages) {
-		return t.refuse(topic, "%d messages a second", l.SendMessages)
-	}
-	if !u.send[1].has(now, l.SendBytes) {
-		return t.refuse(topic, "%d bytes a second", l.SendBytes)
+	if err := t.left(topic, &u.send, "", l.SendMessages, l.SendBytes); err != nil {
+		return err
 	}
 	u.send[0].left -= float64(messages)
 	u.send[1].left -= float64(bytes)
@@ -169,12 +165,17 @@ func (t *Table) MayRead(topic string) error {
 	if l == nil {
 		return nil
 	}
+	return t.left(topic, &u.read, " read", l.ReadMessages, l.ReadBytes)
+}
+
+// left says whether anything is left of both rates. mu is held.
+func (t *Table) left(topic string, b *[2]bucket, done string, messages, bytes int64) error {
 	now := t.now()
-	if !u.read[0].has(now, l.ReadMessages) {
-		return t.refuse(topic, "%d messages read a second", l.ReadMessages)
+	if !b[0].has(now, messages) {
+		return t.refuse(topic, "%d messages"+done+" a second", messages)
 	}
-	if !u.read[1].has(now, l.ReadBytes) {
-		return t.refuse(topic, "%d bytes read a second", l.ReadBytes)
+	if !b[1].has(now, bytes) {
+		return t.refuse(topic, "%d bytes"+done+" a second", bytes)
 	}
 	return nil
 }
