@@ -32,6 +32,10 @@ type (
 	Members = group.Members
 )
 
+// AttrMessageType is the attribute of a topic that says which messages it
+// takes.
+const AttrMessageType = topic.AttrMessageType
+
 // AnyQueue as a message's queue id lets the broker pick one.
 const AnyQueue = -1
 
@@ -52,6 +56,9 @@ type SendRequest struct {
 	// a retry topic itself; negative for the group's own setting.
 	MaxReconsumeTimes int32
 	Unit              bool
+	// Typed says that the client's protocol has types of messages: CheckTyped
+	// holds it to the topic's.
+	Typed bool
 }
 
 // Receipt is where one message was stored.

@@ -51,6 +51,10 @@ func (b *Broker) prepareBatch(s *sending, req *SendRequest, t *Topic, queue int3
 		if sp.delayLevel > 0 || sp.timer || sp.transaction {
 			return fmt.Errorf("%w: message %d of the batch is delayed or a transaction", ErrIllegalMessage, i)
 		}
+		sp.sharded = sp.sharded || csp.sharded
+		if err := b.checkType(req, t, &sp); err != nil {
+			return fmt.Errorf("message %d of the batch: %w", i, err)
+		}
 		s.props = append(s.props, common...)
 		if err := b.stage(s, m, &sp, start); err != nil {
 			return fmt.Errorf("message %d of the batch: %w", i, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"varve/broker/timer"
@@ -22,6 +23,9 @@ type Config struct {
 	AutoCreateTopics bool  // a send to an unknown topic creates it
 	AutoCreateGroups bool  // a heartbeat of an unknown group creates it
 	DefaultQueues    int32 // most queues that a send may create; 8
+
+	// CheckTypes says whose messages must be of their topic's type; CheckTyped.
+	CheckTypes TypeCheck
 
 	MaxBodyBytes  int           // body of one message or batch; 4 MiB
 	DelayLevels   string        // "1s 5s 10s …"; RocketMQ's 18
@@ -104,6 +108,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Broker, defaultBroker)
 	orDefault(&c.Region, defaultRegion)
 	orDefault(&c.DefaultQueues, defaultQueues)
+	orDefault(&c.CheckTypes, CheckTyped)
 	orDefault(&c.MaxBodyBytes, mq.MaxBodyLen)
 	orDefault(&c.DelayLevels, timer.DefaultLevels)
 	orDefault(&c.MaxPullMessages, defaultPullCount)
@@ -132,6 +137,9 @@ func (c Config) Validate() error {
 	var errs []error
 	if c.MaxBodyBytes < 0 || c.MaxBodyBytes > mq.MaxBodyLen {
 		errs = append(errs, fmt.Errorf("max body of %d bytes, want 1 to %d", c.MaxBodyBytes, mq.MaxBodyLen))
+	}
+	if !slices.Contains(TypeChecks, c.CheckTypes) {
+		errs = append(errs, fmt.Errorf("check of message types %q is none of %v", c.CheckTypes, TypeChecks))
 	}
 	if _, err := timer.ParseLevels(c.DelayLevels); err != nil {
 		errs = append(errs, err)

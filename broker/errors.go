@@ -19,6 +19,9 @@ var (
 	ErrForbidden = errors.New("not permitted")
 	// ErrIllegalMessage says that the message itself can't be stored.
 	ErrIllegalMessage = errors.New("illegal message")
+	// ErrMessageType says that the message isn't of the type that its topic
+	// takes.
+	ErrMessageType = errors.New("wrong message type")
 	// ErrBadRequest says that a parameter is out of its range.
 	ErrBadRequest = errors.New("bad request")
 	// ErrOverQuota says that a tenant has used up what it may send or read in

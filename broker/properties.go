@@ -23,6 +23,7 @@ type special struct {
 	keys        bool
 	delayLevel  int
 	transaction bool
+	sharded     bool   // has a sharding key
 	half        bool   // it is stored as a transaction's half message
 	group       string // of the producer, of a half message
 	retried     int32  // RECONSUME_TIME, -1 where absent
@@ -73,6 +74,8 @@ func (s *special) note(name, value []byte) (keep bool) {
 		s.delayLevel, _ = strconv.Atoi(string(value))
 	case mq.PropTransaction:
 		s.transaction = bytes.EqualFold(value, []byte("true"))
+	case mq.PropShardingKey:
+		s.sharded = len(value) > 0
 	case mq.PropReconsumeTime:
 		s.retried = int32OrNone(value)
 	case mq.PropMaxReconsumeTimes:

@@ -167,6 +167,9 @@ func (b *Broker) prepare(s *sending, req *SendRequest) error {
 	}
 	var sp special
 	s.props, sp = carryOver(s.props, m.Properties)
+	if err := b.checkType(req, t, &sp); err != nil {
+		return err
+	}
 	if isHalf(m, &sp) {
 		if err := b.admitHalf(req, &sp); err != nil {
 			return err

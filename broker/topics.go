@@ -35,7 +35,7 @@ func (b *Broker) PutTopic(t Topic) error {
 	if mq.SystemTopic(t.Name) {
 		return fmt.Errorf("%w: topic %q is the broker's own", ErrBadRequest, t.Name)
 	}
-	if err := t.Check(); err != nil {
+	if err := errors.Join(t.Check(), t.CheckMessageType()); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	changed, err := b.topics.Put(t)

@@ -28,9 +28,9 @@ func topicCommand() *cobra.Command {
 				topics = kept
 			}
 			return show(cmd, topics, func(t *table) {
-				t.row("TOPIC", "QUEUES", "MESSAGES")
+				t.row("TOPIC", "QUEUES", "MESSAGES", "TYPE")
 				for _, x := range topics {
-					t.row(x.Name, x.Queues, x.Messages)
+					t.row(x.Name, x.Queues, x.Messages, x.Type)
 				}
 			})
 		},
@@ -69,7 +69,7 @@ func topicShow() *cobra.Command {
 func topicCreate() *cobra.Command {
 	spec := admin.TopicSpec{}
 	cmd := &cobra.Command{
-		Use: "create TOPIC", Short: "Make a topic, or change its number of queues", Args: cobra.ExactArgs(1),
+		Use: "create TOPIC", Short: "Make a topic, or change its number of queues and its type", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec.Name = args[0]
 			made, err := client(cmd).CreateTopic(cmd.Context(), spec)
@@ -80,5 +80,6 @@ func topicCreate() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&spec.Queues, "queues", 4, "number of queues")
+	cmd.Flags().StringVar(&spec.Type, "type", "", "messages that it takes: NORMAL, FIFO, DELAY, TRANSACTION or MIXED (all); see broker.check-types")
 	return cmd
 }

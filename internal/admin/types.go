@@ -26,6 +26,7 @@ type Status struct {
 type Topic struct {
 	Name     string `json:"name"`
 	Queues   int    `json:"queues"`
+	Type     string `json:"type,omitempty"` // of its messages; empty takes all
 	System   bool   `json:"system,omitempty"`
 	Messages int64  `json:"messages"` // offsets that can be read, hot and archived
 }
@@ -34,6 +35,7 @@ type Topic struct {
 type TopicSpec struct {
 	Name   string `json:"name"`
 	Queues int    `json:"queues"`
+	Type   string `json:"type,omitempty"` // its messages' from now on; empty leaves it
 }
 
 // Queue is one queue with its offsets on both sides of the border.

@@ -104,7 +104,7 @@ func (n *Node) openBroker(context.Context) error {
 	b := n.cfg.Broker
 	c.Cluster, c.Broker, c.StoreHost = n.cfg.Cluster, b.Name, n.advertise
 	c.AutoCreateTopics, c.DefaultQueues, c.MaxBodyBytes = b.AutoCreateTopics, int32(b.DefaultQueues), int(b.MaxMessage)
-	c.MaxTimerDelay = b.MaxDelay
+	c.MaxTimerDelay, c.CheckTypes = b.MaxDelay, broker.TypeCheck(b.CheckTypes)
 	c.MaxPopQueue, c.MaxPopGroup = b.PopQueue, b.PopGroup
 	t := n.cfg.Transactions
 	c.TransactionTimeout, c.TransactionCheckInterval, c.TransactionMaxChecks = t.Timeout, t.CheckInterval, t.MaxChecks

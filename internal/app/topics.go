@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"varve/broker"
@@ -20,7 +21,7 @@ func brokerError(err error) error {
 	case errors.Is(err, broker.ErrNoTopic), errors.Is(err, broker.ErrNoGroup), errors.Is(err, broker.ErrNoMessage), errors.Is(err, broker.ErrNoTransaction),
 		errors.Is(err, broker.ErrNoOffset), errors.Is(err, mq.ErrNotFound), errors.Is(err, mq.ErrNoQueue):
 		return admin.NotFound("%v", err)
-	case errors.Is(err, broker.ErrBadRequest), errors.Is(err, broker.ErrIllegalMessage), errors.Is(err, broker.ErrBadFilter), errors.Is(err, broker.ErrBadHandle),
+	case errors.Is(err, broker.ErrBadRequest), errors.Is(err, broker.ErrIllegalMessage), errors.Is(err, broker.ErrMessageType), errors.Is(err, broker.ErrBadFilter), errors.Is(err, broker.ErrBadHandle),
 		errors.Is(err, mq.ErrTooLow), errors.Is(err, mq.ErrTooHigh):
 		return admin.BadRequest("%v", err)
 	case errors.Is(err, broker.ErrForbidden), errors.Is(err, broker.ErrTransactionEnded), errors.Is(err, broker.ErrTransactionLate):
@@ -72,7 +73,7 @@ func (a topicAPI) Topics(ctx context.Context) ([]admin.Topic, error) {
 
 // hotSummary counts what is hot alone, for a list while the archive is shut.
 func (a topicAPI) hotSummary(ctx context.Context, t *broker.Topic) admin.Topic {
-	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), System: systemTopic(t.Name)}
+	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), Type: t.MessageType(), System: systemTopic(t.Name)}
 	for id := range t.Queues() {
 		if r, err := a.n.store.Range(ctx, mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: t.Name, ID: id}); err == nil {
 			s.Messages += r.Len()
@@ -82,7 +83,7 @@ func (a topicAPI) hotSummary(ctx context.Context, t *broker.Topic) admin.Topic {
 }
 
 func (a topicAPI) summary(ctx context.Context, t *broker.Topic) (admin.Topic, error) {
-	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), System: systemTopic(t.Name)}
+	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), Type: t.MessageType(), System: systemTopic(t.Name)}
 	for id := range t.Queues() {
 		r, err := a.n.broker.QueueRange(ctx, t.Name, id)
 		if err != nil {
@@ -158,6 +159,13 @@ func (a topicAPI) CreateTopic(ctx context.Context, s admin.TopicSpec) (admin.Top
 	if old, ok := a.n.broker.Topic(s.Name); ok {
 		t = *old
 		t.ReadQueues, t.WriteQueues = int32(s.Queues), int32(s.Queues)
+	}
+	if s.Type != "" {
+		t.Attributes = maps.Clone(t.Attributes)
+		if t.Attributes == nil {
+			t.Attributes = map[string]string{}
+		}
+		t.Attributes[broker.AttrMessageType] = s.Type
 	}
 	if err := a.n.broker.PutTopic(t); err != nil {
 		return admin.Topic{}, brokerError(err)

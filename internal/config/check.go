@@ -45,6 +45,7 @@ func (l *Loaded) check(sources map[string]string) error {
 		}
 	}
 	for _, w := range []struct{ key, val, allowed string }{
+		{"broker.check-types", c.Broker.CheckTypes, "grpc all none"},
 		{"hot.flush", c.Hot.Flush, "async sync"},
 		{"archive.kind", c.Archive.Kind, "dir s3"},
 		{"tls.mode", c.TLS.Mode, "disabled permissive enforcing"},

@@ -22,6 +22,7 @@ var codes = []struct {
 	{broker.ErrNoGroup, v2.Code_CONSUMER_GROUP_NOT_FOUND},
 	{broker.ErrForbidden, v2.Code_FORBIDDEN},
 	{broker.ErrIllegalMessage, v2.Code_BAD_REQUEST},
+	{broker.ErrMessageType, v2.Code_MESSAGE_PROPERTY_CONFLICT_WITH_TYPE},
 	{broker.ErrBadRequest, v2.Code_BAD_REQUEST},
 	{broker.ErrBusy, v2.Code_TOO_MANY_REQUESTS},
 	{broker.ErrOverQuota, v2.Code_TOO_MANY_REQUESTS},

@@ -37,7 +37,7 @@ const (
 func (f *Front) buildSend(s *send, m *v2.Message, topic string, t *broker.Topic) error {
 	sys := m.GetSystemProperties()
 	s.msgType = typeOf(sys)
-	if err := checkType(s.msgType, sys, t); err != nil {
+	if err := checkType(s.msgType, sys); err != nil {
 		return err
 	}
 	body, err := f.bodyOf(m)
@@ -48,7 +48,7 @@ func (f *Front) buildSend(s *send, m *v2.Message, topic string, t *broker.Topic)
 	if err != nil {
 		return err
 	}
-	s.req = broker.SendRequest{Group: topic, MaxReconsumeTimes: -1}
+	s.req = broker.SendRequest{Group: topic, MaxReconsumeTimes: -1, Typed: true}
 	msg := &s.req.Message
 	msg.Topic, msg.QueueID, msg.Body, msg.Properties = topic, broker.AnyQueue, body, props
 	msg.BornTimeMillis = f.cfg.Now().UnixMilli()
@@ -77,8 +77,9 @@ func typeOf(sys *v2.SystemProperties) v2.MessageType {
 	return v2.MessageType_NORMAL
 }
 
-// checkType holds a message to the type that it says and to its topic's.
-func checkType(is v2.MessageType, sys *v2.SystemProperties, t *broker.Topic) error {
+// checkType holds a message to the type that it says. Its topic's is the core's
+// to check.
+func checkType(is v2.MessageType, sys *v2.SystemProperties) error {
 	says := sys.GetMessageType()
 	if says > v2.MessageType_TRANSACTION {
 		return refused(v2.Code_UNSUPPORTED, "messages of type %s are not supported", says)
@@ -86,10 +87,7 @@ func checkType(is v2.MessageType, sys *v2.SystemProperties, t *broker.Topic) err
 	if is == v2.MessageType_TRANSACTION && (sys.GetDeliveryTimestamp() != nil || sys.GetMessageGroup() != "") {
 		return refused(v2.Code_MESSAGE_PROPERTY_CONFLICT_WITH_TYPE, "a transaction's message has a delivery time or a message group")
 	}
-	if t == nil || slices.Contains(acceptedTypes(t), is) {
-		return nil
-	}
-	return refused(v2.Code_MESSAGE_PROPERTY_CONFLICT_WITH_TYPE, "the message is of type %s, topic %q takes %s", is, t.Name, t.Attributes[attrMessageType])
+	return nil
 }
 
 func (f *Front) bodyOf(m *v2.Message) ([]byte, error) {

@@ -76,29 +76,16 @@ func permission(t *broker.Topic, id int32) v2.Permission {
 	return v2.Permission_NONE
 }
 
-// attrMessageType is the attribute of a topic that says which messages it
-// takes.
-const attrMessageType = "message.type"
-
 // anyType is what a topic takes that doesn't say.
 var anyType = []v2.MessageType{
 	v2.MessageType_NORMAL, v2.MessageType_FIFO, v2.MessageType_DELAY, v2.MessageType_TRANSACTION,
 }
 
-var typesByName = map[string][]v2.MessageType{
-	"NORMAL":      {v2.MessageType_NORMAL},
-	"FIFO":        {v2.MessageType_FIFO},
-	"DELAY":       {v2.MessageType_DELAY},
-	"TRANSACTION": {v2.MessageType_TRANSACTION},
-	"PRIORITY":    {v2.MessageType(6)},
-	"LITE":        {v2.MessageType(5)},
-}
-
 // acceptedTypes are the message types of a topic. One that doesn't say takes
 // all, as it does over remoting.
 func acceptedTypes(t *broker.Topic) []v2.MessageType {
-	if types, ok := typesByName[t.Attributes[attrMessageType]]; ok {
-		return types
+	if id, ok := v2.MessageType_value[t.MessageType()]; ok {
+		return []v2.MessageType{v2.MessageType(id)}
 	}
 	return anyType
 }

@@ -175,7 +175,8 @@ func TestWhatIsNoMessageIsRefusedByItsCode(t *testing.T) {
 		"key":          {with(func(m *v2.Message) { m.SystemProperties.Keys = []string{"a\x01b"} }), v2.Code_ILLEGAL_MESSAGE_KEY},
 		"property":     {with(func(m *v2.Message) { m.UserProperties = map[string]string{"TAGS": "x"} }), v2.Code_ILLEGAL_MESSAGE_PROPERTY_KEY},
 		"large":        {with(func(m *v2.Message) { m.UserProperties = map[string]string{"a": long[:20<<10]} }), v2.Code_MESSAGE_PROPERTIES_TOO_LARGE},
-		"group":        {with(func(m *v2.Message) { m.SystemProperties.MessageGroup = new(long[:64]) }), v2.Code_MESSAGE_PROPERTY_CONFLICT_WITH_TYPE},
+		"group":        {with(func(m *v2.Message) { m.SystemProperties.MessageGroup = new(long[:64]) }), v2.Code_ILLEGAL_MESSAGE_GROUP},
+		"ordered":      {with(func(m *v2.Message) { m.SystemProperties.MessageGroup = new("g") }), v2.Code_MESSAGE_PROPERTY_CONFLICT_WITH_TYPE},
 		"type":         {with(func(m *v2.Message) { m.SystemProperties.DeliveryTimestamp = timestamppb.Now() }), v2.Code_MESSAGE_PROPERTY_CONFLICT_WITH_TYPE},
 		"unknown type": {with(func(m *v2.Message) { m.SystemProperties.MessageType = 6 }), v2.Code_UNSUPPORTED},
 		"gzip": {with(func(m *v2.Message) {

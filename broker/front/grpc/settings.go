@@ -33,7 +33,8 @@ func (f *Front) complete(s *v2.Settings) *v2.Settings {
 			}},
 		}
 		out.PubSub = &v2.Settings_Publishing{Publishing: &v2.Publishing{
-			Topics: p.GetTopics(), MaxBodySize: int32(f.broker.Live().MaxBodyBytes), ValidateMessageType: true,
+			Topics: p.GetTopics(), MaxBodySize: int32(f.broker.Live().MaxBodyBytes),
+			ValidateMessageType: f.broker.Config().CheckTypes != broker.CheckNone,
 		}}
 		return out
 	}

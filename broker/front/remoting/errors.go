@@ -22,6 +22,7 @@ var codes = []struct {
 	{auth.ErrDenied, wire.NoPermission},
 	{auth.ErrUnknown, wire.NoPermission},
 	{broker.ErrIllegalMessage, wire.MessageIllegal},
+	{broker.ErrMessageType, wire.MessageIllegal},
 	{broker.ErrBadRequest, wire.InvalidParameter},
 	{broker.ErrBusy, wire.SystemBusy},
 	{broker.ErrOverQuota, wire.FlowControl},
