@@ -249,7 +249,9 @@ func (b *Broker) topicForSend(req *SendRequest) (*Topic, error) {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	t := Topic{Name: strings.Clone(name), SysFlag: topic.SysFlag(req.Unit, false)}
-	if !b.inherit(&t, req) {
+	if own, is := b.BuiltInTopic(name); is {
+		t = *own
+	} else if !b.inherit(&t, req) {
 		if !strings.HasPrefix(name, mq.RetryPrefix) {
 			return nil, fmt.Errorf("%w: %q", ErrNoTopic, name)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"varve/broker/pop"
 	"varve/broker/topic"
@@ -26,6 +27,31 @@ func (b *Broker) seedTopics() error {
 	})
 	return err
 }
+
+// BuiltIn gives the topics that are there without anybody making them, as
+// RocketMQ's broker has them: two by which clients ask where topics can be
+// made, named as the cluster and as the broker, and the one of the cluster's
+// replies to requests. They are stored once somebody sends to them.
+func (b *Broker) BuiltIn() []*Topic {
+	const rw = topic.PermRead | topic.PermWrite
+	return []*Topic{
+		{Name: b.cfg.Cluster, ReadQueues: autoTopicQueues, WriteQueues: autoTopicQueues, Perm: rw | topic.PermInherit},
+		{Name: b.cfg.Broker, ReadQueues: 1, WriteQueues: 1, Perm: rw | topic.PermInherit},
+		{Name: b.cfg.Cluster + replySuffix, ReadQueues: 1, WriteQueues: 1, Perm: rw},
+	}
+}
+
+// BuiltInTopic gives the built-in topic of a name; false where there is none.
+func (b *Broker) BuiltInTopic(name string) (*Topic, bool) {
+	all := b.BuiltIn()
+	if i := slices.IndexFunc(all, func(t *Topic) bool { return t.Name == name }); i >= 0 {
+		return all[i], true
+	}
+	return nil, false
+}
+
+// replySuffix ends the name of a cluster's topic of replies.
+const replySuffix = "_REPLY_TOPIC"
 
 // PutTopic creates or replaces a topic: ErrBadRequest where it can't be.
 func (b *Broker) PutTopic(t Topic) error {

@@ -203,7 +203,6 @@ func incompressible(n int) string {
 func requestReply(t *testing.T, n *node) {
 	const topic = "asked"
 	createTopic(t, n, topic)
-	createTopic(t, n, n.broker.Config().Cluster+"_REPLY_TOPIC")
 	replier := newProducer(t, n, "replier")
 	replied := make(chan error, 10)
 	pushFunc(t, n, "G-asked", "c-asked", topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"},

@@ -120,6 +120,25 @@ func checkMessage(t *testing.T, raw []byte, at int64, props string) {
 	}
 }
 
+func TestBuiltInTopicsHaveARouteAndAreStoredByASend(t *testing.T) {
+	n := startNode(t, nodeOptions{conf: func(c *broker.Config) { c.AutoCreateTopics = false }})
+	names := wire.NewClient(n.route, wire.ClientConfig{})
+	t.Cleanup(func() { _ = names.Close() })
+	conf := n.broker.Config()
+	for _, topic := range []string{conf.Cluster, conf.Broker, conf.Cluster + "_REPLY_TOPIC"} {
+		r := call(t, names, wire.Success, wire.NewRequest(wire.GetRouteInfoByTopic, "topic", topic))
+		want(t, r, n.addr)
+		if _, stored := n.broker.Topic(topic); stored {
+			t.Errorf("%s is stored before anybody sent to it", topic)
+		}
+	}
+	reply := conf.Cluster + "_REPLY_TOPIC"
+	call(t, n.client(t, wire.Binary), wire.Success, sendCmd(wire.SendMessageV2, reply, 0, "", "x"))
+	if c, stored := n.broker.Topic(reply); !stored || c.WriteQueues != 1 {
+		t.Errorf("after a send: %+v", c)
+	}
+}
+
 func TestBatchOneWayAndRefusals(t *testing.T) {
 	n := startNode(t, nodeOptions{conf: func(c *broker.Config) { c.AutoCreateTopics = false }})
 	putTopic(t, n, "orders", 2)

@@ -12,18 +12,25 @@ func Topics(b *broker.Broker) route.Topics { return topics{b} }
 type topics struct{ broker *broker.Broker }
 
 func (t topics) Topic(name string) (route.Topic, bool) {
-	c, has := t.broker.Topic(name)
-	if !has {
-		return route.Topic{}, false
+	if c, has := t.broker.Topic(name); has {
+		return routeTopic(c), true
 	}
-	return routeTopic(c), true
+	if c, is := t.broker.BuiltInTopic(name); is {
+		return routeTopic(c), true
+	}
+	return route.Topic{}, false
 }
 
 func (t topics) All() []route.Topic {
-	all := t.broker.Topics()
-	out := make([]route.Topic, len(all))
-	for i, c := range all {
-		out[i] = routeTopic(c)
+	all, builtIn := t.broker.Topics(), t.broker.BuiltIn()
+	out := make([]route.Topic, 0, len(all)+len(builtIn))
+	for _, c := range all {
+		out = append(out, routeTopic(c))
+	}
+	for _, c := range builtIn {
+		if _, has := t.broker.Topic(c.Name); !has {
+			out = append(out, routeTopic(c))
+		}
 	}
 	return out
 }
