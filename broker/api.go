@@ -36,6 +36,9 @@ type (
 // takes.
 const AttrMessageType = topic.AttrMessageType
 
+// RetryExponential is the type of a group's RetryPolicy whose delays grow.
+const RetryExponential = group.Exponential
+
 // AnyQueue as a message's queue id lets the broker pick one.
 const AnyQueue = -1
 

@@ -113,13 +113,9 @@ func (b *Broker) sendBack(ctx context.Context, req *SendBackRequest, g *Group, m
 			return err
 		}
 	} else {
-		level := int(req.DelayLevel)
-		if level == 0 {
-			level = firstRetryLevel + int(m.ReconsumeTimes)
-		}
 		m.Topic, m.QueueID = mq.RetryTopic(g.Name), rand.Int32N(g.RetryQueues)
 		m.Properties = props
-		b.timers.Level(&m, level)
+		b.putOff(&m, g, req.DelayLevel)
 		props = m.Properties
 	}
 	m.Properties = props
@@ -133,4 +129,19 @@ func (b *Broker) sendBack(ctx context.Context, req *SendBackRequest, g *Group, m
 		return fmt.Errorf("send back message at physical offset %d for group %q: %w", req.PhysicalOffset, g.Name, storeError(err))
 	}
 	return nil
+}
+
+// putOff delays a retry: by the level that the client names, else by the group's
+// own policy, else by the level of so many retries.
+func (b *Broker) putOff(m *mq.Message, g *Group, level int32) {
+	switch {
+	case level > 0:
+		b.timers.Level(m, int(level))
+	case !g.RetryPolicy.Own():
+		b.timers.Level(m, firstRetryLevel+int(m.ReconsumeTimes))
+	default:
+		if d := g.RetryPolicy.Delay(m.ReconsumeTimes); d > 0 {
+			b.timers.At(m, b.now().Add(d).UnixMilli())
+		}
+	}
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -35,7 +36,7 @@ import (
 //	commit|query group=G topic=T …        reset group=G topic=T …
 //	range|search|earliest topic=T …       back group=G topic=T [archived]
 //	archive                               moves all but the last segment away
-//	group name=G [retries=N] [retry-queues=N] [disabled] · delete-group name=G [clean] · clone from=G to=G [topic=T]
+//	group name=G [retries=N] [retry-queues=N] [disabled] [policy: the input, as JSON] · delete-group name=G [clean] · clone from=G to=G [topic=T]
 //	sleep for=1s · restart · stats · consume-stats group=G [topic=T] · topic-stats topic=T
 //	half, end, halves, resolve, restore, producer, asked: see txn_test.go
 //	names group=G topic=T · all topic=T · lock group=G client=C topic=T
@@ -198,6 +199,11 @@ func (s *story) run(a arguments) (string, error) {
 		g := DefaultGroup(a.word("name"))
 		g.RetryMaxTimes, g.RetryQueues = int32(a.number("retries", 16)), int32(a.number("retry-queues", 1))
 		g.ConsumeEnabled = !a.HasArg("disabled")
+		if a.Input != "" {
+			if err := json.Unmarshal([]byte(a.Input), &g.RetryPolicy); err != nil {
+				return "", err
+			}
+		}
 		return "", s.PutGroup(g)
 	case "delete-group":
 		return "", s.DeleteGroup(a.word("name"), a.HasArg("clean"))

@@ -14,26 +14,6 @@ import (
 // MaxNameLen bounds a group's name.
 const MaxNameLen = 120
 
-// RetryPolicy says after which delays a message is delivered again. The JSON
-// is RocketMQ's.
-type RetryPolicy struct {
-	Type        string             `json:"type"` // EXPONENTIAL or CUSTOMIZED
-	Exponential *ExponentialPolicy `json:"exponentialRetryPolicy,omitempty"`
-	Customized  *CustomizedPolicy  `json:"customizedRetryPolicy,omitempty"`
-}
-
-// ExponentialPolicy multiplies the delay with each attempt.
-type ExponentialPolicy struct {
-	InitialMillis int64 `json:"initial"`
-	MaxMillis     int64 `json:"max"`
-	Multiplier    int64 `json:"multiplier"`
-}
-
-// CustomizedPolicy lists the delay of each attempt; the last one repeats.
-type CustomizedPolicy struct {
-	NextMillis []int64 `json:"next"`
-}
-
 // Config is the settings of one consumer group. The JSON names are RocketMQ's.
 type Config struct {
 	Name                  string            `json:"groupName"`
@@ -63,7 +43,7 @@ func Default(name string) Config {
 		Broadcast:             true,
 		RetryQueues:           1,
 		RetryMaxTimes:         16,
-		RetryPolicy:           RetryPolicy{Type: "CUSTOMIZED"},
+		RetryPolicy:           RetryPolicy{Type: Customized},
 		SlowBrokerID:          1,
 		NotifyMembers:         true,
 		ConsumeTimeoutMinutes: 15,
@@ -130,6 +110,9 @@ func (c *Config) Forbidding(topic string, forbidden bool) Config {
 func (c *Config) Check() error {
 	if err := CheckName(c.Name); err != nil {
 		return err
+	}
+	if err := c.RetryPolicy.check(); err != nil {
+		return fmt.Errorf("group %q: %w", c.Name, err)
 	}
 	if c.RetryQueues < 0 || c.RetryMaxTimes < -1 {
 		return fmt.Errorf("group %q: %d retry queues and %d retries, want 0 or more", c.Name, c.RetryQueues, c.RetryMaxTimes)

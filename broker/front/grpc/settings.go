@@ -59,37 +59,30 @@ func (f *Front) group(name string) *broker.Group {
 }
 
 // Delays of a group that has none of its own.
-var (
-	defaultDelays = []time.Duration{
-		time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
-		time.Minute, 2 * time.Minute, 3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 6 * time.Minute,
-		7 * time.Minute, 8 * time.Minute, 9 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute,
-		time.Hour, 2 * time.Hour,
-	}
-	defaultExponential = v2.ExponentialBackoff{
-		Initial: durationpb.New(5 * time.Second), Max: durationpb.New(2 * time.Hour), Multiplier: 2,
-	}
-)
+var defaultDelays = []time.Duration{
+	time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 6 * time.Minute,
+	7 * time.Minute, 8 * time.Minute, 9 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute,
+	time.Hour, 2 * time.Hour,
+}
 
 // retryPolicy is a group's in the protocol's form. Attempts count the first
 // delivery too, retries don't.
 func retryPolicy(g *broker.Group) *v2.RetryPolicy {
 	out := &v2.RetryPolicy{MaxAttempts: g.RetryMaxTimes + 1}
-	if g.RetryPolicy.Type == "EXPONENTIAL" {
+	if g.RetryPolicy.Type == broker.RetryExponential {
+		p := g.RetryPolicy.Growth()
 		e := &v2.ExponentialBackoff{
-			Initial: defaultExponential.Initial, Max: defaultExponential.Max, Multiplier: defaultExponential.Multiplier,
-		}
-		if p := g.RetryPolicy.Exponential; p != nil {
-			e.Initial = durationpb.New(time.Duration(p.InitialMillis) * time.Millisecond)
-			e.Max = durationpb.New(time.Duration(p.MaxMillis) * time.Millisecond)
-			e.Multiplier = float32(p.Multiplier)
+			Initial:    durationpb.New(time.Duration(p.InitialMillis) * time.Millisecond),
+			Max:        durationpb.New(time.Duration(p.MaxMillis) * time.Millisecond),
+			Multiplier: float32(p.Multiplier),
 		}
 		out.Strategy = &v2.RetryPolicy_ExponentialBackoff{ExponentialBackoff: e}
 		return out
 	}
 	next := &v2.CustomizedBackoff{}
-	if p := g.RetryPolicy.Customized; p != nil && len(p.NextMillis) > 0 {
-		for _, ms := range p.NextMillis {
+	if g.RetryPolicy.Own() {
+		for _, ms := range g.RetryPolicy.Customized.NextMillis {
 			next.Next = append(next.Next, durationpb.New(time.Duration(ms)*time.Millisecond))
 		}
 	} else {
