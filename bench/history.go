@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,55 +17,50 @@ import (
 const (
 	coldReaderArg = "cold-reader"
 	hurtRate      = 5_000 // paced sends a second beside the cold reader
-	hurtTime      = 12.0
+	hurtTime      = 5.0
 	readerNice    = 10 // the reader's own work is the client's; the cores belong to the servers
 )
 
-// historySession: the connector over a backlog, the archive's size, cold
-// catch-up, and what a cold reader does to sends. Only Varve has these.
-func (b *bench) historySession(ctx context.Context) error {
-	n := b.count(million)
-	s, err := b.start(ctx, server.Options{HotOnly: true})
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(b.fill(ctx, n), s.Stop()); err != nil {
-		return err
-	}
-	idle, err := b.startCost(ctx)
-	if err != nil {
-		return err
-	}
-	if s, err = b.restart(ctx, server.Options{}); err != nil {
-		return err
-	}
-	err = b.connectorCase(ctx, s, n, idle)
-	if err == nil {
-		err = s.TrimAll(ctx)
-	}
-	if err == nil && b.wants("cold") {
-		c := wire.Catchup{Addr: server.BrokerAddr, History: server.HistoryAddr}
-		err = b.pullCase(ctx, s, "cold catch-up", n, c)
-	}
-	if err == nil && b.wants("hurt") {
-		err = b.hurtCase(ctx, s, n)
-	}
-	return errors.Join(err, s.Stop())
+// historySession: catching up on a million messages by pulls and by the push
+// consumer, then what only Varve has: the connector over that backlog, the
+// archive's size, cold catch-up beside their hot one, and what a cold reader
+// does to sends.
+func historySession() session {
+	return session{options: server.Options{HotOnly: true}, cases: []benchCase{
+		{name: "filling", run: fill},
+		{name: "pull catch-up", parts: []string{"pull"}, run: catchUp},
+		{name: "Go push consumer", parts: []string{"push"}, run: pushCase},
+		{name: "connector", parts: []string{"connector", "cold", "hurt"}, only: varve, once: true, run: connectorCase},
+		{name: "cold catch-up", parts: []string{"cold"}, run: coldCatchUp},
+		{name: "paced sends", parts: []string{"hurt"}, only: varve, run: hurtCase},
+	}}
 }
 
 // startCost is the CPU time of a start over the backlog without a connector.
-func (b *bench) startCost(ctx context.Context) (time.Duration, error) {
-	s, err := b.restart(ctx, server.Options{HotOnly: true})
-	if err != nil {
+func (s *subject) startCost(ctx context.Context) (time.Duration, error) {
+	if err := s.restart(ctx, server.Options{HotOnly: true}); err != nil {
 		return 0, err
 	}
-	cpu, err := s.CPU()
-	return cpu, errors.Join(err, s.Stop())
+	return s.CPU()
 }
 
-// connectorCase archives the backlog and compares the bytes a CPU-second with a bare Parquet writer's.
-func (b *bench) connectorCase(ctx context.Context, s *server.Server, n int64, idle time.Duration) error {
-	stop := b.startProfile(s, "connector", 5*time.Second)
+// connectorCase archives the backlog and compares the bytes a CPU-second with a
+// bare Parquet writer's, half of whose work comes before and half after. It
+// leaves a server of all roles whose hot log is trimmed.
+func connectorCase(ctx context.Context, s *subject) error {
+	n := s.count(million)
+	bare, err := bareWriter(s.bench, n, 0, queues/2)
+	if err != nil {
+		return err
+	}
+	idle, err := s.startCost(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.restart(ctx, server.Options{}); err != nil {
+		return err
+	}
+	stop := s.startProfile("connector", 5*time.Second)
 	start := time.Now()
 	if err := s.ArchiveAll(ctx); err != nil {
 		return fmt.Errorf("archiving the backlog: %w", err)
@@ -90,40 +84,62 @@ func (b *bench) connectorCase(ctx context.Context, s *server.Server, n int64, id
 	if err != nil {
 		return err
 	}
-	bare, err := bareWriter(b, n)
+	rest, err := bareWriter(s.bench, n, queues/2, queues)
 	if err != nil {
 		return err
 	}
 	bytes := float64(n * bodySize)
 	key := "connector"
-	b.results.set(key, b.name, "MB/s", bytes/1e6/elapsed.Seconds())
-	b.results.set(key, b.name, "MB/CPU-s", bytes/1e6/(cpu-idle).Seconds())
-	b.results.set(key, b.name, "start CPU-s", idle.Seconds())
-	b.results.set(key, b.name, "bare MB/CPU-s", bytes/1e6/bare.Seconds())
-	b.results.set(key, b.name, "peak MiB", mib(m.Peak))
-	b.results.set("disk", b.name, "archive bytes/msg", float64(cold)/float64(n))
-	b.results.set("disk", b.name, "archive % of hot", 100*float64(cold)/float64(hot))
-	return nil
+	s.set(key, "MB/s", bytes/1e6/elapsed.Seconds())
+	s.set(key, "MB/CPU-s", bytes/1e6/(cpu-idle).Seconds())
+	s.set(key, "start CPU-s", idle.Seconds())
+	s.set(key, "bare MB/CPU-s", bytes/1e6/(bare+rest).Seconds())
+	s.set(key, "peak MiB", mib(m.Peak))
+	s.set("disk", "archive bytes/msg", float64(cold)/float64(n))
+	s.set("disk", "archive % of hot", 100*float64(cold)/float64(hot))
+	return s.TrimAll(ctx)
+}
+
+// coldCatchUp reads all from the archive twice, the first time by a server that
+// has just started and caches nothing. The real broker, which has no archive,
+// reads the same from its hot log.
+func coldCatchUp(ctx context.Context, s *subject) error {
+	const name = "cold catch-up"
+	if s.name == apache {
+		if err := s.pull(ctx, false); err != nil {
+			return err
+		}
+		return s.pull(ctx, false, name+", nothing cached", name)
+	}
+	if err := s.restart(ctx, server.Options{}); err != nil {
+		return err
+	}
+	if err := s.pull(ctx, true, name+", nothing cached"); err != nil {
+		return err
+	}
+	stop := s.startProfile(name, 3*time.Second)
+	defer stop()
+	return s.pull(ctx, true, name)
 }
 
 // hurtCase sends at a steady pace without and with a cold reader that never rests.
-func (b *bench) hurtCase(ctx context.Context, s *server.Server, n int64) error {
-	var serial atomic.Int64
-	serial.Store(n)
-	l := b.load(shape{8, 32, 0}, &serial)
+func hurtCase(ctx context.Context, s *subject) error {
+	l := s.load(shape{8, 32, 0})
 	l.Topic = benchTopic + "_live"
-	l.PerSecond, l.Limit = hurtRate, b.seconds(hurtTime)
+	l.PerSecond, l.Limit = hurtRate, s.seconds(hurtTime)
 	for _, key := range []string{"paced sends alone", "paced sends, cold reader flat out"} {
 		var reader *exec.Cmd
 		if key != "paced sends alone" {
-			reader = exec.CommandContext(ctx, "/proc/self/exe", coldReaderArg, strconv.FormatInt(n, 10))
+			reader = exec.CommandContext(ctx, "/proc/self/exe", coldReaderArg,
+				strconv.FormatInt(s.count(million), 10), s.Addrs.Broker, s.Addrs.History)
 			reader.Stdout, reader.Stderr = os.Stdout, os.Stderr
 			reader.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 			if err := reader.Start(); err != nil {
 				return fmt.Errorf("starting the cold reader: %w", err)
 			}
 		}
-		m, err := b.meter(s)
+		stop := s.startProfile(key, l.Limit)
+		m, err := s.meter()
 		if err != nil {
 			return err
 		}
@@ -131,24 +147,25 @@ func (b *bench) hurtCase(ctx context.Context, s *server.Server, n int64) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		if err := b.done(m, key, sent.Messages, sent.Elapsed); err != nil {
+		if err := s.done(m, key, sent.Messages, sent.Elapsed); err != nil {
 			return err
 		}
+		stop()
 		if reader != nil {
 			if err := reader.Process.Signal(syscall.SIGTERM); err != nil {
 				return fmt.Errorf("the cold reader ended by itself: %w", err)
 			}
 			_ = reader.Wait() // ended by our signal
 		}
-		b.latency(key, &sent.Latency)
+		s.latency(key, &sent.Latency)
 	}
 	return nil
 }
 
 // coldReader reads everything over and over until it is ended.
 func coldReader(args []string) error {
-	if len(args) != 1 {
-		return errors.New("want the number of messages")
+	if len(args) != 3 {
+		return errors.New("want the number of messages and the addresses of broker and history node")
 	}
 	n, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil {
@@ -159,7 +176,7 @@ func coldReader(args []string) error {
 	}
 	for {
 		c := wire.Catchup{
-			Addr: server.BrokerAddr, History: server.HistoryAddr, Topic: benchTopic, Queues: queues, PullBatch: pullBatch, Messages: n,
+			Addr: args[1], History: args[2], Topic: benchTopic, Queues: queues, PullBatch: pullBatch, Messages: n,
 		}
 		if _, err := c.Run(context.Background()); err != nil {
 			return err

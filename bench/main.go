@@ -1,6 +1,8 @@
 // Command bench runs the same load against the real Apache RocketMQ broker and
-// against Varve, one after the other on loopback over clean folders, and writes
-// a table with the ratios that the project has set itself as bars.
+// against Varve, in turns on loopback over clean folders, and writes a table
+// with the ratios that the project has set itself as bars. A machine that
+// shares its host changes its speed by the minute, so each case goes round both
+// a few times, and a ratio is the median of those of the rounds (pair.go).
 //
 // On two cores the load generator takes as much as the server, so each figure
 // stands beside the server process's own CPU time a message. Nothing else may
@@ -23,7 +25,6 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/rlog"
 
 	"varve/e2e/corpus"
-	"varve/e2e/server"
 )
 
 // bodySize is the size of every body.
@@ -39,6 +40,7 @@ type config struct {
 	servers []string
 	only    []string
 	scale   float64
+	rounds  int
 	profile bool
 	command string
 }
@@ -65,7 +67,8 @@ func parse() config {
 	flag.StringVar(&servers, "servers", "apache,varve", "brokers to run")
 	flag.StringVar(&only, "only", "", "parts to run: send, client, sync, pull, push, timer, connector, cold, hurt; all if empty")
 	flag.Float64Var(&c.scale, "scale", 1, "part of the full durations and counts; below 1 proves that it runs and measures little")
-	flag.BoolVar(&c.profile, "profile", false, "save a CPU profile of Varve for each send and pull case")
+	flag.IntVar(&c.rounds, "rounds", 3, "how often each case goes round both servers")
+	flag.BoolVar(&c.profile, "profile", false, "save a CPU profile of Varve for the last round of each send and pull case")
 	flag.Parse()
 	c.servers = strings.Split(servers, ",")
 	if only != "" {
@@ -76,21 +79,20 @@ func parse() config {
 }
 
 // wants says whether a part is to be run.
-func (c config) wants(parts ...string) bool {
-	return len(c.only) == 0 || slices.ContainsFunc(parts, func(p string) bool { return slices.Contains(c.only, p) })
-}
+func (c config) wants(part string) bool { return len(c.only) == 0 || slices.Contains(c.only, part) }
 
 func run() error {
 	c := parse()
 	rlog.SetLogLevel("fatal")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if c.rounds < 1 {
+		return fmt.Errorf("-rounds %d: want 1 or more", c.rounds)
+	}
 	b := &bench{config: c, corpus: corpus.New(bodySize, 1), results: newResults()}
 	var errs []error
-	for _, name := range c.servers {
-		if err := b.server(ctx, name); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
+	for _, session := range []session{asyncSession(), syncSession(), historySession(), timerSession()} {
+		errs = append(errs, b.session(ctx, session))
 	}
 	if c.json != "" {
 		errs = append(errs, b.results.writeJSON(c.json))
@@ -108,65 +110,6 @@ type bench struct {
 	config
 	corpus  *corpus.Corpus
 	results *results
-	name    string // server under test
-}
-
-// server runs every part for one server.
-func (b *bench) server(ctx context.Context, name string) error {
-	b.name = name
-	parts := []struct {
-		names []string
-		run   func(context.Context) error
-	}{
-		{[]string{"send", "client"}, b.asyncSession},
-		{[]string{"sync"}, b.syncSession},
-		{[]string{"pull", "push"}, b.pullSession},
-		{[]string{"timer"}, b.timerSession},
-	}
-	if name == "varve" {
-		parts = append(parts, struct {
-			names []string
-			run   func(context.Context) error
-		}{[]string{"connector", "cold", "hurt"}, b.historySession})
-	}
-	for _, p := range parts {
-		if !b.wants(p.names...) {
-			continue
-		}
-		if err := p.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", strings.Join(p.names, "/"), err)
-		}
-	}
-	return nil
-}
-
-// start starts the server under test over a clean folder.
-func (b *bench) start(ctx context.Context, o server.Options) (*server.Server, error) {
-	o.Dir = filepath.Join(b.work, b.name)
-	if err := os.RemoveAll(o.Dir); err != nil {
-		return nil, fmt.Errorf("emptying the scratch folder: %w", err)
-	}
-	return b.restart(ctx, o)
-}
-
-// restart starts it over the folder as it is.
-func (b *bench) restart(ctx context.Context, o server.Options) (*server.Server, error) {
-	o.Dir = filepath.Join(b.work, b.name)
-	switch b.name {
-	case "apache":
-		return server.Apache{Lib: b.lib}.Start(ctx, o)
-	case "varve":
-		return server.Varve{Binary: b.binary}.Start(ctx, o)
-	}
-	return nil, fmt.Errorf("no server %q: there are apache and varve", b.name)
-}
-
-// brokerName is what the server calls itself in routes.
-func (b *bench) brokerName() string {
-	if b.name == "apache" {
-		return "broker-a"
-	}
-	return "varve-a"
 }
 
 func (b *bench) seconds(s float64) time.Duration {

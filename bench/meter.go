@@ -2,26 +2,24 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"strconv"
 	"time"
-
-	"varve/e2e/server"
 )
 
 // meter measures who takes the machine's cores during a case: the server, this
 // process, and all others (the kernel's own threads among them). A case beside
 // a busy third party isn't worth much, so the page says how busy it was.
 type meter struct {
-	server      *server.Server
 	begun       time.Time
 	cpu, own    time.Duration
 	machineBusy time.Duration
 }
 
-func (b *bench) meter(s *server.Server) (*meter, error) {
-	m := &meter{server: s, begun: time.Now()}
+func (s *subject) meter() (*meter, error) {
+	m := &meter{begun: time.Now()}
 	var err error
 	if m.cpu, err = s.CPU(); err != nil {
 		return nil, err
@@ -34,9 +32,9 @@ func (b *bench) meter(s *server.Server) (*meter, error) {
 }
 
 // done records a case of n messages that took elapsed.
-func (b *bench) done(m *meter, key string, n int64, elapsed time.Duration) error {
+func (s *subject) done(m *meter, key string, n int64, elapsed time.Duration) error {
 	wall := time.Since(m.begun)
-	cpu, err := m.server.CPU()
+	cpu, err := s.CPU()
 	if err != nil {
 		return err
 	}
@@ -50,31 +48,72 @@ func (b *bench) done(m *meter, key string, n int64, elapsed time.Duration) error
 	}
 	cpu, own, busy = cpu-m.cpu, own-m.own, busy-m.machineBusy
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(max(n, 1)) }
-	b.results.set(key, b.name, "msg/s", float64(n)/elapsed.Seconds())
-	b.results.set(key, b.name, "µs CPU/msg", each(cpu))
-	b.results.set(key, b.name, "driver µs CPU/msg", each(own))
-	b.results.set(key, b.name, "others' cores", max(busy-cpu-own, 0).Seconds()/wall.Seconds())
+	s.set(key, "msg/s", float64(n)/elapsed.Seconds())
+	s.set(key, "µs CPU/msg", each(cpu))
+	s.set(key, "driver µs CPU/msg", each(own))
+	s.set(key, "others' cores", max(busy-cpu-own, 0).Seconds()/wall.Seconds())
 	return nil
 }
 
+// Where the kernel counts the time of all cores together.
+const (
+	timeIdle   = 3
+	timeWait   = 4
+	timeStolen = 7 // the host gave the core to somebody else
+	timeGuest  = 8 // and what follows is counted in user time already
+)
+
 // machineBusy is the time that all cores together have not been idle.
 func machineBusy() (time.Duration, error) {
+	var busy time.Duration
+	times, err := machineTimes()
+	for i, d := range times {
+		if i != timeIdle && i != timeWait && i != timeStolen && i < timeGuest {
+			busy += d
+		}
+	}
+	return busy, err
+}
+
+// stolenTime is the time that the host has kept cores from this machine.
+func stolenTime() (time.Duration, error) {
+	times, err := machineTimes()
+	if err != nil || len(times) <= timeStolen {
+		return 0, err
+	}
+	return times[timeStolen], nil
+}
+
+func machineTimes() ([]time.Duration, error) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, fmt.Errorf("reading the machine's CPU time: %w", err)
+		return nil, fmt.Errorf("reading the machine's CPU time: %w", err)
 	}
 	line, _, _ := bytes.Cut(b, []byte("\n"))
-	var busy int64
-	for i, f := range bytes.Fields(line)[1:] {
-		const idle, wait, guest = 3, 4, 8 // guest time is in user time already
-		if i == idle || i == wait || i >= guest {
-			continue
-		}
+	var times []time.Duration
+	for _, f := range bytes.Fields(line)[1:] {
 		n, err := strconv.ParseInt(string(f), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("reading the machine's CPU time: %q", line)
+			return nil, fmt.Errorf("reading the machine's CPU time: %q", line)
 		}
-		busy += n
+		times = append(times, time.Duration(n)*(time.Second/100))
 	}
-	return time.Duration(busy) * (time.Second / 100), nil
+	return times, nil
+}
+
+const (
+	calibrationBytes = 64 << 10 // fits every core's cache
+	calibrationTurns = 600
+)
+
+// calibrate is how long this machine takes just now for a fixed piece of work.
+// Where it differs between rounds the machine's speed does, not the servers'.
+func calibrate() time.Duration {
+	block := make([]byte, calibrationBytes)
+	start := time.Now()
+	for range calibrationTurns {
+		sum := sha256.Sum256(block)
+		copy(block, sum[:])
+	}
+	return time.Since(start)
 }

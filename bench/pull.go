@@ -11,7 +11,6 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
-	"varve/e2e/server"
 	"varve/e2e/wire"
 )
 
@@ -22,81 +21,66 @@ const (
 )
 
 // fill sends the messages that the reading cases read.
-func (b *bench) fill(ctx context.Context, n int64) error {
-	var serial atomic.Int64
+func fill(ctx context.Context, s *subject) error {
+	n := s.count(million)
 	for got := int64(0); got < n; {
-		l := b.load(shape{8, 32, 0}, &serial)
+		l := s.load(shape{8, 32, 0})
 		l.Messages = n - got
 		sent, err := l.Run(ctx)
 		if err != nil {
-			return fmt.Errorf("filling: %w", err)
+			return err
 		}
 		if sent.Messages == 0 {
-			return fmt.Errorf("filling: nothing is taken: %s", sent.Refusal)
+			return fmt.Errorf("nothing is taken: %s", sent.Refusal)
 		}
 		got += sent.Messages
 	}
 	return nil
 }
 
-// pullSession: catching up on a million messages by pulls and by the push consumer.
-func (b *bench) pullSession(ctx context.Context) error {
-	s, err := b.start(ctx, server.Options{HotOnly: true})
+// catchUp: all messages by pulls, read twice, of which the second time counts.
+func catchUp(ctx context.Context, s *subject) error {
+	const name = "pull catch-up"
+	if err := s.pull(ctx, false); err != nil {
+		return err
+	}
+	stop := s.startProfile(name, 3*time.Second)
+	defer stop()
+	return s.pull(ctx, false, name)
+}
+
+// pull reads all once; the names are the cases that it counts for.
+func (s *subject) pull(ctx context.Context, cold bool, names ...string) error {
+	c := wire.Catchup{Addr: s.Addrs.Broker, Topic: benchTopic, Queues: queues, PullBatch: pullBatch, Messages: s.count(million)}
+	if cold {
+		c.History = s.Addrs.History
+	}
+	m, err := s.meter()
 	if err != nil {
 		return err
 	}
-	n := b.count(million)
-	err = b.fill(ctx, n)
-	if err == nil && b.wants("pull") {
-		err = b.pullCase(ctx, s, "pull catch-up", n, wire.Catchup{Addr: server.BrokerAddr})
-	}
-	if err == nil && b.wants("push") {
-		err = b.pushCase(ctx, s, n)
-	}
-	return errors.Join(err, s.Stop())
-}
-
-// pullCase reads all twice and counts the second time; of the archive the
-// first time too, when no cache holds anything yet.
-func (b *bench) pullCase(ctx context.Context, s *server.Server, key string, n int64, c wire.Catchup) error {
-	c.Topic, c.Queues, c.PullBatch, c.Messages = benchTopic, queues, pullBatch, n
-	pass := func(name string) error {
-		m, err := b.meter(s)
-		if err != nil {
-			return err
-		}
-		got, err := c.Run(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		if name == "" {
-			return nil
-		}
-		if err := b.done(m, name, got.Messages, got.Elapsed); err != nil {
-			return err
-		}
-		if c.History != "" {
-			b.results.set(name, b.name, "% cold", 100*float64(got.Cold)/float64(got.Messages))
-		}
-		return nil
-	}
-	first := ""
-	if c.History != "" {
-		first = key + ", nothing cached"
-	}
-	if err := pass(first); err != nil {
+	got, err := c.Run(ctx)
+	if err != nil {
 		return err
 	}
-	stop := b.startProfile(s, key, 3*time.Second)
-	defer stop()
-	return pass(key)
+	for _, name := range names {
+		if err := s.done(m, name, got.Messages, got.Elapsed); err != nil {
+			return err
+		}
+		if cold {
+			s.set(name, "% cold", 100*float64(got.Cold)/float64(got.Messages))
+		}
+	}
+	return nil
 }
 
 // pushCase: a new group of one Go push consumer from the first message on.
-func (b *bench) pushCase(ctx context.Context, s *server.Server, n int64) error {
+func pushCase(ctx context.Context, s *subject) error {
+	n := s.count(million)
+	group := fmt.Sprintf("bench_push_%d", s.round)
 	c, err := rocketmq.NewPushConsumer(
-		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{server.RouteAddr})),
-		consumer.WithGroupName("bench_push"), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{s.Addrs.Route})),
+		consumer.WithGroupName(group), consumer.WithInstance(s.name+"_"+group), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 		consumer.WithConsumeMessageBatchMaxSize(pullBatch))
 	if err != nil {
 		return fmt.Errorf("making the consumer: %w", err)
@@ -114,7 +98,7 @@ func (b *bench) pushCase(ctx context.Context, s *server.Server, n int64) error {
 	if err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
-	m, err := b.meter(s)
+	m, err := s.meter()
 	if err != nil {
 		return err
 	}
@@ -130,11 +114,11 @@ func (b *bench) pushCase(ctx context.Context, s *server.Server, n int64) error {
 	}
 	// From the first message on: what precedes it is the client's own rebalance clock.
 	elapsed := time.Since(time.Unix(0, start.Load()))
-	if err := b.done(m, "Go push consumer", n, elapsed); err != nil {
+	if err := s.done(m, "Go push consumer", n, elapsed); err != nil {
 		return err
 	}
 	if over := got.Load() - n; over > 0 {
-		b.results.set("Go push consumer", b.name, "doubled", float64(over))
+		s.set("Go push consumer", "doubled", float64(over))
 	}
 	return c.Shutdown()
 }

@@ -20,8 +20,8 @@ type bar struct {
 	unit     string
 }
 
-func ofBoth(name, metric string) (varve, apache side) {
-	return side{name, "varve", metric}, side{name, "apache", metric}
+func ofBoth(name, metric string) (of, over side) {
+	return side{name, varve, metric}, side{name, apache, metric}
 }
 
 // bars are those of the spine.
@@ -46,10 +46,10 @@ func bars() []bar {
 	add("anonymous memory after the send cases", "memory", "anonymous MiB", 0, 1./8)
 	add("timed sends: rate", timedInsert, "msg/s", 2, 0)
 	add("start to first send", "start", "ms", 0, 0.1)
-	v := func(name, metric string) side { return side{name, "varve", metric} }
+	v := func(name, metric string) side { return side{name, varve, metric} }
 	return append(all,
 		bar{what: "timed delivery beside a million: p99 past the second", over: v(timedLate, "p99 ms late"), atMost: 100, unit: " ms"},
-		bar{what: "cold catch-up, nothing cached, over their hot catch-up: rate", over: v("cold catch-up, nothing cached", "msg/s"), under: side{"pull catch-up", "apache", "msg/s"}, atLeast: 1, decimals: 2, unit: "×"},
+		bar{what: "cold catch-up, nothing cached, over their hot catch-up: rate", over: v("cold catch-up, nothing cached", "msg/s"), under: side{"cold catch-up, nothing cached", apache, "msg/s"}, atLeast: 1, decimals: 2, unit: "×"},
 		bar{what: "connector over a bare parquet-go writer: bytes a CPU-second", over: v("connector", "MB/CPU-s"), under: v("connector", "bare MB/CPU-s"), atLeast: 0.8, decimals: 2, unit: "×"},
 		bar{what: "memory while archiving a backlog", over: v("connector", "peak MiB"), atMost: 512, unit: " MiB"},
 		bar{what: "archive bytes over hot bytes", over: v("disk", "archive % of hot"), atMost: 40, decimals: 1, unit: " %"},
@@ -62,29 +62,33 @@ func (r *results) report() string {
 	var b strings.Builder
 	b.WriteString("# The spine beside the real Apache broker\n\n")
 	fmt.Fprintf(&b, "%s. %s. Command: `%s`.\n\n", r.Date, r.Machine, strings.TrimSpace(r.Command))
-	b.WriteString("Apache RocketMQ 5.5.0 (4 GiB heap, no pre-touch, no tiered store) and Varve, one after the other on loopback over clean folders, same driver on the\n" +
-		"same cores, 1 KiB JSON-like bodies with a key, a tag and an id, four queues. Sends: 8 s a case after a warm-up; connections × unanswered requests each.\n" +
-		"Send and hot pull cases run Varve with its route and broker roles, as the real broker has no archive either; connector and cold cases run all roles.\n" +
-		"CPU is that of the server's process. Pulls ask for 32 messages, one open pull a queue. The first send is timed from the start of the broker's process\n" +
-		"(the name server of the real one runs already). Memory is read after the send cases. \"others' cores\" is what neither server nor driver took: the\n" +
-		"kernel's own threads, the disk's among them, and whatever else ran.\n\n")
+	b.WriteString("Apache RocketMQ 5.5.0 (4 GiB heap, no pre-touch, no tiered store) and Varve on loopback over clean folders, same driver on the same cores, 1 KiB\n" +
+		"JSON-like bodies with a key, a tag and an id, four queues. Both are up at a time, and each case goes round both, the other one stopped (SIGSTOP) and the\n" +
+		"disk's queue emptied before each turn. A figure is the median of the rounds; a ratio is the median of the rounds' own ratios, their lowest and highest\n" +
+		"behind it. Sends: 2.5 s a round after a warm-up; connections × unanswered requests each. Send and hot pull cases run Varve with its route and broker\n" +
+		"roles, as the real broker has no archive either; connector and cold cases run all roles, and there the real broker's figures are those of its hot\n" +
+		"catch-up. CPU is that of the server's process. Pulls ask for 32 messages, one open pull a queue. The first send is timed from the start of the broker's\n" +
+		"process (the name server of the real one runs already). Memory is read after the send cases. \"others' cores\" is what neither server nor driver took:\n" +
+		"the kernel's own threads, the disk's among them, and whatever else ran.\n\n")
 	r.barTable(&b)
 	r.figureTable(&b)
+	r.driftTable(&b)
 	return b.String()
 }
 
 func (r *results) barTable(b *strings.Builder) {
 	b.WriteString("## Bars\n\n| what | bar | measured | |\n|---|---|---|---|\n")
 	for _, x := range bars() {
-		v, ok := r.get(x.over.name, x.over.server, x.over.metric)
-		if ok && x.under.server != "" {
-			var d float64
-			if d, ok = r.get(x.under.name, x.under.server, x.under.metric); ok && d > 0 {
-				v /= d
-			}
-		}
-		if !ok {
+		f := r.get(x.over.name, x.over.server, x.over.metric)
+		if f == nil {
 			continue
+		}
+		v, low, high := f.Value, slices.Min(f.Rounds), slices.Max(f.Rounds)
+		if x.under.server != "" {
+			var ok bool
+			if v, low, high, ok = ratio(f, r.get(x.under.name, x.under.server, x.under.metric)); !ok {
+				continue
+			}
 		}
 		limit, met := fmt.Sprintf("≥ %.2f%s", x.atLeast, x.unit), v >= x.atLeast
 		if x.atLeast == 0 {
@@ -94,7 +98,7 @@ func (r *results) barTable(b *strings.Builder) {
 		if !met {
 			verdict = "**missed**"
 		}
-		fmt.Fprintf(b, "| %s | %s | %.*f%s | %s |\n", x.what, limit, x.decimals, v, x.unit, verdict)
+		fmt.Fprintf(b, "| %s | %s | %.*f%s%s | %s |\n", x.what, limit, x.decimals, v, x.unit, spread(low, high, x.decimals), verdict)
 	}
 }
 
@@ -108,18 +112,43 @@ func (r *results) figureTable(b *strings.Builder) {
 			continue
 		}
 		seen = append(seen, k)
-		a, okA := r.get(k.name, "apache", k.metric)
-		v, okV := r.get(k.name, "varve", k.metric)
-		ratio := ""
-		if okA && okV && a > 0 {
-			ratio = fmt.Sprintf("%.2f", v/a)
+		a, v := r.get(k.name, apache, k.metric), r.get(k.name, varve, k.metric)
+		relative := ""
+		if mid, low, high, ok := ratio(v, a); ok {
+			relative = fmt.Sprintf("%.2f%s", mid, spread(low, high, 2))
 		}
-		cell := func(x float64, ok bool) string {
-			if !ok {
-				return ""
-			}
-			return human(x)
-		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", k.name, k.metric, cell(a, okA), cell(v, okV), ratio)
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", k.name, k.metric, cell(a), cell(v), relative)
 	}
+}
+
+// driftTable says what the machine was like meanwhile.
+func (r *results) driftTable(b *strings.Builder) {
+	b.WriteString("\n## The machine meanwhile\n\nThe calibration is a fixed piece of work on one core, timed before each turn while both servers are stopped: where it differs, the machine's speed did.\n" +
+		"\"stolen\" is how many cores the host kept for others.\n\n| case | server | calibration, ms a round | stolen cores a round |\n|---|---|---|---|\n")
+	for _, d := range r.Drifts {
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", d.Case, d.Server, list(d.Calibrations), list(d.Stolen))
+	}
+}
+
+func cell(f *figure) string {
+	if f == nil {
+		return ""
+	}
+	return human(f.Value)
+}
+
+// spread is empty where there was one round.
+func spread(low, high float64, decimals int) string {
+	if low == high {
+		return ""
+	}
+	return fmt.Sprintf(" (%.*f–%.*f)", decimals, low, decimals, high)
+}
+
+func list(all []float64) string {
+	var words []string
+	for _, v := range all {
+		words = append(words, human(v))
+	}
+	return strings.Join(words, " ")
 }

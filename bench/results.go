@@ -12,20 +12,30 @@ import (
 	"time"
 )
 
-// figure is one measured number.
+// figure is what one metric of one server was in each round of a case.
 type figure struct {
-	Case   string  `json:"case"`
-	Server string  `json:"server"`
-	Metric string  `json:"metric"`
-	Value  float64 `json:"value"`
+	Case   string    `json:"case"`
+	Server string    `json:"server"`
+	Metric string    `json:"metric"`
+	Value  float64   `json:"value"` // the median
+	Rounds []float64 `json:"rounds"`
+}
+
+// drift is what the machine itself was like in each turn of a case.
+type drift struct {
+	Case         string    `json:"case"`
+	Server       string    `json:"server"`
+	Calibrations []float64 `json:"calibration_ms"`
+	Stolen       []float64 `json:"stolen_cores"`
 }
 
 // results collects figures in the order in which they were measured.
 type results struct {
-	Date    string   `json:"date"`
-	Machine string   `json:"machine"`
-	Command string   `json:"command"`
-	Figures []figure `json:"figures"`
+	Date    string    `json:"date"`
+	Machine string    `json:"machine"`
+	Command string    `json:"command"`
+	Figures []*figure `json:"figures"`
+	Drifts  []*drift  `json:"machine_meanwhile"`
 }
 
 func newResults() *results {
@@ -71,18 +81,78 @@ func machine() string {
 	return fmt.Sprintf("%d × %s%s%s, %s%s", runtime.NumCPU(), cpu, mem, kernel, runtime.Version(), java)
 }
 
+// set records a metric of one round.
 func (r *results) set(name, server, metric string, v float64) {
-	r.Figures = append(r.Figures, figure{name, server, metric, v})
+	f := r.get(name, server, metric)
+	if f == nil {
+		f = &figure{Case: name, Server: server, Metric: metric}
+		r.Figures = append(r.Figures, f)
+	}
+	f.Rounds = append(f.Rounds, v)
+	f.Value = median(f.Rounds)
 	fmt.Printf("%-7s %-36s %-18s %12s\n", server, name, metric, human(v))
 }
 
-func (r *results) get(name, server, metric string) (float64, bool) {
-	for _, f := range slices.Backward(r.Figures) {
+// get is nil where nothing was measured.
+func (r *results) get(name, server, metric string) *figure {
+	for _, f := range r.Figures {
 		if f.Case == name && f.Server == server && f.Metric == metric {
-			return f.Value, true
+			return f
 		}
 	}
-	return 0, false
+	return nil
+}
+
+func (r *results) drift(name, server string) *drift {
+	for _, d := range r.Drifts {
+		if d.Case == name && d.Server == server {
+			return d
+		}
+	}
+	d := &drift{Case: name, Server: server}
+	r.Drifts = append(r.Drifts, d)
+	return d
+}
+
+func (r *results) calibrated(name, server string, took time.Duration) {
+	d := r.drift(name, server)
+	d.Calibrations = append(d.Calibrations, float64(took.Microseconds())/1e3)
+}
+
+func (r *results) stolen(name, server string, cores float64) {
+	d := r.drift(name, server)
+	d.Stolen = append(d.Stolen, cores)
+}
+
+// ratio is the median of the rounds' own ratios, so that a machine that was
+// faster in one round than in the next favours neither side, and the spread of
+// those ratios. Where the rounds can't be paired it is that of the medians.
+func ratio(over, under *figure) (mid, low, high float64, ok bool) {
+	if over == nil || under == nil {
+		return 0, 0, 0, false
+	}
+	o, u := over.Rounds, under.Rounds
+	if len(o) != len(u) {
+		o, u = []float64{over.Value}, []float64{under.Value}
+	}
+	var all []float64
+	for i := range o {
+		if u[i] > 0 {
+			all = append(all, o[i]/u[i])
+		}
+	}
+	if len(all) == 0 {
+		return 0, 0, 0, false
+	}
+	return median(all), slices.Min(all), slices.Max(all), true
+}
+
+func median(all []float64) float64 {
+	s := slices.Sorted(slices.Values(all))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
 }
 
 func human(v float64) string {

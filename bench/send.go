@@ -23,11 +23,9 @@ import (
 const (
 	benchTopic = "bench_orders"
 	queues     = 4
-	caseTime   = 8.0 // seconds a case
-	warmTime   = 1.5 // seconds before each, not counted
-	jvmWarm    = 12.0
-
-	firstSendLimit = time.Minute
+	caseTime   = 2.5 // seconds a round
+	warmTime   = 0.7 // seconds before each, not counted
+	jvmWarm    = 8.0 // seconds once after a start
 )
 
 // shape is how a load is spread.
@@ -40,86 +38,61 @@ func (s shape) String() string {
 	return fmt.Sprintf("%d×%d", s.connections, s.window)
 }
 
-func (b *bench) load(s shape, serial *atomic.Int64) wire.Load {
+func (s *subject) load(sh shape) wire.Load {
 	return wire.Load{
-		Addr: server.BrokerAddr, Topic: benchTopic, Broker: b.brokerName(), Corpus: b.corpus, Queues: queues,
-		Connections: s.connections, Window: s.window, Batch: s.batch, Serial: serial,
+		Addr: s.Addrs.Broker, Topic: benchTopic, Broker: s.brokerName(), Corpus: s.corpus, Queues: queues,
+		Connections: sh.connections, Window: sh.window, Batch: sh.batch, Serial: &s.serial,
 	}
 }
 
 // asyncSession: start-up, pipelined sends, client sends, memory and disk under asynchronous flush.
-func (b *bench) asyncSession(ctx context.Context) error {
-	first := make(chan time.Time, 1)
-	starting, cancel := context.WithTimeout(ctx, firstSendLimit)
-	defer cancel()
-	go b.firstSend(starting, first)
-	s, err := b.start(ctx, server.Options{HotOnly: true})
-	if err != nil {
-		return err
+func asyncSession() session {
+	ses := session{options: server.Options{HotOnly: true}, timeStart: true}
+	ses.cases = append(ses.cases, benchCase{name: "warm-up", run: warm})
+	for _, sh := range []shape{{1, 1, 0}, {1, 32, 0}, {8, 32, 0}, {32, 16, 0}, {8, 8, 32}} {
+		ses.cases = append(ses.cases, sendCase("send async", "send", sh))
 	}
-	select {
-	case t := <-first:
-		b.results.set("start", b.name, "ms", float64(t.Sub(s.Spawned))/1e6)
-	case <-starting.Done():
-		return errors.Join(fmt.Errorf("no send was taken within %s of the start", firstSendLimit), s.Stop())
+	for _, callers := range []int{1, 16, 64} {
+		ses.cases = append(ses.cases, clientCase(callers))
 	}
-	err = b.asyncCases(ctx, s)
-	return errors.Join(err, s.Stop())
+	ses.cases = append(ses.cases, benchCase{name: "memory and disk", run: holds})
+	return ses
 }
 
-// firstSend tries to send until it is taken: another process is watched, which
-// has no way to tell.
-func (b *bench) firstSend(ctx context.Context, first chan<- time.Time) {
-	for ctx.Err() == nil {
-		if wire.SendOne(server.BrokerAddr, benchTopic, b.brokerName(), b.corpus) == nil {
-			first <- time.Now()
-			return
-		}
-		time.Sleep(2 * time.Millisecond)
+// syncSession: pipelined sends where every ack waits for the disk.
+func syncSession() session {
+	ses := session{options: server.Options{HotOnly: true, SyncFlush: true}}
+	ses.cases = append(ses.cases, benchCase{name: "warm-up", run: warm})
+	for _, sh := range []shape{{1, 1, 0}, {1, 32, 0}, {8, 32, 0}, {32, 16, 0}} {
+		ses.cases = append(ses.cases, sendCase("send sync", "sync", sh))
 	}
+	ses.cases = append(ses.cases, benchCase{name: "count", run: func(_ context.Context, s *subject) error { return s.checkCount() }})
+	return ses
 }
 
-func (b *bench) asyncCases(ctx context.Context, s *server.Server) error {
-	var serial atomic.Int64
-	total := int64(1)
-	if err := b.warm(ctx, &serial, &total); err != nil {
-		return err
-	}
-	if b.wants("send") {
-		for _, sh := range []shape{{1, 1, 0}, {1, 32, 0}, {8, 32, 0}, {32, 16, 0}, {8, 8, 32}} {
-			if err := b.sendCase(ctx, s, "send async", sh, &serial, &total); err != nil {
-				return err
-			}
-		}
-	}
-	if b.wants("client") {
-		for _, callers := range []int{1, 16, 64} {
-			if err := b.clientCase(ctx, s, callers, &total); err != nil {
-				return err
-			}
-		}
-	}
-	if err := checkCount(total); err != nil {
+// holds: what the server keeps in memory and on disk after the sends.
+func holds(_ context.Context, s *subject) error {
+	if err := s.checkCount(); err != nil {
 		return err
 	}
 	m, err := s.Memory()
 	if err != nil {
 		return err
 	}
-	b.results.set("memory", b.name, "resident MiB", mib(m.Resident))
-	b.results.set("memory", b.name, "anonymous MiB", mib(m.Anonymous))
+	s.set("memory", "resident MiB", mib(m.Resident))
+	s.set("memory", "anonymous MiB", mib(m.Anonymous))
 	disk, err := s.HotBytes()
 	if err != nil {
 		return err
 	}
-	b.results.set("disk", b.name, "bytes/msg", float64(disk)/float64(total))
+	s.set("disk", "bytes/msg", float64(disk)/float64(s.total))
 	return nil
 }
 
 // checkCount demands that the topic's queues hold at least what was acked (a
 // refused send may be stored too). The real broker counts a moment later.
-func checkCount(acked int64) error {
-	c, err := wire.Dial(server.BrokerAddr)
+func (s *subject) checkCount() error {
+	c, err := wire.Dial(s.Addrs.Broker)
 	if err != nil {
 		return err
 	}
@@ -134,121 +107,118 @@ func checkCount(acked int64) error {
 			}
 			sum += next - first
 		}
-		if sum >= acked {
+		if sum >= s.total {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d messages were acked and the queues hold %d", acked, sum)
+			return fmt.Errorf("%d messages were acked and the queues hold %d", s.total, sum)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
 // warm sends until the compiler of the JVM has done its work; Varve gets the same.
-func (b *bench) warm(ctx context.Context, serial *atomic.Int64, total *int64) error {
-	l := b.load(shape{8, 32, 0}, serial)
-	l.Limit = b.seconds(jvmWarm)
-	sent, err := l.Run(ctx)
-	if err != nil {
-		return fmt.Errorf("warming up: %w", err)
-	}
-	*total += sent.Messages
-	return nil
+func warm(ctx context.Context, s *subject) error {
+	_, err := s.send(ctx, s.load(shape{8, 32, 0}), jvmWarm)
+	return err
 }
 
-func (b *bench) sendCase(ctx context.Context, s *server.Server, part string, sh shape, serial *atomic.Int64, total *int64) error {
-	l := b.load(sh, serial)
-	l.Limit = b.seconds(warmTime)
+// send runs a load for a time and counts what was acked.
+func (s *subject) send(ctx context.Context, l wire.Load, seconds float64) (*wire.Sent, error) {
+	l.Limit = s.seconds(seconds)
 	sent, err := l.Run(ctx)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", part, sh, err)
+		return nil, err
 	}
-	*total += sent.Messages
-	l.Limit = b.seconds(caseTime)
-	stop := b.startProfile(s, part+" "+sh.String(), l.Limit)
-	m, err := b.meter(s)
-	if err != nil {
+	s.total += sent.Messages
+	return sent, nil
+}
+
+// sendCase: pipelined sends over some connections.
+func sendCase(name, part string, sh shape) benchCase {
+	name += " " + sh.String()
+	return benchCase{name: name, parts: []string{part}, run: func(ctx context.Context, s *subject) error {
+		_, err := s.timeSends(ctx, name, s.load(sh))
 		return err
-	}
-	sent, err = l.Run(ctx)
+	}}
+}
+
+// timeSends runs a load for a moment and then for the time that counts.
+func (s *subject) timeSends(ctx context.Context, name string, l wire.Load) (int64, error) {
+	first, err := s.send(ctx, l, warmTime)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", part, sh, err)
+		return 0, err
 	}
-	key := part + " " + sh.String()
-	if err := b.done(m, key, sent.Messages, sent.Elapsed); err != nil {
-		return err
+	stop := s.startProfile(name, s.seconds(caseTime))
+	m, err := s.meter()
+	if err != nil {
+		return 0, err
+	}
+	sent, err := s.send(ctx, l, caseTime)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.done(m, name, sent.Messages, sent.Elapsed); err != nil {
+		return 0, err
 	}
 	stop()
-	*total += sent.Messages
-	b.latency(key, &sent.Latency)
+	s.latency(name, &sent.Latency)
 	if sent.Refused > 0 {
-		b.results.set(key, b.name, "refused", float64(sent.Refused))
+		s.set(name, "refused", float64(sent.Refused))
 		fmt.Printf("   %d requests refused, the last with %s\n", sent.Refused, sent.Refusal)
 	}
-	return nil
+	return first.Messages + sent.Messages, nil
 }
 
-func (b *bench) latency(key string, h *wire.Histogram) {
-	b.results.set(key, b.name, "p50 ms", float64(h.Quantile(0.5))/1e6)
-	b.results.set(key, b.name, "p99 ms", float64(h.Quantile(0.99))/1e6)
+func (s *subject) latency(name string, h *wire.Histogram) {
+	s.set(name, "p50 ms", float64(h.Quantile(0.5))/1e6)
+	s.set(name, "p99 ms", float64(h.Quantile(0.99))/1e6)
 }
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }
 
-// syncSession: pipelined sends where every ack waits for the disk.
-func (b *bench) syncSession(ctx context.Context) error {
-	s, err := b.start(ctx, server.Options{HotOnly: true, SyncFlush: true})
-	if err != nil {
-		return err
-	}
-	var serial atomic.Int64
-	var total int64
-	err = b.warm(ctx, &serial, &total)
-	for _, sh := range []shape{{1, 1, 0}, {1, 32, 0}, {8, 32, 0}, {32, 16, 0}} {
-		if err == nil {
-			err = b.sendCase(ctx, s, "send sync", sh, &serial, &total)
-		}
-	}
-	if err == nil {
-		err = checkCount(total)
-	}
-	return errors.Join(err, s.Stop())
+// clientCase: callers that each wait for their answer, through the Apache Go client.
+func clientCase(callers int) benchCase {
+	name := fmt.Sprintf("Go client sync, %d callers", callers)
+	return benchCase{name: name, parts: []string{"client"}, run: func(ctx context.Context, s *subject) error {
+		return s.clientSends(ctx, name, callers)
+	}}
 }
 
-// clientCase: callers that each wait for their answer, through the Apache Go client.
-func (b *bench) clientCase(ctx context.Context, s *server.Server, callers int, total *int64) error {
+func (s *subject) clientSends(ctx context.Context, name string, callers int) error {
 	p, err := rocketmq.NewProducer(
-		producer.WithNameServer(primitive.NamesrvAddr{server.RouteAddr}),
-		producer.WithGroupName("bench_client"), producer.WithRetry(0), producer.WithSendMsgTimeout(10*time.Second))
+		producer.WithNameServer(primitive.NamesrvAddr{s.Addrs.Route}),
+		producer.WithGroupName("bench_client"), producer.WithInstanceName(fmt.Sprintf("%s-%d-%d", s.name, callers, s.round)),
+		producer.WithRetry(0), producer.WithSendMsgTimeout(10*time.Second))
 	if err != nil {
 		return fmt.Errorf("making the client: %w", err)
 	}
 	if err := p.Start(); err != nil {
 		return fmt.Errorf("starting the client: %w", err)
 	}
-	key := fmt.Sprintf("Go client sync, %d callers", callers)
-	n, err := b.callers(ctx, p, callers, b.seconds(warmTime), nil)
-	*total += n
+	_, err = s.callers(ctx, p, callers, s.seconds(warmTime), nil)
+	stop := s.startProfile(name, s.seconds(caseTime))
 	var h wire.Histogram
 	var m *meter
+	var n int64
 	if err == nil {
-		m, err = b.meter(s)
+		m, err = s.meter()
 	}
 	if err == nil {
-		n, err = b.callers(ctx, p, callers, b.seconds(caseTime), &h)
+		n, err = s.callers(ctx, p, callers, s.seconds(caseTime), &h)
 	}
 	if err == nil {
-		err = b.done(m, key, n, time.Since(m.begun))
+		err = s.done(m, name, n, time.Since(m.begun))
 	}
+	stop()
 	if err := errors.Join(err, p.Shutdown()); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+		return err
 	}
-	*total += n
-	b.latency(key, &h)
+	s.latency(name, &h)
 	return nil
 }
 
-func (b *bench) callers(ctx context.Context, p rocketmq.Producer, callers int, limit time.Duration, h *wire.Histogram) (int64, error) {
+func (s *subject) callers(ctx context.Context, p rocketmq.Producer, callers int, limit time.Duration, h *wire.Histogram) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var n, serial atomic.Int64
@@ -258,7 +228,7 @@ func (b *bench) callers(ctx context.Context, p rocketmq.Producer, callers int, l
 	for i := range callers {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				m := primitive.NewMessage(benchTopic, b.corpus.Append(nil, serial.Add(1)))
+				m := primitive.NewMessage(benchTopic, s.corpus.Append(nil, serial.Add(1)))
 				start := time.Now()
 				if _, err := p.SendSync(context.Background(), m); err != nil {
 					errs[i] = err
@@ -275,16 +245,19 @@ func (b *bench) callers(ctx context.Context, p rocketmq.Producer, callers int, l
 			h.Merge(&parts[i])
 		}
 	}
+	s.total += n.Load()
 	return n.Load(), errors.Join(errs...)
 }
 
-// startProfile has Varve profile itself during a case; the returned function waits for the file.
-func (b *bench) startProfile(s *server.Server, name string, d time.Duration) func() {
-	if !b.profile || b.name != "varve" {
+// startProfile has Varve profile itself during the last round of a case; the returned function waits for the file.
+func (s *subject) startProfile(name string, d time.Duration) func() {
+	if !s.profile || s.name != varve || !s.last {
 		return func() {}
 	}
 	done := make(chan error, 1)
-	go func() { done <- saveProfile(filepath.Join(b.work, "profiles", fileName(name)+".pprof"), d) }()
+	go func() {
+		done <- saveProfile(s.Addrs.HTTP, filepath.Join(s.work, "profiles", fileName(name)+".pprof"), d)
+	}()
 	return func() {
 		if err := <-done; err != nil {
 			fmt.Println("   no profile:", err)
@@ -292,8 +265,8 @@ func (b *bench) startProfile(s *server.Server, name string, d time.Duration) fun
 	}
 }
 
-func saveProfile(name string, d time.Duration) error {
-	resp, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", server.HTTPAddr, max(int(d.Seconds()), 1)))
+func saveProfile(addr, name string, d time.Duration) error {
+	resp, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", addr, max(int(d.Seconds()), 1)))
 	if err != nil {
 		return err
 	}

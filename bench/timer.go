@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"varve/e2e/server"
@@ -19,86 +18,65 @@ const (
 	timedInsert = "timed sends, due tomorrow, 8×32"
 	timedLate   = "timed delivery beside a million"
 	timedRate   = 2000 // a second, all due on whole seconds
-	timedFor    = 15.0 // seconds of such sends
+	timedFor    = 10.0 // seconds of such sends
 	timedAhead  = 5 * time.Second
-	timedSettle = 10.0
+	timedSettle = 6.0
 	timedLimit  = 2 * time.Minute
 )
 
 // timerSession: timed sends as fast as they are taken, then how late messages
 // come that are due on a second, beside a million that are due much later.
-func (b *bench) timerSession(ctx context.Context) error {
-	s, err := b.start(ctx, server.Options{HotOnly: true})
-	if err != nil {
-		return err
-	}
-	return errors.Join(b.timerCases(ctx, s), s.Stop())
+func timerSession() session {
+	return session{options: server.Options{HotOnly: true}, cases: []benchCase{
+		{name: "warm-up", run: warm},
+		{name: timedInsert, parts: []string{"timer"}, run: timedInserts},
+		{name: "holding a million back", run: holdBack},
+		{name: timedLate, parts: []string{"timer"}, once: true, run: lateness},
+	}}
 }
 
-func (b *bench) timerCases(ctx context.Context, s *server.Server) error {
-	var serial atomic.Int64
-	total := int64(0)
-	if err := b.warm(ctx, &serial, &total); err != nil {
-		return err
-	}
-	l := b.load(shape{8, 32, 0}, &serial)
+// timedLoad are sends that are due tomorrow.
+func (s *subject) timedLoad() wire.Load {
+	l := s.load(shape{8, 32, 0})
 	l.Due = func(now time.Time, n int64) int64 { return now.Add(24*time.Hour).UnixMilli() + n%3_600_000 }
-	held, err := b.timedInserts(ctx, s, l)
-	if err != nil {
-		return err
-	}
-	for want := b.count(million); held < want; {
-		l.Messages = want - held
+	return l
+}
+
+func timedInserts(ctx context.Context, s *subject) error {
+	n, err := s.timeSends(ctx, timedInsert, s.timedLoad())
+	s.held += n
+	return err
+}
+
+// holdBack makes it a million of them.
+func holdBack(ctx context.Context, s *subject) error {
+	l := s.timedLoad()
+	for want := s.count(million); s.held < want; {
+		l.Messages = want - s.held
 		sent, err := l.Run(ctx)
 		if err != nil {
-			return fmt.Errorf("filling the timer: %w", err)
+			return err
 		}
-		held += sent.Messages
+		s.held += sent.Messages
 	}
-	time.Sleep(b.seconds(timedSettle))
+	time.Sleep(s.seconds(timedSettle))
 	m, err := s.Memory()
 	if err != nil {
 		return err
 	}
-	b.results.set("timer memory", b.name, "resident MiB", mib(m.Resident))
-	b.results.set("timer memory", b.name, "held back", float64(held))
-	return b.lateness(ctx, s)
-}
-
-func (b *bench) timedInserts(ctx context.Context, s *server.Server, l wire.Load) (int64, error) {
-	l.Limit = b.seconds(warmTime)
-	first, err := l.Run(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", timedInsert, err)
-	}
-	l.Limit = b.seconds(caseTime)
-	stop := b.startProfile(s, timedInsert, l.Limit)
-	m, err := b.meter(s)
-	if err != nil {
-		return 0, err
-	}
-	sent, err := l.Run(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", timedInsert, err)
-	}
-	stop()
-	b.latency(timedInsert, &sent.Latency)
-	if sent.Refused > 0 {
-		b.results.set(timedInsert, b.name, "refused", float64(sent.Refused))
-		fmt.Printf("   %d requests refused, the last with %s\n", sent.Refused, sent.Refusal)
-	}
-	return first.Messages + sent.Messages, b.done(m, timedInsert, sent.Messages, sent.Elapsed)
+	s.set("timer memory", "resident MiB", mib(m.Resident))
+	s.set("timer memory", "held back", float64(s.held))
+	return nil
 }
 
 // lateness sends at a pace what is due on a whole second some seconds later,
 // and compares those times with the ones at which the broker stored the
 // deliveries.
-func (b *bench) lateness(ctx context.Context, s *server.Server) error {
-	var serial atomic.Int64
-	l := b.load(shape{2, 32, 0}, &serial)
-	l.Topic, l.PerSecond, l.Limit = timedTopic, timedRate, b.seconds(timedFor)
+func lateness(ctx context.Context, s *subject) error {
+	l := s.load(shape{2, 32, 0})
+	l.Topic, l.PerSecond, l.Limit = timedTopic, timedRate, s.seconds(timedFor)
 	l.Due = func(now time.Time, _ int64) int64 { return now.Add(timedAhead).Truncate(time.Second).UnixMilli() }
-	m, err := b.meter(s)
+	m, err := s.meter()
 	if err != nil {
 		return err
 	}
@@ -106,16 +84,16 @@ func (b *bench) lateness(ctx context.Context, s *server.Server) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", timedLate, err)
 	}
-	if err := awaitCount(ctx, timedTopic, sent.Messages); err != nil {
+	if err := s.awaitCount(ctx, timedTopic, sent.Messages); err != nil {
 		return err
 	}
-	if err := b.done(m, timedLate, sent.Messages, time.Since(m.begun)); err != nil {
+	if err := s.done(m, timedLate, sent.Messages, time.Since(m.begun)); err != nil {
 		return err
 	}
 	var late wire.Histogram
 	var early int64
 	var worst time.Duration
-	c := wire.Catchup{Addr: server.BrokerAddr, Topic: timedTopic, Queues: queues, PullBatch: pullBatch, Messages: sent.Messages * queues}
+	c := wire.Catchup{Addr: s.Addrs.Broker, Topic: timedTopic, Queues: queues, PullBatch: pullBatch, Messages: sent.Messages * queues}
 	c.Each = func(_ int, rec []byte) error {
 		d, err := lateBy(rec)
 		if err != nil {
@@ -131,7 +109,7 @@ func (b *bench) lateness(ctx context.Context, s *server.Server) error {
 	if _, err := c.Run(ctx); err != nil {
 		return fmt.Errorf("reading what was delivered: %w", err)
 	}
-	set := func(metric string, v float64) { b.results.set(timedLate, b.name, metric, v) }
+	set := func(metric string, v float64) { s.set(timedLate, metric, v) }
 	set("p50 ms late", float64(late.Quantile(0.5))/1e6)
 	set("p99 ms late", float64(late.Quantile(0.99))/1e6)
 	set("worst ms late", float64(worst)/1e6)
@@ -141,8 +119,8 @@ func (b *bench) lateness(ctx context.Context, s *server.Server) error {
 }
 
 // awaitCount waits until a topic's queues hold so many messages.
-func awaitCount(ctx context.Context, topic string, n int64) error {
-	c, err := wire.Dial(server.BrokerAddr)
+func (s *subject) awaitCount(ctx context.Context, topic string, n int64) error {
+	c, err := wire.Dial(s.Addrs.Broker)
 	if err != nil {
 		return err
 	}

@@ -30,9 +30,9 @@ var jvmArgs = []string{
 type Apache struct{ Lib string }
 
 // StartNamesrv starts the name server alone, which the broker needs beforehand.
-func (a Apache) startNamesrv(ctx context.Context, home string) (*process, error) {
+func (a Apache) startNamesrv(ctx context.Context, home, addr string) (*process, error) {
 	conf := filepath.Join(home, "namesrv.conf")
-	text := "listenPort=9876\nbindAddress=127.0.0.1\nkvConfigPath=" + home + "/kvConfig.json\nconfigStorePath=" + home + "/namesrv.properties\n"
+	text := "listenPort=" + portOf(addr) + "\nbindAddress=127.0.0.1\nkvConfigPath=" + home + "/kvConfig.json\nconfigStorePath=" + home + "/namesrv.properties\n"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", conf, err)
 	}
@@ -49,7 +49,7 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the broker's folder: %w", err)
 	}
-	ns, err := a.startNamesrv(ctx, o.Dir)
+	ns, err := a.startNamesrv(ctx, o.Dir, o.addrs().Route)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Name: "apache-" + ApacheVersion, Dir: o.Dir, Spawned: spawned, broker: p, helpers: []*process{ns}}
+	s := &Server{Name: "apache-" + ApacheVersion, Dir: o.Dir, Addrs: o.addrs(), Spawned: spawned, broker: p, helpers: []*process{ns}}
 	for _, d := range []string{"commitlog", "consumequeue", "index"} {
 		s.HotDirs = append(s.HotDirs, filepath.Join(o.Dir, "store", d))
 	}
@@ -77,12 +77,14 @@ func apacheConf(o Options) string {
 	}
 	return strings.Join([]string{
 		"brokerClusterName=DefaultCluster", "brokerName=broker-a", "brokerId=0", "brokerRole=ASYNC_MASTER",
-		"brokerIP1=127.0.0.1", "bindAddress=127.0.0.1", "listenPort=10911", "namesrvAddr=" + RouteAddr,
+		"brokerIP1=127.0.0.1", "bindAddress=127.0.0.1", "listenPort=" + portOf(o.addrs().Broker), "namesrvAddr=" + o.addrs().Route,
 		"autoCreateTopicEnable=true", "autoCreateSubscriptionGroup=true", "enablePropertyFilter=true",
 		"timerWheelEnable=true", "traceTopicEnable=false", "flushDiskType=" + flush,
 		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog", "",
 	}, "\n")
 }
+
+func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
 func (a Apache) java(home, name string, ready func(string), opts []string, args ...string) (*process, error) {
 	argv := append([]string{}, opts...)

@@ -16,13 +16,17 @@ import (
 	"time"
 )
 
-// Ports that both brokers use, RocketMQ's own.
+// Addresses that both brokers use unless told others, RocketMQ's own.
 const (
 	RouteAddr   = "127.0.0.1:9876"
 	BrokerAddr  = "127.0.0.1:10911"
+	GRPCAddr    = "127.0.0.1:8081"
 	HistoryAddr = "127.0.0.1:10915"
 	HTTPAddr    = "127.0.0.1:8082"
 )
+
+// Addrs are where a broker listens. GRPC, History and HTTP are Varve's only.
+type Addrs struct{ Route, Broker, GRPC, History, HTTP string }
 
 const (
 	startLimit = 60 * time.Second
@@ -35,9 +39,17 @@ type Options struct {
 	Dir       string // everything it writes; made if absent, kept if present
 	SyncFlush bool   // fsync before every ack
 	HotOnly   bool   // Varve: no connector and no history
+	Addrs     Addrs  // where it listens; the zero value is RocketMQ's own ports
 	S3        *S3    // Varve: archive there and not in Dir
 	RollAge   time.Duration
 	Env       []string // more environment for Varve
+}
+
+func (o Options) addrs() Addrs {
+	if o.Addrs != (Addrs{}) {
+		return o.Addrs
+	}
+	return Addrs{Route: RouteAddr, Broker: BrokerAddr, GRPC: GRPCAddr, History: HistoryAddr, HTTP: HTTPAddr}
 }
 
 // S3 is a bucket of an S3 server.
@@ -47,6 +59,7 @@ type S3 struct{ Endpoint, Bucket, AccessKey, SecretKey string }
 type Server struct {
 	Name    string
 	Dir     string
+	Addrs   Addrs
 	Spawned time.Time // when the broker's process was started
 	HotDirs []string  // what it writes for hot messages
 	Archive string    // what it writes for archived ones, "" if nothing or elsewhere
@@ -68,6 +81,20 @@ func (s *Server) CLI(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%s has no admin command here", s.Name)
 	}
 	return s.cli(ctx, args...)
+}
+
+// Pause stops the broker's process where it is: it takes no CPU until Resume.
+// Its helpers run on, so that a name server doesn't forget it.
+func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused broker go on.
+func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) error {
+	if err := s.broker.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("sending %v to %s: %w", sig, s.Name, err)
+	}
+	return nil
 }
 
 // Stop ends the broker in an orderly way and waits for it.

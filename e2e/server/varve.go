@@ -34,9 +34,11 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Name: "varve", Dir: o.Dir, Spawned: spawned, broker: p,
+		Name: "varve", Dir: o.Dir, Addrs: o.addrs(), Spawned: spawned, broker: p,
 		HotDirs: []string{filepath.Join(data, "log"), filepath.Join(data, "meta")},
-		cli:     v.cli,
+	}
+	s.cli = func(ctx context.Context, args ...string) ([]byte, error) {
+		return v.cli(ctx, append([]string{"--server", "http://" + s.Addrs.HTTP}, args...))
 	}
 	if !o.HotOnly && o.S3 == nil {
 		s.Archive = filepath.Join(data, "archive")
@@ -46,11 +48,13 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 
 // settings are the configuration of a run, as environment: the one place that knows the keys.
 func (v Varve) settings(o Options) []string {
+	a := o.addrs()
 	env := []string{
-		"VARVE_ROUTE_LISTEN=" + RouteAddr,
-		"VARVE_BROKER_LISTEN=" + BrokerAddr,
-		"VARVE_HISTORY_LISTEN=" + HistoryAddr,
-		"VARVE_HTTP_LISTEN=" + HTTPAddr,
+		"VARVE_ROUTE_LISTEN=" + a.Route,
+		"VARVE_BROKER_LISTEN=" + a.Broker,
+		"VARVE_GRPC_LISTEN=" + a.GRPC,
+		"VARVE_HISTORY_LISTEN=" + a.History,
+		"VARVE_HTTP_LISTEN=" + a.HTTP,
 		"VARVE_HTTP_PPROF=true",
 		"VARVE_LOG_LEVEL=warn",
 	}
@@ -71,7 +75,7 @@ func (v Varve) settings(o Options) []string {
 	return append(env, o.Env...)
 }
 
-func (v Varve) cli(ctx context.Context, args ...string) ([]byte, error) {
+func (v Varve) cli(ctx context.Context, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, v.Binary, args...).CombinedOutput()
@@ -83,20 +87,20 @@ func (v Varve) cli(ctx context.Context, args ...string) ([]byte, error) {
 
 // ArchiveAll waits until everything sent so far is in a committed snapshot.
 func (s *Server) ArchiveAll(ctx context.Context) error {
-	_, err := post(ctx, "/api/v1/archive/flush")
+	_, err := post(ctx, s.Addrs.HTTP, "/api/v1/archive/flush")
 	return err
 }
 
 // TrimAll lets the hot log forget all that is archived.
 func (s *Server) TrimAll(ctx context.Context) error {
-	_, err := post(ctx, "/api/v1/hot/trim?keep_bytes=0")
+	_, err := post(ctx, s.Addrs.HTTP, "/api/v1/hot/trim?keep_bytes=0")
 	return err
 }
 
-func post(ctx context.Context, path string) ([]byte, error) {
+func post(ctx context.Context, addr, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+HTTPAddr+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w", path, err)
 	}

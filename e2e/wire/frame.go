@@ -17,6 +17,7 @@ const (
 	codePull       = 11
 	codeMaxOffset  = 30
 	codeMinOffset  = 31
+	codeRoute      = 105
 	codeSendV2     = 310
 	codeSendBatch  = 320
 	codeOK         = 0
@@ -203,4 +204,13 @@ func (c *Conn) Bounds(topic string, queue int) (first, next int64, err error) {
 		*to = n
 	}
 	return first, next, nil
+}
+
+// Route asks a name server for the route of a topic; it is an error if it knows none.
+func (c *Conn) Route(topic string) error {
+	a, err := c.call(codeRoute, "topic", topic)
+	if err == nil && a.code != codeOK {
+		err = fmt.Errorf("asking for the route of %s: %q", topic, a.header)
+	}
+	return err
 }
