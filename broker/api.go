@@ -24,6 +24,8 @@ type (
 	ConsumerBeat = group.Beat
 	// Member is one client of a group.
 	Member = group.Member
+	// Wish is what some members of a group subscribe to, and others don't.
+	Wish = group.Wish
 	// Held is one message that waits for its time.
 	Held = timer.Held
 	// HeldQuery asks for some of them.
@@ -199,6 +201,7 @@ type Stats struct {
 	SendBacks, DeadLetters       int64
 	HeldPulls                    int
 	Topics, Groups               int
+	GroupsDiffering              int // whose members subscribe to different things
 	TimersPending                int64
 	TransactionsOpen             int64 // half messages in doubt
 	TransactionCommits           int64

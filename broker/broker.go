@@ -306,7 +306,7 @@ func (b *Broker) Stats() Stats {
 		Pops:      c.pops.Load(), PoppedMessages: c.poppedMessages.Load(), PoppedBytes: c.poppedBytes.Load(),
 		Acks: c.acks.Load(), PopRetries: c.popRetries.Load(), PopInFlight: b.pops.InFlight(),
 		HeldPops: int(b.popWaits.count.Load()),
-		Topics:   b.topics.Len(), Groups: b.groups.Len(),
+		Topics:   b.topics.Len(), Groups: b.groups.Len(), GroupsDiffering: b.clients.DifferingGroups(),
 		TimersPending: b.timers.Pending(), Recalls: c.recalls.Load(),
 		TransactionsOpen: t.Open, TransactionCommits: t.Commits, TransactionRollbacks: t.Rollbacks,
 		TransactionChecks: t.Checks, TransactionsGivenUp: t.GivenUp,

@@ -44,6 +44,7 @@ func (b *Broker) Heartbeat(c Client, hb *Heartbeat) (resend bool, err error) {
 			tell(beat.Group, notify)
 		}
 	}
+	b.tellDiffering()
 	for _, p := range hb.Producers {
 		b.clients.BeatProducer(c, p, hb.ClientID, hb.Language, hb.Version, now)
 	}
@@ -117,6 +118,7 @@ func (b *Broker) Unregister(c Client, producerGroup, consumerGroup string) {
 		return
 	}
 	notify := b.clients.LeaveConsumers(c, consumerGroup)
+	b.tellDiffering()
 	if b.notifies(consumerGroup) {
 		tell(consumerGroup, notify)
 	}
@@ -135,7 +137,28 @@ func (b *Broker) Disconnect(c Client) {
 			tell(name, notify)
 		}
 	}
+	b.tellDiffering()
 }
+
+// tellDiffering logs the groups whose members began or ceased to differ in what
+// they subscribe to.
+func (b *Broker) tellDiffering() {
+	for _, d := range b.clients.Changed() {
+		if len(d.Wishes) < 2 {
+			b.logger.Info("members of a group agree again in what they subscribe to", "group", d.Group)
+			continue
+		}
+		var who []string
+		for _, w := range d.Wishes[:min(len(d.Wishes), maxWishesTold)] {
+			who = append(who, fmt.Sprintf("%s of %s", strings.Join(w.Subscriptions, ", "), w.ClientIDs[0]))
+		}
+		b.logger.Warn("members of a group subscribe to different things: messages will miss members that want them",
+			"group", d.Group, "ways", len(d.Wishes), "such_as", who)
+	}
+}
+
+// maxWishesTold bounds a line of the log.
+const maxWishesTold = 4
 
 func (b *Broker) expireClients() {
 	now := b.now()
@@ -144,6 +167,7 @@ func (b *Broker) expireClients() {
 			tell(name, notify)
 		}
 	}
+	b.tellDiffering()
 	b.locks.Sweep(now)
 }
 
@@ -166,6 +190,10 @@ func (b *Broker) Consumers(name string) (Members, error) {
 	}
 	return m, nil
 }
+
+// Differing gives what a group's members subscribe to where they differ, nil
+// where they agree.
+func (b *Broker) Differing(name string) []Wish { return b.clients.Differing(name) }
 
 // Producers gives the clients of a producer group: ErrNoMember where nobody is
 // connected.

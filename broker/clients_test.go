@@ -1,8 +1,11 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,4 +136,30 @@ func TestQueueLocks(t *testing.T) {
 			t.Errorf("b got %v", got)
 		}
 	})
+}
+
+func TestMembersThatDifferAreLoggedOnceAChange(t *testing.T) {
+	var logged bytes.Buffer
+	inBubble(t, func(_ *Config, d *Deps) {
+		d.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}, func(r *rig) {
+		a, b := newClient(), newClient()
+		r.join(a, "a", "g", "orders", "paid")
+		for range 3 {
+			r.join(b, "b", "g", "orders", "sent")
+		}
+		if s, w := r.Stats(), r.Differing("g"); s.GroupsDiffering != 1 || len(w) != 2 {
+			t.Errorf("%d groups differ, the group's members want %v", s.GroupsDiffering, w)
+		}
+		r.Disconnect(a)
+		r.join(a, "a", "g", "orders", "sent")
+		if s, w := r.Stats(), r.Differing("g"); s.GroupsDiffering != 0 || w != nil {
+			t.Errorf("%d groups differ, the group's members want %v", s.GroupsDiffering, w)
+		}
+	})
+	for text, want := range map[string]int{"subscribe to different things": 1, "agree again": 1, `[orders: paid of a orders: sent of b]`: 1} {
+		if n := strings.Count(logged.String(), text); n != want {
+			t.Errorf("%q was logged %d times, want %d:\n%s", text, n, want, &logged)
+		}
+	}
 }

@@ -137,6 +137,15 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 		return ""
 	case "show":
 		return s.show(group)
+	case "changed":
+		var out strings.Builder
+		for _, c := range s.registry.Changed() {
+			fmt.Fprintf(&out, "%s:\n", c.Group)
+			for _, w := range c.Wishes {
+				fmt.Fprintf(&out, "  %s want %s\n", strings.Join(w.ClientIDs, " "), strings.Join(w.Subscriptions, ", "))
+			}
+		}
+		return fmt.Sprintf("%s%d groups differ, %d wishes of the group\n", &out, s.registry.DifferingGroups(), len(s.registry.Differing(group)))
 	case "lock":
 		out := ""
 		for _, q := range s.locks.Lock(group, client, s.queues(d), s.now) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"varve/internal/mq"
@@ -60,6 +61,7 @@ type Member struct {
 	Version     int
 	LastBeat    time.Time
 	fingerprint int32
+	wish        *wish // nil where its heartbeats never said
 }
 
 // Members is a consumer group as it is now.
@@ -75,6 +77,7 @@ type consumers struct {
 	consumeType, messageModel, consumeFrom string
 	members                                map[Client]*Member
 	subs                                   map[string]*Subscription
+	wishes                                 map[string]*wish // what members subscribe to, by its text
 }
 
 // Registry is which clients are in which groups.
@@ -87,6 +90,10 @@ type Registry struct {
 	// groups of a client, so that the end of a connection costs no search
 	consumerOf map[Client]map[string]struct{}
 	producerOf map[Client]map[string]struct{}
+
+	told    map[string]string   // what Changed said last of groups that differ
+	toTell  map[string]struct{} // groups for Changed to look at
+	telling atomic.Bool         // toTell isn't empty
 }
 
 // NewRegistry makes an empty registry. compile turns a subscription's
@@ -98,6 +105,8 @@ func NewRegistry(compile func(typ, expr string) (mq.Filter, error)) *Registry {
 		producers:  map[string]map[Client]*Member{},
 		consumerOf: map[Client]map[string]struct{}{},
 		producerOf: map[Client]map[string]struct{}{},
+		told:       map[string]string{},
+		toTell:     map[string]struct{}{},
 	}
 }
 
@@ -109,7 +118,7 @@ func (r *Registry) Beat(c Client, b *Beat, now time.Time) (notify []Client, rese
 	defer r.mu.Unlock()
 	g := r.consumers[b.Group]
 	if g == nil {
-		g = &consumers{members: map[Client]*Member{}, subs: map[string]*Subscription{}}
+		g = &consumers{members: map[Client]*Member{}, subs: map[string]*Subscription{}, wishes: map[string]*wish{}}
 		r.consumers[b.Group] = g
 	}
 	g.consumeType, g.messageModel, g.consumeFrom = b.ConsumeType, b.MessageModel, b.ConsumeFrom
@@ -125,6 +134,7 @@ func (r *Registry) Beat(c Client, b *Beat, now time.Time) (notify []Client, rese
 	} else {
 		changed = r.subscribe(g, b.Subscriptions) || changed
 		m.fingerprint = b.Fingerprint
+		r.wants(b.Group, g, m, wishOf(b.Subscriptions))
 	}
 	m.ClientID, m.Language, m.Version, m.LastBeat = b.ClientID, b.Language, b.Version, now
 	if changed {
@@ -215,6 +225,7 @@ func (r *Registry) leave(c Client, group string) (notify []Client) {
 	if g == nil || g.members[c] == nil {
 		return nil
 	}
+	r.unwant(group, g, g.members[c])
 	delete(g.members, c)
 	unlink(r.consumerOf, c, group)
 	if len(g.members) == 0 {

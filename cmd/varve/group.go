@@ -32,7 +32,10 @@ func groupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd, d, func(t *table) { offsetRows(t, d.Offsets) })
+			return show(cmd, d, func(t *table) {
+				differingRows(t, d.Differing)
+				offsetRows(t, d.Offsets)
+			})
 		},
 	}, groupReset(), &cobra.Command{
 		Use: "delete GROUP", Short: "Forget a group and its offsets", Args: cobra.ExactArgs(1),
@@ -81,6 +84,21 @@ func resetTarget(to string) error {
 	}
 	_, err := timeFlag("to", to)
 	return err
+}
+
+// differingRows says that clients of a group don't agree.
+func differingRows(t *table, wishes []admin.Wish) {
+	if len(wishes) == 0 {
+		return
+	}
+	t.row("These clients subscribe to different things; messages will miss those that want them:")
+	t.row("CLIENT", "SUBSCRIPTIONS")
+	for _, w := range wishes {
+		for _, id := range w.ClientIDs {
+			t.row(id, strings.Join(w.Subscriptions, "; "))
+		}
+	}
+	t.row("")
 }
 
 func offsetRows(t *table, offsets []admin.GroupOffset) {

@@ -81,6 +81,14 @@ type GroupDetail struct {
 	Group
 	ClientIDs []string      `json:"client_ids"`
 	Offsets   []GroupOffset `json:"offsets"`
+	// Differing is what the clients subscribe to where that isn't the same.
+	Differing []Wish `json:"differing,omitempty"`
+}
+
+// Wish is what some clients of a group subscribe to.
+type Wish struct {
+	Subscriptions []string `json:"subscriptions"`
+	ClientIDs     []string `json:"client_ids"`
 }
 
 // DeadLetters is one group's dead letters.

@@ -40,6 +40,9 @@ func (a groupAPI) Group(ctx context.Context, name string) (admin.GroupDetail, er
 			d.ClientIDs = append(d.ClientIDs, m.ClientID)
 		}
 		d.Clients = len(d.ClientIDs)
+		for _, w := range a.n.broker.Differing(name) {
+			d.Differing = append(d.Differing, admin.Wish(w))
+		}
 	case !errors.Is(err, broker.ErrNoMember):
 		return d, brokerError(err)
 	}

@@ -59,6 +59,7 @@ func (n *Node) brokerMetrics() {
 	m.Counter(obs.BrokerPopRetries, "messages that POP consumers didn't ack in time", stat(func(s broker.Stats) int64 { return s.PopRetries }))
 	m.Gauge(obs.BrokerPopInFlight, "messages that POP consumers have", stat(func(s broker.Stats) int64 { return s.PopInFlight }))
 	m.Gauge(obs.BrokerHeldPops, "POPs that wait for a message", stat(func(s broker.Stats) int64 { return int64(s.HeldPops) }))
+	m.Gauge(obs.BrokerDiffering, "consumer groups whose members subscribe to different things", stat(func(s broker.Stats) int64 { return int64(s.GroupsDiffering) }))
 	m.Gauge(obs.BrokerTransactions, "transactions in doubt", stat(func(s broker.Stats) int64 { return s.TransactionsOpen }))
 	m.Counter(obs.BrokerTxnCommits, "transactions committed", stat(func(s broker.Stats) int64 { return s.TransactionCommits }))
 	m.Counter(obs.BrokerTxnRollbacks, "transactions rolled back", stat(func(s broker.Stats) int64 { return s.TransactionRollbacks }))

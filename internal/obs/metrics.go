@@ -39,6 +39,7 @@ const (
 	BrokerPopRetries     = "varve_broker_pop_retries_total"
 	BrokerPopInFlight    = "varve_broker_pop_in_flight"
 	BrokerHeldPops       = "varve_broker_held_pops"
+	BrokerDiffering      = "varve_broker_groups_differing"
 	BrokerTimers         = "varve_broker_timers_pending"
 	BrokerRecalls        = "varve_broker_recalls_total"
 	BrokerTransactions   = "varve_broker_transactions_open"
