@@ -31,7 +31,7 @@ type Config struct {
 	DelayLevels   string        // "1s 5s 10s …"; RocketMQ's 18
 	MaxTimerDelay time.Duration // longest any-time delay; 0 is no bound
 
-	MaxPullMessages int // messages of one pull; 1024
+	MaxPullMessages int // messages of one pull; 32, as RocketMQ gives
 	MaxPullBytes    int // bytes of one pull, first message apart; 4 MiB
 	MaxHeldPulls    int // held at once; 100,000
 	// MaxPopQueue and MaxPopGroup bound the messages that POP consumers of one
@@ -71,7 +71,6 @@ const (
 	defaultRegion      = "DefaultRegion"
 	defaultQueues      = 8
 	defaultMaxHeld     = 100_000
-	defaultPullCount   = 1024
 	defaultPullBytes   = 4 << 20
 	defaultPopQueue    = 10_000
 	defaultPopGroup    = 200_000
@@ -111,7 +110,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.CheckTypes, CheckTyped)
 	orDefault(&c.MaxBodyBytes, mq.MaxBodyLen)
 	orDefault(&c.DelayLevels, timer.DefaultLevels)
-	orDefault(&c.MaxPullMessages, defaultPullCount)
+	orDefault(&c.MaxPullMessages, defaultPullMessages)
 	orDefault(&c.MaxPullBytes, defaultPullBytes)
 	orDefault(&c.MaxHeldPulls, defaultMaxHeld)
 	orDefault(&c.MaxPopQueue, defaultPopQueue)

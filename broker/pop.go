@@ -9,8 +9,8 @@ import (
 	"varve/internal/mq"
 )
 
-// maxPopMessages bounds one pop, as RocketMQ does.
-const maxPopMessages = 32
+// MaxPopMessages bounds one pop, as RocketMQ does.
+const MaxPopMessages = 32
 
 func parseHandle(group, topic, text string) (Handle, error) {
 	h, err := pop.ParseHandle(group, topic, text)
@@ -68,8 +68,8 @@ type popping struct {
 func (b *Broker) beginPop(p *popping) (err error) {
 	req := p.req
 	switch {
-	case req.MaxMessages < 0 || req.MaxMessages > maxPopMessages:
-		return fmt.Errorf("%w: pop of %d messages of topic %q, want at most %d", ErrBadRequest, req.MaxMessages, req.Topic, maxPopMessages)
+	case req.MaxMessages < 0 || req.MaxMessages > MaxPopMessages:
+		return fmt.Errorf("%w: pop of %d messages of topic %q, want at most %d", ErrBadRequest, req.MaxMessages, req.Topic, MaxPopMessages)
 	case req.Invisible <= 0 && !p.look:
 		return fmt.Errorf("%w: pop of topic %q with an invisible time of %s", ErrBadRequest, req.Topic, req.Invisible)
 	}

@@ -22,7 +22,7 @@ func (b *Broker) Peek(ctx context.Context, req *PopRequest) (body []byte, count 
 	}
 	want := req.MaxMessages
 	if want == 0 {
-		want = maxPopMessages
+		want = MaxPopMessages
 	}
 	peek := func(t *Topic, kind int) error {
 		for id := range t.ReadQueues {

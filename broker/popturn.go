@@ -89,7 +89,7 @@ func (b *Broker) newPopTurn(p *popping) *popTurn {
 	now := b.now().UnixMilli()
 	t := &popTurn{p: p, now: now, due: now + p.req.Invisible.Milliseconds(), want: p.req.MaxMessages, bytes: b.cfg.MaxPullBytes}
 	if t.want == 0 {
-		t.want = maxPopMessages
+		t.want = MaxPopMessages
 	}
 	t.r.PopMillis, t.r.InvisibleMillis = now, p.req.Invisible.Milliseconds()
 	return t

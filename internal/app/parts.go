@@ -103,6 +103,7 @@ func (n *Node) openBroker(context.Context) error {
 	c := broker.DefaultConfig()
 	b := n.cfg.Broker
 	c.Cluster, c.Broker, c.StoreHost = n.cfg.Cluster, b.Name, n.advertise
+	c.MaxPullMessages = b.PullMessages
 	c.AutoCreateTopics, c.DefaultQueues, c.MaxBodyBytes = b.AutoCreateTopics, int32(b.DefaultQueues), int(b.MaxMessage)
 	c.MaxTimerDelay, c.CheckTypes = b.MaxDelay, broker.TypeCheck(b.CheckTypes)
 	c.MaxPopQueue, c.MaxPopGroup = b.PopQueue, b.PopGroup

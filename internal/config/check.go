@@ -83,6 +83,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		val, lo, hi int64
 	}{
 		{"broker.default-queues", int64(c.Broker.DefaultQueues), 1, 1024},
+		{"broker.pull-messages", int64(c.Broker.PullMessages), 1, 1024},
 		{"broker.connections", int64(c.Broker.Connections), 1, 1 << 20},
 		{"broker.pop-queue", int64(c.Broker.PopQueue), 32, 1 << 20},
 		{"broker.pop-group", int64(c.Broker.PopGroup), 32, 1 << 26},

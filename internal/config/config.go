@@ -59,6 +59,7 @@ type Broker struct {
 	DefaultQueues    int           `koanf:"default-queues" help:"queues of an auto-created topic"`
 	CheckTypes       string        `koanf:"check-types" help:"whose messages must be of their topic's message.type: grpc (as RocketMQ: remoting clients send anything), all or none"`
 	MaxMessage       Bytes         `koanf:"max-message" help:"largest body taken"`
+	PullMessages     int           `koanf:"pull-messages" help:"most messages of one pull, whatever the client asks for; more suits batch readers, RocketMQ gives 32"`
 	MaxDelay         time.Duration `koanf:"max-delay" help:"longest time that a message may be held back; 0 is no bound"`
 	Connections      int           `koanf:"connections" help:"most client connections at once"`
 	VIP              bool          `koanf:"vip" help:"listen two ports below the remoting port too, where clients up to RocketMQ 4.4 connect first"`
@@ -201,7 +202,7 @@ func Default() Config {
 		Memory:  Memory{Limit: 320 << 20, Floor: 96 << 20, GC: 75},
 		Route:   Route{Listen: "127.0.0.1:9876", Addresses: []string{}},
 		Broker: Broker{
-			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4, CheckTypes: "grpc",
+			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4, PullMessages: 32, CheckTypes: "grpc",
 			MaxMessage: 4 << 20, Connections: 4096, VIP: true, RouteCold: true, PopQueue: 10_000, PopGroup: 200_000,
 		},
 		GRPC: GRPC{Listen: "127.0.0.1:8081", Connections: 4096},

@@ -34,7 +34,7 @@ func (f *Front) changeInvisible(ctx context.Context, req *v2.ChangeInvisibleDura
 	}
 	d := req.GetInvisibleDuration().AsDuration()
 	if d < 0 || d > mostInvisible {
-		return broker.Handle{}, refused(v2.Code_ILLEGAL_INVISIBLE_TIME, "invisible duration of %s, want up to %s", d, mostInvisible)
+		return broker.Handle{}, refused(v2.Code_ILLEGAL_INVISIBLE_TIME, "the invisibleTime is too large: %s, max is %s", d, mostInvisible)
 	}
 	h, err := f.clients.get(who.id).handle(group, topic, req.GetReceiptHandle())
 	if err != nil {

@@ -79,7 +79,8 @@ func statusIs(code v2.Code) *v2.Status {
 	return &v2.Status{Code: code, Message: code.String()}
 }
 
-// status answers a call: OK where err is nil.
+// status answers a call: OK where err is nil. Clients show the code as a number
+// only, so the text begins with its name.
 func (f *Front) status(call string, err error) *v2.Status {
 	if err == nil {
 		return statusOK
@@ -88,7 +89,7 @@ func (f *Front) status(call string, err error) *v2.Status {
 	if code == v2.Code_INTERNAL_SERVER_ERROR && !anyOf(err, expected) {
 		f.cfg.Logger.Warn("request failed", slog.String("request", call), slog.Any("err", err))
 	}
-	return &v2.Status{Code: code, Message: strings.ToValidUTF8(err.Error(), "\uFFFD")}
+	return &v2.Status{Code: code, Message: code.String() + ": " + strings.ToValidUTF8(err.Error(), "\uFFFD")}
 }
 
 func anyOf(err error, list []error) bool {

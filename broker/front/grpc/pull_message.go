@@ -11,9 +11,6 @@ import (
 	"varve/internal/mq"
 )
 
-// maxPull bounds the messages of one pull.
-const maxPull = 1024
-
 // PullMessage reads a queue from an offset on, wherever its messages are: the
 // log or the archive.
 //
@@ -97,7 +94,7 @@ func (f *Front) pullRequest(ctx context.Context, req *v2.PullMessageRequest) (*b
 	}
 	p := &broker.PullRequest{
 		Group: group, Topic: topic, QueueID: q.GetId(), Offset: req.GetOffset(),
-		MaxMessages: int(min(max(req.GetBatchSize(), 1), maxPull)), CommitOffset: -1,
+		MaxMessages: int(max(req.GetBatchSize(), 1)), CommitOffset: -1,
 		Inline: true, Expression: req.GetFilterExpression().GetExpression(), ExpressionType: expressionType(req.GetFilterExpression()),
 	}
 	if d := req.GetLongPollingTimeout(); d != nil {

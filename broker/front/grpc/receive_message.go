@@ -99,7 +99,7 @@ func (f *Front) popRequest(ctx context.Context, req *v2.ReceiveMessageRequest, c
 	}
 	settings := c.current()
 	p := &broker.PopRequest{
-		Group: group, Topic: topic, QueueID: broker.AnyQueue, MaxMessages: int(req.GetBatchSize()),
+		Group: group, Topic: topic, QueueID: broker.AnyQueue, MaxMessages: min(int(req.GetBatchSize()), broker.MaxPopMessages),
 		Expression: req.GetFilterExpression().GetExpression(), ExpressionType: expressionType(req.GetFilterExpression()),
 		Ordered: f.group(group).Orderly, AttemptID: req.GetAttemptId(),
 	}
@@ -117,8 +117,11 @@ func (f *Front) popRequest(ctx context.Context, req *v2.ReceiveMessageRequest, c
 		return p, nil
 	}
 	p.Invisible = req.GetInvisibleDuration().AsDuration()
-	if p.Invisible < leastInvisible || p.Invisible > mostInvisible {
-		return nil, refused(v2.Code_ILLEGAL_INVISIBLE_TIME, "invisible duration of %s, want %s to %s", p.Invisible, leastInvisible, mostInvisible)
+	switch {
+	case p.Invisible < leastInvisible:
+		return nil, refused(v2.Code_ILLEGAL_INVISIBLE_TIME, "the invisibleTime is too small: %s, min is %s", p.Invisible, leastInvisible)
+	case p.Invisible > mostInvisible:
+		return nil, refused(v2.Code_ILLEGAL_INVISIBLE_TIME, "the invisibleTime is too large: %s, max is %s", p.Invisible, mostInvisible)
 	}
 	return p, nil
 }

@@ -33,6 +33,7 @@ func (f *Front) getBrokerConfig(*session, *wire.Command) (*wire.Command, error) 
 		{"flushConsumerOffsetInterval", c.OffsetFlush.Milliseconds()},
 		{"listenPort", c.StoreHost.Port()},
 		{"maxMessageSize", c.MaxBodyBytes},
+		{"maxTransferCountOnMessageInMemory", c.MaxPullMessages},
 		{"messageDelayLevel", c.DelayLevels},
 		{"regionId", c.Region},
 		{"timerMaxDelaySec", maxDelaySeconds(c.MaxTimerDelay)},
