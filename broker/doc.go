@@ -1,5 +1,5 @@
 // Package broker is what a message means: topics, groups, offsets,
-// subscriptions, long polls, retries, delays. Fronts (remoting, later gRPC and
+// subscriptions, long polls, retries, delays. Fronts (remoting, gRPC and
 // HTTP) decode a request, call one method of Broker, and encode what it gives
 // back; nothing here knows a wire format. Messages are appended to the hot log
 // and read through one mq.Reader, whichever tier holds them.
@@ -18,6 +18,7 @@
 //	popturn.go            one attempt: queue by queue
 //	popplace.go           where a group begins, resets, archived queues
 //	popwait.go            the table of held pops
+//	popawait.go           Pop for a caller that waits, and giving back what is lost
 //	popack.go             acks, invisible time, retries, dead letters
 //	popmode.go            pull or POP, and who gets which queues
 //	find.go               single messages by id and by key

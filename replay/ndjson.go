@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"varve/internal/inflate"
 	"varve/internal/mq"
 )
 
@@ -15,12 +16,16 @@ import (
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
 // appendNDJSON adds one message as one line: docs/format/replay.md.
-func appendNDJSON(b []byte, broker string, r mq.Record, in *inflater) ([]byte, error) {
+func appendNDJSON(b []byte, broker string, r mq.Record, in *inflate.Inflater) ([]byte, error) {
 	m, err := r.Decode()
 	if err != nil {
 		return b, err
 	}
-	in.inflate(&m)
+	// A body that can't be inflated goes as it is stored.
+	if body, err := in.Body(m.Body, m.SysFlag, mq.MaxBodyLen); err == nil {
+		m.Body = body
+		m.SysFlag &^= mq.SysCompressed | mq.SysCompressionMask
+	}
 	b = append(b, `{"topic":`...)
 	b = appendString(b, m.Topic)
 	b = append(b, `,"broker":`...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"varve/internal/inflate"
 	"varve/internal/mq"
 )
 
@@ -31,7 +32,7 @@ func (s *Service) Stream(ctx context.Context, spec Spec, w io.Writer) (Progress,
 	st := &stream{s: s, keep: keep, pace: newPacer(&spec)}
 	st.w = bufio.NewWriterSize(w, streamBuffer)
 	st.readBytes = max(minStreamRead, s.cfg.StreamBytes/max(1, len(spans)))
-	defer st.in.close()
+	defer st.in.Close()
 	for _, sp := range spans {
 		st.p.Offsets += sp.to - sp.from
 		c := &cursor{span: sp, next: sp.from}
@@ -60,7 +61,7 @@ type stream struct {
 	pace      *pacer
 	w         *bufio.Writer
 	readBytes int
-	in        inflater
+	in        inflate.Inflater
 	heap      cursors
 	line      []byte
 	p         Progress

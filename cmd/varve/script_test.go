@@ -52,7 +52,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 		bin = filepath.Join(strings.Split(path, string(os.PathListSeparator))[0], "varve")
 	}
 	all := append([]string{
-		"server", "--data-dir", ts.MkAbs("data"), "--route.listen=127.0.0.1:0", "--broker.listen=127.0.0.1:0", "--grpc.listen=127.0.0.1:0",
+		"server", "--data-dir", ts.MkAbs("data"), "--route.listen=127.0.0.1:0", "--broker.listen=127.0.0.1:0", "--grpc.listen=127.0.0.1:0", "--mqhttp.listen=127.0.0.1:0",
 		"--history.listen=127.0.0.1:0", "--http.listen=127.0.0.1:0", "--log.level=warn", "--hot.min-free=16MiB",
 	}, args...)
 	cmd := exec.Command(bin, all...)

@@ -44,7 +44,7 @@ An interrupt or SIGTERM stops the server within seconds; nothing acked is lost.`
 func welcome(w io.Writer, n *app.Node, dataDir string) {
 	fmt.Fprintf(w, "varve %s, data in %s\n", release, dataDir)
 	for _, p := range []struct{ port, what string }{
-		{"route", "name server"}, {"broker", "broker"}, {"grpc", "gRPC"}, {"history", "history"}, {"http", "HTTP"},
+		{"route", "name server"}, {"broker", "broker"}, {"grpc", "gRPC"}, {"mqhttp", "MQ over HTTP"}, {"history", "history"}, {"http", "HTTP"},
 	} {
 		if a := n.Addr(p.port); a != "" {
 			fmt.Fprintf(w, "  %-12s %s\n", p.what, a)
@@ -64,6 +64,9 @@ func welcome(w io.Writer, n *app.Node, dataDir string) {
 	}
 	if a := n.Addr("grpc"); a != "" {
 		fmt.Fprintf(w, "RocketMQ 5 gRPC clients: endpoint %s, with TLS or without\n", a)
+	}
+	if a := n.Addr("mqhttp"); a != "" {
+		fmt.Fprintf(w, "aliyunmq HTTP SDKs: endpoint http://%s\n", a)
 	}
 	if a := n.Addr("route"); a != "" {
 		fmt.Fprintf(w, "RocketMQ clients: name server address %s\n", a)

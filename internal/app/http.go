@@ -118,6 +118,7 @@ func (n *Node) registerMetrics() {
 	if n.broker != nil {
 		n.brokerMetrics()
 		n.grpcMetrics()
+		n.mqhttpMetrics()
 	}
 	if n.connector != nil {
 		n.connectorMetrics()

@@ -32,7 +32,7 @@ func listen(ctx context.Context, key, addr string) (net.Listener, error) {
 }
 
 // ports is every listener of a process; nil where a role isn't run.
-type ports struct{ route, broker, vip, grpc, history, http net.Listener }
+type ports struct{ route, broker, vip, grpc, mqhttp, history, http net.Listener }
 
 // listenAll takes every port or none.
 func listenAll(ctx context.Context, c *config.Config, log *slog.Logger) (*ports, error) {
@@ -45,6 +45,7 @@ func listenAll(ctx context.Context, c *config.Config, log *slog.Logger) (*ports,
 		{c.Has(config.RoleRoute), "route.listen", c.Route.Listen, &p.route},
 		{c.Has(config.RoleBroker), "broker.listen", c.Broker.Listen, &p.broker},
 		{c.Has(config.RoleBroker), "grpc.listen", c.GRPC.Listen, &p.grpc},
+		{c.Has(config.RoleBroker), "mqhttp.listen", c.MQHTTP.Listen, &p.mqhttp},
 		{c.Has(config.RoleHistory), "history.listen", c.History.Listen, &p.history},
 		{true, "http.listen", c.HTTP.Listen, &p.http},
 	} {
@@ -90,7 +91,7 @@ func listenVIP(ctx context.Context, addr string, log *slog.Logger) net.Listener 
 
 func (p *ports) all() map[string]net.Listener {
 	out := map[string]net.Listener{}
-	for name, ln := range map[string]net.Listener{"route": p.route, "broker": p.broker, "vip": p.vip, "grpc": p.grpc, "history": p.history, "http": p.http} {
+	for name, ln := range map[string]net.Listener{"route": p.route, "broker": p.broker, "vip": p.vip, "grpc": p.grpc, "mqhttp": p.mqhttp, "history": p.history, "http": p.http} {
 		if ln != nil {
 			out[name] = ln
 		}

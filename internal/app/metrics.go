@@ -3,6 +3,7 @@ package app
 import (
 	"varve/broker"
 	"varve/broker/front/grpc"
+	mqhttp "varve/broker/front/http"
 	"varve/connector"
 	"varve/history"
 	"varve/hot"
@@ -75,6 +76,17 @@ func (n *Node) grpcMetrics() {
 	m.Gauge(obs.GRPCClients, "gRPC clients that are known", stat(func(s grpc.Stats) int { return s.Clients }))
 	m.Gauge(obs.GRPCConnections, "gRPC connections", stat(func(s grpc.Stats) int { return s.Connections }))
 	m.Gauge(obs.GRPCRenewals, "receipt handles that are renewed for push consumers", stat(func(s grpc.Stats) int { return s.Renewals }))
+}
+
+func (n *Node) mqhttpMetrics() {
+	m := n.metrics
+	stat := func(f func(mqhttp.Stats) int64) func() float64 {
+		return func() float64 { return float64(f(n.mqhttp.Stats())) }
+	}
+	m.Gauge(obs.MQHTTPConnections, "connections of HTTP SDKs", stat(func(s mqhttp.Stats) int64 { return int64(s.Connections) }))
+	m.Counter(obs.MQHTTPRequests, "requests of HTTP SDKs", stat(func(s mqhttp.Stats) int64 { return s.Requests }))
+	m.Counter(obs.MQHTTPRefused, "requests of HTTP SDKs that were answered with an error", stat(func(s mqhttp.Stats) int64 { return s.Refused }))
+	m.Gauge(obs.MQHTTPQuestions, "half messages that wait for a producer to look for them over HTTP", stat(func(s mqhttp.Stats) int64 { return int64(s.Questions) }))
 }
 
 func (n *Node) connectorMetrics() {

@@ -15,6 +15,7 @@ import (
 
 	"varve/broker"
 	"varve/broker/front/grpc"
+	mqhttp "varve/broker/front/http"
 	"varve/broker/route"
 	"varve/connector"
 	"varve/history"
@@ -62,6 +63,7 @@ type Node struct {
 	store     *hot.Store
 	broker    *broker.Broker
 	grpc      *grpc.Front
+	mqhttp    *mqhttp.Front
 	routes    *route.Table
 	reader    mq.Reader // every tier of this process
 	finder    mq.Finder
@@ -119,7 +121,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
+		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openMQHTTP, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err
@@ -163,8 +165,8 @@ func (n *Node) closeAll() {
 	n.closers = nil
 }
 
-// Addr is where a port listens: "route", "broker", "grpc", "history" or "http"; "" for
-// a role that isn't run.
+// Addr is where a port listens: "route", "broker", "grpc", "mqhttp", "history" or "http";
+// "" for a role that isn't run.
 func (n *Node) Addr(port string) string {
 	if ln := n.ports.all()[port]; ln != nil {
 		return ln.Addr().String()

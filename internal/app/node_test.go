@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 func settings(t *testing.T) *config.Config {
 	c := config.Default()
 	c.DataDir = filepath.Join(t.TempDir(), "data")
-	for _, a := range []*string{&c.Route.Listen, &c.Broker.Listen, &c.GRPC.Listen, &c.History.Listen, &c.HTTP.Listen} {
+	for _, a := range []*string{&c.Route.Listen, &c.Broker.Listen, &c.GRPC.Listen, &c.MQHTTP.Listen, &c.History.Listen, &c.HTTP.Listen} {
 		*a = "127.0.0.1:0"
 	}
 	c.Hot.MinFree, c.Hot.Segment = 16<<20, 8<<20

@@ -30,7 +30,7 @@ func (l *Loaded) check(sources map[string]string) error {
 		return bad("data-dir", "empty")
 	}
 	for key, addr := range map[string]string{
-		"route.listen": c.Route.Listen, "broker.listen": c.Broker.Listen, "grpc.listen": c.GRPC.Listen, "history.listen": c.History.Listen, "http.listen": c.HTTP.Listen,
+		"route.listen": c.Route.Listen, "broker.listen": c.Broker.Listen, "grpc.listen": c.GRPC.Listen, "mqhttp.listen": c.MQHTTP.Listen, "history.listen": c.History.Listen, "http.listen": c.HTTP.Listen,
 	} {
 		if err := address(addr); err != nil {
 			return bad(key, "%v", err)
@@ -88,6 +88,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"broker.pop-queue", int64(c.Broker.PopQueue), 32, 1 << 20},
 		{"broker.pop-group", int64(c.Broker.PopGroup), 32, 1 << 26},
 		{"grpc.connections", int64(c.GRPC.Connections), 1, 1 << 20},
+		{"mqhttp.connections", int64(c.MQHTTP.Connections), 1, 1 << 20},
 		{"history.broker-id", int64(c.History.BrokerID), 1, 1 << 30},
 		{"query.rows", c.Query.Rows, 1, 1 << 40},
 		{"query.concurrency", int64(c.Query.Concurrency), 1, 256},
@@ -124,6 +125,8 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 	}{
 		{"hot.flush-interval", int64(c.Hot.FlushInterval)},
 		{"hot.trim-interval", int64(c.Hot.TrimInterval)},
+		{"mqhttp.invisible", int64(c.MQHTTP.Invisible)},
+		{"mqhttp.invisible-ordered", int64(c.MQHTTP.InvisibleOrdered)},
 		{"connector.roll-age", int64(c.Connector.RollAge)},
 		{"query.timeout", int64(c.Query.Timeout)},
 		{"retention.interval", int64(c.Retention.Interval)},

@@ -19,6 +19,7 @@ type Config struct {
 	Route        Route        `koanf:"route"`
 	Broker       Broker       `koanf:"broker"`
 	GRPC         GRPC         `koanf:"grpc"`
+	MQHTTP       MQHTTP       `koanf:"mqhttp"`
 	Transactions Transactions `koanf:"transactions"`
 	Hot          Hot          `koanf:"hot"`
 	Connector    Connector    `koanf:"connector"`
@@ -73,6 +74,14 @@ type GRPC struct {
 	Listen      string `koanf:"listen" help:"address of the broker's gRPC port; plaintext and TLS share it"`
 	Advertise   string `koanf:"advertise" help:"host:port that gRPC clients are told; where empty, the one by which they came"`
 	Connections int    `koanf:"connections" help:"most gRPC connections at once"`
+}
+
+// MQHTTP is the broker's port for the aliyunmq HTTP SDKs.
+type MQHTTP struct {
+	Listen           string        `koanf:"listen" help:"address of the broker's port for the aliyunmq HTTP SDKs; plain HTTP and TLS share it"`
+	Connections      int           `koanf:"connections" help:"most connections of it at once"`
+	Invisible        time.Duration `koanf:"invisible" help:"time that a consumer has to ack a message before it comes again"`
+	InvisibleOrdered time.Duration `koanf:"invisible-ordered" help:"the same for what is consumed in order"`
 }
 
 // Transactions says how long a transaction may be in doubt.
@@ -205,7 +214,8 @@ func Default() Config {
 			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4, PullMessages: 32, CheckTypes: "grpc",
 			MaxMessage: 4 << 20, Connections: 4096, VIP: true, RouteCold: true, PopQueue: 10_000, PopGroup: 200_000,
 		},
-		GRPC: GRPC{Listen: "127.0.0.1:8081", Connections: 4096},
+		GRPC:   GRPC{Listen: "127.0.0.1:8081", Connections: 4096},
+		MQHTTP: MQHTTP{Listen: "127.0.0.1:8083", Connections: 4096, Invisible: 5 * time.Minute, InvisibleOrdered: time.Minute},
 		Transactions: Transactions{
 			Timeout: 6 * time.Second, CheckInterval: 30 * time.Second, MaxChecks: 15, MaxAge: 72 * time.Hour,
 			KeepGivenUp: 7 * 24 * time.Hour, MaxPerTopic: 100_000,

@@ -147,7 +147,7 @@ func settings(dir string, messages int) *config.Config {
 	const recordBytes, files = 420, 5
 	c := config.Default()
 	c.DataDir = dir
-	for _, addr := range []*string{&c.Route.Listen, &c.Broker.Listen, &c.GRPC.Listen, &c.History.Listen, &c.HTTP.Listen} {
+	for _, addr := range []*string{&c.Route.Listen, &c.Broker.Listen, &c.GRPC.Listen, &c.MQHTTP.Listen, &c.History.Listen, &c.HTTP.Listen} {
 		*addr = "127.0.0.1:0"
 	}
 	c.Hot.Segment, c.Hot.MinFree = 16<<20, 64<<20

@@ -35,6 +35,8 @@ var table = []rule{
 	{folder: "internal/auth", local: []string{"internal/meta"}},
 	{folder: "internal/guard", local: []string{"internal/auth", "internal/remoting"}},
 	{folder: "internal/tlsport"},
+	{folder: "internal/conns"},
+	{folder: "internal/inflate"},
 	{folder: "internal/retention", local: []string{"internal/units"}},
 	{folder: "internal/tier"},
 	{folder: "internal/objstore"},
@@ -59,13 +61,14 @@ var table = []rule{
 	{folder: "broker/txn", local: []string{"hot", "internal/meta"}},
 	{folder: "broker/traffic"},
 	{folder: "broker/route", local: []string{"internal/remoting"}},
-	{folder: "broker/front/grpc", local: []string{"broker", "internal/auth"}, big: []string{grpc, grpcClient}},
+	{folder: "broker/front/grpc", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate"}, big: []string{grpc, grpcClient}},
+	{folder: "broker/front/http", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate", "internal/tlsport"}},
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/auth", "internal/remoting"}},
 
 	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore"}},
 	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},
 	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr", "internal/nearest"}, big: []string{duckdb, arrow, parquet}},
-	{folder: "replay", local: []string{"history", "internal/expr", "internal/meta"}},
+	{folder: "replay", local: []string{"history", "internal/expr", "internal/inflate", "internal/meta"}},
 }
 
 // Libraries that live in one place; a row without one in big may not import it.

@@ -3,6 +3,7 @@ package mq
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -77,6 +78,42 @@ func TestOffsetMsgIDGivesHostAndPositionBack(t *testing.T) {
 	for _, bad := range []string{"", "7F", "zz00000100002A9F0000000000000001"} {
 		if _, _, err := ParseOffsetMsgID(bad); err == nil {
 			t.Errorf("%q passed", bad)
+		}
+	}
+}
+
+func TestAMessageGroupKeepsItsQueueWhenQueuesAreAdded(t *testing.T) {
+	moved := 0
+	for i := range 1000 {
+		g := strings.Repeat("g", i%7) + string(rune('a'+i%26)) + strings.Repeat("x", i%11)
+		four, five := QueueOfGroup(g, 4), QueueOfGroup(g, 5)
+		if four < 0 || four > 3 || five < 0 || five > 4 {
+			t.Fatalf("group %q: queue %d of 4, %d of 5", g, four, five)
+		}
+		if four != five {
+			if moved++; five != 4 {
+				t.Fatalf("group %q moved from queue %d to %d, not to the new one", g, four, five)
+			}
+		}
+	}
+	if moved == 0 || moved > 400 {
+		t.Errorf("%d of 1000 groups moved, want a fifth or so", moved)
+	}
+}
+
+func TestATenantStandsBeforeItsNames(t *testing.T) {
+	for _, tc := range []struct{ tenant, name, want string }{
+		{"", "orders", "orders"},
+		{"shop", "orders", "shop%orders"},
+		{"shop", "%DLQ%g", "%DLQ%shop%g"},
+		{"", "%RETRY%g", "%RETRY%g"},
+	} {
+		got := JoinTenant(tc.tenant, tc.name)
+		if got != tc.want {
+			t.Errorf("%q of %q is %q, want %q", tc.name, tc.tenant, got, tc.want)
+		}
+		if tenant, name := SplitTenant(got); tc.tenant != "" && (tenant != tc.tenant || name != tc.name) {
+			t.Errorf("%q splits into %q and %q", got, tenant, name)
 		}
 	}
 }

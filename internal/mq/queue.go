@@ -76,3 +76,34 @@ func SplitTenant(name string) (tenant, local string) {
 	}
 	return rest[:i], prefix + rest[i+1:]
 }
+
+// JoinTenant puts a tenant before a name, as SplitTenant finds it: "INSTANCE"
+// and "%RETRY%g" are "%RETRY%INSTANCE%g". An empty tenant leaves the name.
+func JoinTenant(tenant, name string) string {
+	if tenant == "" {
+		return name
+	}
+	for _, prefix := range []string{RetryPrefix, DLQPrefix} {
+		if local, ok := strings.CutPrefix(name, prefix); ok {
+			return prefix + tenant + string(nameSpaceDelim) + local
+		}
+	}
+	return tenant + string(nameSpaceDelim) + name
+}
+
+// QueueOfGroup is the queue of a message group (sharding key) among n:
+// consistent, so that few groups move when queues are added, and the one that
+// RocketMQ's proxy picks.
+func QueueOfGroup(group string, n int32) int32 {
+	const multiplier = 2862933555777941757
+	state := uint64(TagHash(group))
+	for candidate := int32(0); ; {
+		state = state*multiplier + 1
+		fraction := float64(int32(state>>33)+1) / (1 << 31)
+		next := float64(candidate+1) / fraction
+		if next >= float64(n) {
+			return candidate
+		}
+		candidate = int32(next)
+	}
+}

@@ -105,7 +105,7 @@ type Stats struct {
 // Stats gives the front's figures.
 func (f *Front) Stats() Stats {
 	all := f.clients.all()
-	s := Stats{Clients: len(all), Connections: int(f.conns.open.Load())}
+	s := Stats{Clients: len(all), Connections: f.conns.Open()}
 	for _, c := range all {
 		c.mu.Lock()
 		s.Renewals += len(c.renewals)

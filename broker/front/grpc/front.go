@@ -17,6 +17,7 @@ import (
 
 	"varve/broker"
 	"varve/internal/auth"
+	"varve/internal/conns"
 	"varve/internal/mq"
 )
 
@@ -62,7 +63,7 @@ type Front struct {
 	cfg     Config
 	own     *v2.Endpoints // of Advertise or Listen
 	clients *clients
-	conns   *connections
+	conns   *conns.Limit
 	ended   chan struct{} // closed when Serve ends
 }
 
@@ -85,7 +86,7 @@ func New(b *broker.Broker, cfg Config) (*Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Front{broker: b, cfg: cfg, own: own, clients: newClients(), conns: &connections{max: int64(cfg.MaxConns)}, ended: make(chan struct{})}, nil
+	return &Front{broker: b, cfg: cfg, own: own, clients: newClients(), conns: conns.AtMost(cfg.MaxConns, cfg.Logger), ended: make(chan struct{})}, nil
 }
 
 // Serve takes clients from the listener until ctx ends, once. It closes the
@@ -102,7 +103,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	)
 	v2.RegisterMessagingServiceServer(s, f)
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(&limited{ln, f.conns, f.cfg.Logger}) }()
+	go func() { served <- s.Serve(f.conns.Listen(ln)) }()
 	swept := make(chan struct{})
 	go func() { defer close(swept); f.sweep(ctx) }()
 	var err error

@@ -3,7 +3,6 @@ package grpc
 import (
 	"bytes"
 	"net/netip"
-	"strings"
 	"testing"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
@@ -11,27 +10,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"varve/internal/inflate"
 	"varve/internal/mq"
 )
-
-func TestAMessageGroupKeepsItsQueueWhenQueuesAreAdded(t *testing.T) {
-	moved := 0
-	for i := range 1000 {
-		g := strings.Repeat("g", i%7) + string(rune('a'+i%26)) + strings.Repeat("x", i%11)
-		four, five := queueOfGroup(g, 4), queueOfGroup(g, 5)
-		if four < 0 || four > 3 || five < 0 || five > 4 {
-			t.Fatalf("group %q: queue %d of 4, %d of 5", g, four, five)
-		}
-		if four != five {
-			if moved++; five != 4 {
-				t.Fatalf("group %q moved from queue %d to %d, not to the new one", g, four, five)
-			}
-		}
-	}
-	if moved == 0 || moved > 400 {
-		t.Errorf("%d of 1000 groups moved, want a fifth or so", moved)
-	}
-}
 
 func TestNamespacesStandBeforeNames(t *testing.T) {
 	for _, tc := range []struct{ ns, name, want string }{
@@ -80,7 +61,7 @@ func TestBodiesThatTheProtocolHasNoNameForAreInflated(t *testing.T) {
 		t.Fatal(err)
 	}
 	packed := z.EncodeAll([]byte("a lamp"), nil)
-	o := outgoingOf(stored(mq.Message{Body: packed, SysFlag: mq.SysCompressed | bodyZstd}), nil, "")
+	o := outgoingOf(stored(mq.Message{Body: packed, SysFlag: mq.SysCompressed | inflate.Zstd}), nil, "")
 	if string(o.msg.Body) != "a lamp" || o.sys.BodyEncoding != v2.Encoding_IDENTITY {
 		t.Errorf("zstd: body %q, %s", o.msg.Body, o.sys.BodyEncoding)
 	}

@@ -26,11 +26,10 @@ const (
 
 // Properties of stored messages that only this protocol writes.
 const (
-	propBornHost      = "__BORNHOST"
-	propTraceContext  = "TRACE_CONTEXT"
-	propCheckImmunity = "CHECK_IMMUNITY_TIME_IN_SECONDS"
-	propDLQTopic      = "DLQ_ORIGIN_TOPIC"
-	propDLQMessageID  = "DLQ_ORIGIN_MESSAGE_ID"
+	propBornHost     = "__BORNHOST"
+	propTraceContext = "TRACE_CONTEXT"
+	propDLQTopic     = "DLQ_ORIGIN_TOPIC"
+	propDLQMessageID = "DLQ_ORIGIN_MESSAGE_ID"
 )
 
 // buildSend makes a send of a message. t is nil where the topic doesn't exist.
@@ -59,7 +58,7 @@ func (f *Front) buildSend(s *send, m *v2.Message, topic string, t *broker.Topic)
 		msg.SysFlag = mq.SysPrepared
 	}
 	if g := sys.GetMessageGroup(); g != "" && t != nil && t.WriteQueues > 0 {
-		msg.QueueID = queueOfGroup(g, t.WriteQueues)
+		msg.QueueID = mq.QueueOfGroup(g, t.WriteQueues)
 	}
 	return nil
 }
@@ -195,7 +194,7 @@ func appendTransaction(props []byte, sys *v2.SystemProperties, topic string) ([]
 		if d.AsDuration() < 0 || d.AsDuration() > maxRecoveryDelay {
 			return nil, refused(v2.Code_BAD_REQUEST, "recovery of an orphaned transaction after %s, want at most %s", d.AsDuration(), maxRecoveryDelay)
 		}
-		props = mq.AppendProperty(props, propCheckImmunity, strconv.FormatInt(int64(d.AsDuration()/time.Second), 10))
+		props = mq.AppendProperty(props, mq.PropCheckImmunity, strconv.FormatInt(int64(d.AsDuration()/time.Second), 10))
 	}
 	return props, nil
 }
@@ -210,7 +209,7 @@ func checkUser(user map[string]string) (size int, err error) {
 		switch {
 		case name == "":
 			why = "is empty"
-		case reserved[name]:
+		case mq.SystemProperty(name):
 			why = "is the system's"
 		case control(name), control(value):
 			why = "or its value has control characters"
@@ -222,21 +221,3 @@ func checkUser(user map[string]string) (size int, err error) {
 	}
 	return size, nil
 }
-
-// reserved are the property names that are no user's
-// (apache/rocketmq: common/message/MessageConst.java).
-var reserved = func() map[string]bool {
-	m := map[string]bool{}
-	for _, name := range strings.Fields(`
-		KEYS TAGS WAIT DELAY RETRY_TOPIC REAL_TOPIC REAL_QID TRAN_MSG PGROUP MIN_OFFSET MAX_OFFSET BUYER_ID
-		ORIGIN_MESSAGE_ID TRANSFER_FLAG CORRECTION_FLAG MQ2_FLAG RECONSUME_TIME MSG_REGION TRACE_ON UNIQ_KEY
-		EXTEND_UNIQ_INFO MAX_RECONSUME_TIMES CONSUME_START_TIME TRAN_PREPARED_QUEUE_OFFSET DUP_INFO INSTANCE_ID
-		CORRELATION_ID REPLY_TO_CLIENT TTL ARRIVE_TIME PUSH_REPLY_TIME CLUSTER MSG_TYPE POP_CK POP_CK_OFFSET
-		1ST_POP_TIME INNER_MULTI_QUEUE_OFFSET TIMER_DELAY_MS TIMER_DELAY_SEC TIMER_DELIVER_MS TIMER_ENQUEUE_MS
-		TIMER_DEQUEUE_MS TIMER_ROLL_TIMES TIMER_OUT_MS TIMER_DEL_UNIQKEY TIMER_DELAY_LEVEL BORN_TIMESTAMP
-		__BORNHOST DLQ_ORIGIN_TOPIC DLQ_ORIGIN_MESSAGE_ID __CRC32# __SHARDINGKEY TRACE_CONTEXT
-		CHECK_IMMUNITY_TIME_IN_SECONDS TRANSACTION_CHECK_TIMES __transactionId__`) {
-		m[name] = true
-	}
-	return m
-}()

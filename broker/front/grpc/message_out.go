@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/md5" //nolint:gosec // the protocol's digest
 	"encoding/hex"
-	"fmt"
-	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -13,11 +11,10 @@ import (
 	"unicode/utf8"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
-	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"varve/internal/inflate"
 	"varve/internal/mq"
 )
 
@@ -136,7 +133,7 @@ func (o *outgoing) property(name, value []byte) {
 	case propDLQMessageID:
 		o.deadLetter().MessageId = string(value)
 	default:
-		if reserved[string(name)] {
+		if mq.SystemProperty(string(name)) {
 			return
 		}
 		if o.msg.UserProperties == nil {
@@ -159,12 +156,6 @@ func (o *outgoing) deadLetter() *v2.DeadLetterQueue {
 	return o.sys.DeadLetterQueue
 }
 
-// Ways in which a remoting client compressed a body, in the system flag.
-const (
-	bodyLZ4  = 1 << 8
-	bodyZstd = 2 << 8
-)
-
 // body gives the body as it is stored, but for compressions that this protocol
 // has no name for. Its clients tell gzip and zlib apart by themselves.
 func (o *outgoing) body(rec mq.Record) {
@@ -174,38 +165,16 @@ func (o *outgoing) body(rec mq.Record) {
 		return
 	}
 	o.sys.BodyEncoding = v2.Encoding_GZIP
-	plain, err := inflate(rec.Body(), flag&mq.SysCompressionMask)
-	if err == nil && plain != nil {
+	if how := flag & mq.SysCompressionMask; how != inflate.LZ4 && how != inflate.Zstd {
+		return
+	}
+	if plain, err := inflate.Body(rec.Body(), flag, maxInflated); err == nil {
 		o.msg.Body, o.sys.BodyEncoding = plain, v2.Encoding_IDENTITY
 	}
 }
 
 // maxInflated bounds the body that a compressed one may become.
 const maxInflated = 64 << 20
-
-// inflate gives the body of a compression that clients don't know, nil for one
-// that they do.
-func inflate(body []byte, how int32) ([]byte, error) {
-	var r io.Reader
-	switch how {
-	case bodyLZ4:
-		r = lz4.NewReader(bytes.NewReader(body))
-	case bodyZstd:
-		z, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxInflated))
-		if err != nil {
-			return nil, fmt.Errorf("body in zstd: %w", err)
-		}
-		defer z.Close()
-		r = z
-	default:
-		return nil, nil
-	}
-	plain, err := io.ReadAll(io.LimitReader(r, maxInflated))
-	if err != nil {
-		return nil, fmt.Errorf("compressed body: %w", err)
-	}
-	return plain, nil
-}
 
 // hostOf writes a stored host: 4 or 16 bytes and a port of 4.
 func hostOf(b []byte) string {

@@ -16,16 +16,7 @@ import (
 // nameOf is a resource's name as the broker knows it: a namespace stands before
 // it, as in remoting.
 func nameOf(r *v2.Resource) string {
-	ns, name := r.GetResourceNamespace(), r.GetName()
-	if ns == "" {
-		return name
-	}
-	for _, prefix := range []string{mq.RetryPrefix, mq.DLQPrefix} {
-		if local, ok := strings.CutPrefix(name, prefix); ok {
-			return prefix + ns + "%" + local
-		}
-	}
-	return ns + "%" + name
+	return mq.JoinTenant(r.GetResourceNamespace(), r.GetName())
 }
 
 // Limits of names.

@@ -2,7 +2,6 @@ package grpc
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
@@ -19,9 +18,6 @@ const (
 	mostInvisible    = 12 * time.Hour
 	requestTimeout   = 3 * time.Second // of a client that doesn't say
 	renewedInvisible = time.Minute     // of messages that are renewed here
-	// invisibleAfterLoss is how soon others get what a client was given and
-	// can't have got.
-	invisibleAfterLoss = time.Second
 )
 
 // ReceiveMessage gives a group's member messages of a topic, to be acked within
@@ -40,7 +36,7 @@ func (f *Front) ReceiveMessage(req *v2.ReceiveMessageRequest, stream rpc.ServerS
 	c := f.clients.get(who.id)
 	if err == nil {
 		if p, err = f.popRequest(ctx, req, c); err == nil {
-			r, err = f.pop(ctx, p)
+			r, err = f.broker.AwaitPop(ctx, p)
 		}
 	}
 	status := f.status("ReceiveMessage", err)
@@ -64,30 +60,6 @@ var popCodes = [...]v2.Code{
 	broker.PopFound: v2.Code_OK,
 	broker.PopNone:  v2.Code_MESSAGE_NOT_FOUND,
 	broker.PopFull:  v2.Code_TOO_MANY_REQUESTS,
-}
-
-// pop is the core's Pop, waited for until ctx ends.
-func (f *Front) pop(ctx context.Context, p *broker.PopRequest) (broker.PopResult, error) {
-	type answer struct {
-		r   broker.PopResult
-		err error
-	}
-	ch := make(chan answer, 1)
-	f.broker.Pop(ctx, p, func(r broker.PopResult, err error) { ch <- answer{r, err} })
-	select {
-	case a := <-ch:
-		return a.r, a.err
-	case <-ctx.Done():
-	}
-	// Nobody hears the answer any more. What it brings is others'.
-	go func() {
-		a := <-ch
-		f.lost(p, &a.r)
-		if a.r.Free != nil {
-			a.r.Free()
-		}
-	}()
-	return broker.PopResult{}, ctx.Err()
 }
 
 // popRequest makes the core's request of a call. c may be nil.
@@ -167,18 +139,13 @@ func (f *Front) sendReceived(stream rpc.ServerStreamingServer[v2.ReceiveMessageR
 	}})
 }
 
-// lost gives to others what a client was to get over a stream that broke. What
-// is given out in order is kept for the client's next try.
+// lost gives to others what a client was to get over a stream that broke.
 func (f *Front) lost(p *broker.PopRequest, r *broker.PopResult) {
 	if p == nil || p.Ordered {
 		return
 	}
 	c, _ := p.Client.(*client)
 	for i := range r.Messages {
-		h := c.forget(r.Messages[i].Handle)
-		if _, err := f.broker.ChangeInvisible(context.Background(), p.Group, h, invisibleAfterLoss, false); err != nil {
-			f.cfg.Logger.Debug("message of a broken stream not given back",
-				slog.String("group", p.Group), slog.String("topic", p.Topic), slog.Any("err", err))
-		}
+		f.broker.GiveBack(p.Group, c.forget(r.Messages[i].Handle))
 	}
 }

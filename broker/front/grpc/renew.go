@@ -122,9 +122,6 @@ func (f *Front) letGo(held map[string]*renewal) {
 		if ended {
 			continue
 		}
-		if _, err := f.broker.ChangeInvisible(context.Background(), r.group, r.handle, invisibleAfterLoss, false); err != nil {
-			f.cfg.Logger.Debug("message of a client that is gone not given back",
-				slog.String("group", r.group), slog.Any("err", err))
-		}
+		f.broker.GiveBack(r.group, r.handle)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
 
 	"varve/broker"
-	"varve/internal/mq"
 )
 
 // maxSendMessages bounds the messages of one call.
@@ -139,21 +138,4 @@ func (s *send) sendError() error {
 		return refused(v2.Code_ILLEGAL_DELIVERY_TIME, "%v", s.err)
 	}
 	return s.err
-}
-
-// queueOfGroup is the queue of a message group among n: consistent, so that
-// few groups move when queues are added, and the one that RocketMQ's proxy
-// picks.
-func queueOfGroup(group string, n int32) int32 {
-	const multiplier = 2862933555777941757
-	state := uint64(mq.TagHash(group))
-	for candidate := int32(0); ; {
-		state = state*multiplier + 1
-		fraction := float64(int32(state>>33)+1) / (1 << 31)
-		next := float64(candidate+1) / fraction
-		if next >= float64(n) {
-			return candidate
-		}
-		candidate = int32(next)
-	}
 }

@@ -1,0 +1,154 @@
+package http_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	mqhttp "github.com/aliyunmq/mq-http-go-sdk"
+
+	"varve/broker"
+	front "varve/broker/front/http"
+	"varve/hot"
+	"varve/internal/auth"
+	"varve/internal/meta"
+)
+
+// node is a broker with its HTTP front on a free port.
+type node struct {
+	broker *broker.Broker
+	log    *hot.Store
+	front  *front.Front
+	addr   string
+}
+
+// nodeOptions change what startNode makes.
+type nodeOptions struct {
+	conf  func(*broker.Config)
+	front front.Config
+	users func(*meta.Store) *auth.Store // access control; none where nil
+}
+
+// startNode runs a node until the test ends.
+func startNode(t testing.TB, o nodeOptions) *node {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	conf := broker.DefaultConfig()
+	conf.StoreHost = addr
+	if o.conf != nil {
+		o.conf(&conf)
+	}
+	dir := t.TempDir()
+	log, err := hot.Open(dir+"/log", hot.Options{Broker: conf.Broker, StoreHost: addr, MinFreeBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := meta.Open(dir+"/meta", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := broker.New(conf, broker.Deps{Log: log, Meta: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.users != nil {
+		o.front.Auth = o.users(state)
+	}
+	f := front.New(b, o.front)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for what, run := range map[string]func(context.Context) error{
+		"broker": b.Run,
+		"front":  func(ctx context.Context) error { return f.Serve(ctx, ln) },
+	} {
+		running.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		if err := b.Close(); err != nil {
+			t.Errorf("close broker: %v", err)
+		}
+		if err := log.Close(); err != nil {
+			t.Errorf("close log: %v", err)
+		}
+		if err := state.Close(); err != nil {
+			t.Errorf("close meta: %v", err)
+		}
+	})
+	return &node{broker: b, log: log, front: f, addr: addr.String()}
+}
+
+// topic makes a topic of n queues.
+func (n *node) topic(t testing.TB, name string, queues int32) {
+	t.Helper()
+	if err := n.broker.PutTopic(broker.Topic{Name: name, ReadQueues: queues, WriteQueues: queues, Perm: 6}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sdk is the real client. It signs whether anybody looks or not.
+func (n *node) sdk() mqhttp.MQClient {
+	return mqhttp.NewAliyunMQClient("http://"+n.addr, "key", "secret", "")
+}
+
+// publish posts one message, which must succeed.
+func publish(t testing.TB, p interface {
+	PublishMessage(mqhttp.PublishMessageRequest) (mqhttp.PublishMessageResponse, error)
+}, m mqhttp.PublishMessageRequest,
+) mqhttp.PublishMessageResponse {
+	t.Helper()
+	r, err := p.PublishMessage(m)
+	if err != nil {
+		t.Fatalf("publish %q: %v", m.MessageBody, err)
+	}
+	return r
+}
+
+// consumeFunc is one of the SDK's.
+type consumeFunc func(chan mqhttp.ConsumeMessageResponse, chan error, int32, int64)
+
+// consume asks once. No message is none.
+func consume(t testing.TB, f consumeFunc, n int32, wait int64) []mqhttp.ConsumeMessageEntry {
+	t.Helper()
+	got, err := tryConsume(f, n, wait)
+	if err != nil && !strings.Contains(err.Error(), "MessageNotExist") {
+		t.Fatalf("consume: %v", err)
+	}
+	return got
+}
+
+func tryConsume(f consumeFunc, n int32, wait int64) ([]mqhttp.ConsumeMessageEntry, error) {
+	answers, failures := make(chan mqhttp.ConsumeMessageResponse, 1), make(chan error, 1)
+	f(answers, failures, n, wait)
+	select {
+	case r := <-answers:
+		return r.Messages, nil
+	case err := <-failures:
+		return nil, err
+	}
+}
+
+// consumeAll asks until want messages have come.
+func consumeAll(t testing.TB, f consumeFunc, want int) []mqhttp.ConsumeMessageEntry {
+	t.Helper()
+	var all []mqhttp.ConsumeMessageEntry
+	for end := time.Now().Add(30 * time.Second); len(all) < want; {
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d messages have come", len(all), want)
+		}
+		all = append(all, consume(t, f, 16, 5)...)
+	}
+	return all
+}

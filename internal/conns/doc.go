@@ -1,0 +1,2 @@
+// Package conns bounds the connections of a port.
+package conns
