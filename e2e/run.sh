@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The interop run: real Java clients, a real MinIO, independent readers. Fetches what it needs from the package registries
-# into e2e/.cache (Maven, Go modules, PyPI), then runs everything in a network namespace of its own, where nothing but
+# The interop run: real clients, a real MinIO, independent readers. Fetches what it needs from the package registries
+# into e2e/.cache (Maven, Go modules, PyPI, npm), then runs everything in a network namespace of its own, where nothing but
 # loopback exists. Arguments go to e2e/interop, e.g.  -server apache -only java -clients 5.5.0 -scenarios send-sync,pull
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,8 +11,6 @@ apache=5.5.0
 mkdir -p "$cache"
 
 need() { command -v "$1" >/dev/null || { echo "interop needs $1: $2" >&2; exit 1; }; }
-need java "a Java 17 runtime"
-need mvn "Maven, for the Apache clients"
 need go "Go"
 
 java_clients() {
@@ -48,17 +46,39 @@ python_env() {
 	touch "$cache/venv/ready"
 }
 
-java_clients
-mqadmin
-case " $* " in
-*" apache "*) apache_broker ;;
-*)
-	minio
-	python_env
+go_clients() {
+	(cd "$here" && go build -o "$cache/goclients" ./goclients)
+}
+
+parts=java,mqadmin,languages,s3,readers
+server=varve
+for ((i = 1; i <= $#; i++)); do
+	next=$((i + 1))
+	case "${!i}" in
+	-only) parts=${!next} ;;
+	-server) server=${!next} ;;
+	-clients) clients=${!next} ;;
+	esac
+done
+wants() { case ",$parts," in *",$1,"*) ;; *) return 1 ;; esac; }
+
+if wants java || wants mqadmin; then
+	need java "a Java 17 runtime"
+	need mvn "Maven, for the Apache clients"
+fi
+if wants java; then java_clients; fi
+if wants mqadmin; then mqadmin; fi
+if [ "$server" = apache ]; then
+	apache_broker
+else
+	if wants s3; then
+		minio
+		(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)
+	fi
+	if wants s3 || wants readers; then python_env; fi
+	if wants languages; then go_clients; fi
 	(cd "$root" && go build -trimpath -o "$cache/varve" ./cmd/varve)
-	(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)
-	;;
-esac
+fi
 (cd "$here" && go build -o "$cache/interop" ./interop)
 
 args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -clients "$clients")

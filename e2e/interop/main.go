@@ -35,6 +35,7 @@ type config struct {
 	adminPage string
 	versions  []string
 	scenarios []string
+	languages []string
 	parallel  int
 	parts     []string
 }
@@ -48,7 +49,7 @@ func main() {
 
 func parse() config {
 	var c config
-	var versions, scenarios, parts string
+	var versions, scenarios, parts, chosen string
 	flag.StringVar(&c.server, "server", "varve", "varve or apache")
 	flag.StringVar(&c.binary, "binary", "", "the varve binary")
 	flag.StringVar(&c.cache, "cache", "", "folder of jars, MinIO and the Python environment")
@@ -58,12 +59,16 @@ func parse() config {
 	flag.StringVar(&c.adminPage, "mqadmin-page", "", "Markdown page of mqadmin's commands; none if empty")
 	flag.StringVar(&versions, "clients", "4.9.8,5.5.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
-	flag.StringVar(&parts, "only", "java,mqadmin,s3,readers", "parts to run")
+	flag.StringVar(&parts, "only", "java,mqadmin,languages,s3,readers", "parts to run")
+	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5; all if empty")
 	flag.IntVar(&c.parallel, "parallel", 4, "scenarios at a time")
 	flag.Parse()
 	c.versions, c.parts = strings.Split(versions, ","), strings.Split(parts, ",")
 	if scenarios != "" {
 		c.scenarios = strings.Split(scenarios, ",")
+	}
+	if chosen != "" {
+		c.languages = strings.Split(chosen, ",")
 	}
 	return c
 }
@@ -84,14 +89,16 @@ func run() error {
 			err = runJava(ctx, c, p)
 		case part == "mqadmin":
 			err = runMqadmin(ctx, c, p)
+		case part == "languages" && c.server == "varve":
+			err = runLanguages(ctx, c, p)
 		case part == "s3" && c.server == "varve":
 			err = runBucket(ctx, c, p)
 		case part == "readers" && c.server == "varve":
 			err = runReaders(ctx, c, p)
-		case part == "s3" || part == "readers":
-			fmt.Printf("%s: only Varve has an archive, left out\n", part)
+		case part == "s3" || part == "readers" || part == "languages":
+			fmt.Printf("%s: is run against Varve only, left out\n", part)
 		default:
-			err = fmt.Errorf("no part %q: there are java, mqadmin, s3 and readers", part)
+			err = fmt.Errorf("no part %q: there are java, mqadmin, languages, s3 and readers", part)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", part, err))
