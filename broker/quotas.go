@@ -35,6 +35,12 @@ func (b *Broker) DeleteQuota(tenant string) (had bool, err error) {
 // Quotas gives every tenant's limits.
 func (b *Broker) Quotas() []Quota { return b.quotas.All() }
 
+// QuotaRefusal is how often a tenant was refused something for its quota.
+type QuotaRefusal = quota.Refusal
+
+// QuotaRefusals gives how often tenants were over their quotas since the start.
+func (b *Broker) QuotaRefusals() []QuotaRefusal { return b.quotas.Refused() }
+
 // overQuota gives an error of a quota the name that fronts know.
 func overQuota(err error) error {
 	if err == nil {

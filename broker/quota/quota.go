@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"varve/internal/meta"
 	"varve/internal/mq"
@@ -43,12 +44,32 @@ type Table struct {
 	limits *meta.Settings[Limits]
 	now    func() time.Time
 	on     atomic.Bool
-	over   atomic.Int64
 
 	mu      sync.Mutex
+	refused map[refusal]int64
 	uses    map[string]*use
 	clients map[any]string // tenant of each
 }
+
+// refusal is what a tenant was refused.
+type refusal struct{ tenant, what string }
+
+// What Refusal.What says.
+const (
+	OfSends   = "send"
+	OfReads   = "read"
+	OfClients = "connect"
+)
+
+// Refusal is how often a tenant was refused something, since the start.
+type Refusal struct {
+	Tenant string // Everyone for those that came when maxCounted had been, or aren't text
+	What   string
+	Times  int64
+}
+
+// maxCounted bounds the tenants whose refusals are told apart.
+const maxCounted = 1000
 
 // use is what a tenant uses.
 type use struct {
@@ -67,7 +88,7 @@ const maxTenants = 100_000
 
 // Load reads the limits of a meta store.
 func Load(m *meta.Store, now func() time.Time) (*Table, error) {
-	t := &Table{now: now, uses: map[string]*use{}, clients: map[any]string{}}
+	t := &Table{now: now, uses: map[string]*use{}, clients: map[any]string{}, refused: map[refusal]int64{}}
 	var err error
 	t.limits, err = meta.LoadSettings(m, meta.SettingsOf[Limits]{
 		What:  "quota",
@@ -110,8 +131,16 @@ func (t *Table) All() []Limits {
 	return out
 }
 
-// Refused is how often somebody was over a quota.
-func (t *Table) Refused() int64 { return t.over.Load() }
+// Refused gives how often tenants were over their quota.
+func (t *Table) Refused() []Refusal {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]Refusal, 0, len(t.refused))
+	for r, n := range t.refused {
+		out = append(out, Refusal{Tenant: r.tenant, What: r.what, Times: n})
+	}
+	return out
+}
 
 // of finds the limits of a name's tenant and what it uses; nil where it has
 // none. mu is held.
@@ -146,7 +175,7 @@ func (t *Table) Send(topic string, messages int, bytes int64) error {
 	if l == nil {
 		return nil
 	}
-	if err := t.left(topic, &u.send, "", l.SendMessages, l.SendBytes); err != nil {
+	if err := t.left(topic, &u.send, OfSends, l.SendMessages, l.SendBytes); err != nil {
 		return err
 	}
 	u.send[0].left -= float64(messages)
@@ -165,17 +194,20 @@ func (t *Table) MayRead(topic string) error {
 	if l == nil {
 		return nil
 	}
-	return t.left(topic, &u.read, " read", l.ReadMessages, l.ReadBytes)
+	return t.left(topic, &u.read, OfReads, l.ReadMessages, l.ReadBytes)
 }
 
 // left says whether anything is left of both rates. mu is held.
-func (t *Table) left(topic string, b *[2]bucket, done string, messages, bytes int64) error {
-	now := t.now()
+func (t *Table) left(topic string, b *[2]bucket, what string, messages, bytes int64) error {
+	now, done := t.now(), ""
+	if what == OfReads {
+		done = " read"
+	}
 	if !b[0].has(now, messages) {
-		return t.refuse(topic, "%d messages"+done+" a second", messages)
+		return t.refuse(topic, what, "%d messages"+done+" a second", messages)
 	}
 	if !b[1].has(now, bytes) {
-		return t.refuse(topic, "%d bytes"+done+" a second", bytes)
+		return t.refuse(topic, what, "%d bytes"+done+" a second", bytes)
 	}
 	return nil
 }
@@ -209,7 +241,7 @@ func (t *Table) Join(client any, name string) error {
 		return nil
 	}
 	if l.Connections > 0 && u.clients >= l.Connections {
-		return t.refuse(name, "%d connections", l.Connections)
+		return t.refuse(name, OfClients, "%d connections", l.Connections)
 	}
 	tenant, _ := mq.SplitTenant(name)
 	u.clients++
@@ -231,9 +263,17 @@ func (t *Table) Leave(client any) {
 	}
 }
 
-func (t *Table) refuse(name, format string, limit int64) error {
-	t.over.Add(1)
+// refuse counts a refusal. mu is held.
+func (t *Table) refuse(name, what, format string, limit int64) error {
 	tenant, _ := mq.SplitTenant(name)
+	r := refusal{tenant, what}
+	if _, counted := t.refused[r]; !counted {
+		if len(t.refused) >= maxCounted || !utf8.ValidString(tenant) {
+			r.tenant = Everyone
+		}
+		r.tenant = strings.Clone(r.tenant)
+	}
+	t.refused[r]++
 	return fmt.Errorf("%w: tenant %q may have "+format, ErrOver, tenant, limit)
 }
 

@@ -64,8 +64,17 @@ func TestQuotas(t *testing.T) {
 	want("second client", q.Join(b, "acme%g"), true)
 	q.Leave(a)
 	want("after the first went", q.Join(b, "acme%g"), false)
-	if q.Refused() != 6 {
-		t.Errorf("refused %d times", q.Refused())
+	want("a tenant that is no text", q.Join(new(int), "\xff%g"), false)
+	want("its send", q.Send("\xff%orders", 1, 1), false)
+	want("its next", q.Send("\xff%orders", 1, 1), true)
+	got := map[Refusal]bool{}
+	for _, r := range q.Refused() {
+		got[r] = true
+	}
+	for _, r := range []Refusal{{"acme", OfSends, 3}, {"default", OfSends, 1}, {"acme", OfReads, 1}, {"acme", OfClients, 1}, {Everyone, OfSends, 1}} {
+		if !got[r] || len(got) != 5 {
+			t.Errorf("refused %v, want %v to be counted", got, r)
+		}
 	}
 	for _, l := range []Limits{{}, {Tenant: "a%b"}, {Tenant: "a", SendBytes: -1}} {
 		if q.Put(l) == nil {

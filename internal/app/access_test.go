@@ -3,7 +3,9 @@ package app
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,6 +67,12 @@ func TestAccessControlByOneSetting(t *testing.T) {
 				_ = cl.Close()
 			}
 		}
+		if got := metric(t, n, `varve_auth_unauthenticated_total{protocol="remoting"}`); got != "3" {
+			t.Errorf("%s requests over remoting are counted as not signed, want 3", got)
+		}
+		if got := metric(t, n, `varve_auth_denied_total{protocol="http"}`); got != "0" {
+			t.Errorf("%s requests over HTTP are counted as denied", got)
+		}
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -73,6 +81,27 @@ func TestAccessControlByOneSetting(t *testing.T) {
 			t.Errorf("log:\n%s", log.String())
 		}
 	}
+}
+
+// metric is a figure of a node as it is scraped.
+func metric(t *testing.T, n *Node, name string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + n.Addr("http") + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	t.Fatalf("no metric %s in\n%s", name, text)
+	return ""
 }
 
 func TestLoudWhereAccessControlIsOff(t *testing.T) {

@@ -112,6 +112,7 @@ func (n *Node) registerMetrics() {
 		}
 		return 0
 	})
+	n.accessMetrics()
 	if n.store != nil {
 		n.logMetrics()
 	}

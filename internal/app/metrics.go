@@ -68,6 +68,28 @@ func (n *Node) brokerMetrics() {
 	m.Counter(obs.BrokerTxnGivenUp, "transactions that nobody ended", stat(func(s broker.Stats) int64 { return s.TransactionsGivenUp }))
 }
 
+// accessMetrics are what was refused.
+func (n *Node) accessMetrics() {
+	n.metrics.Counters(obs.AuthUnknown, "requests that didn't prove who they are from", []string{"protocol"}, func(add func(float64, ...string)) {
+		for _, r := range n.auth.Refusals() {
+			add(float64(r.Unknown), r.Protocol)
+		}
+	})
+	n.metrics.Counters(obs.AuthDenied, "requests that their user may not make", []string{"protocol"}, func(add func(float64, ...string)) {
+		for _, r := range n.auth.Refusals() {
+			add(float64(r.Denied), r.Protocol)
+		}
+	})
+	if n.broker == nil {
+		return
+	}
+	n.metrics.Counters(obs.QuotaRefused, "sends, reads and clients refused for their tenant's quota", []string{"tenant", "what"}, func(add func(float64, ...string)) {
+		for _, r := range n.broker.QuotaRefusals() {
+			add(float64(r.Times), r.Tenant, r.What)
+		}
+	})
+}
+
 func (n *Node) grpcMetrics() {
 	m := n.metrics
 	stat := func(f func(grpc.Stats) int) func() float64 {

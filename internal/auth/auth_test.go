@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,7 +86,7 @@ func TestVerifyRemoting(t *testing.T) {
 			}
 			id, err := s.VerifyRemoting(fieldsOf(fields), body, c.version)
 			if c.bad == "" {
-				if err != nil || id != (Identity{User: "alice"}) {
+				if err != nil || id != (Identity{User: "alice", via: viaRemoting}) {
 					t.Errorf("got %+v, %v", id, err)
 				}
 				return
@@ -370,8 +371,24 @@ func TestUsersAndPoliciesChange(t *testing.T) {
 	if len(s.ACLs("", "")) != 0 || len(s.Users("")) != 1 || s.Allow(plain, home, Sub, Group("g")) == nil {
 		t.Error("a deleted user still counts")
 	}
-	if st := s.Stats(); st.Users != 1 || st.Denied == 0 {
-		t.Errorf("stats %+v", st)
+}
+
+func TestRefusalsAreCountedByProtocol(t *testing.T) {
+	s := with(t, alice)
+	signed := map[string]string{"a": "producers", "b": "orders", "AccessKey": "alice"}
+	signed["Signature"] = SignRemoting(fieldsOf(signed), nil, alice.Password)
+	id, err := s.VerifyRemoting(fieldsOf(signed), nil, 317)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Allow(id, netip.Addr{}, Delete, Topic("others"))
+	_, _ = s.VerifyRemoting(fieldsOf(map[string]string{"a": "producers"}), nil, 317)
+	_, _ = s.VerifyGRPC("", "")
+	_, _ = s.VerifyGRPC("", "")
+	_, _ = s.VerifyHTTP(httptest.NewRequest(http.MethodGet, "/", nil))
+	want := []Refusals{{Protocol: "none"}, {"remoting", 1, 1}, {"grpc", 2, 0}, {"http", 1, 0}}
+	if got := s.Refusals(); !slices.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
 	}
 }
 

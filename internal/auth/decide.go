@@ -16,7 +16,21 @@ import (
 type Identity struct {
 	User  string
 	Super bool
+	via   protocol
 }
+
+// protocol is what a request came by.
+type protocol uint8
+
+const (
+	viaNone protocol = iota // of an identity that no Verify gave
+	viaRemoting
+	viaGRPC
+	viaHTTP
+	protocols
+)
+
+var protocolNames = [protocols]string{"none", "remoting", "grpc", "http"}
 
 // Caller is who a request is from, and from where.
 type Caller struct {
@@ -55,7 +69,9 @@ func (p *principal) sign(dst, head, body []byte) []byte {
 	return dst
 }
 
-func (p *principal) identity() Identity { return Identity{User: p.name, Super: p.super} }
+func (p *principal) identity(via protocol) Identity {
+	return Identity{User: p.name, Super: p.super, via: via}
+}
 
 // Allow reports whether a user may do one of the actions with every one of the
 // resources. The error is ErrDenied and names what is missing.
@@ -75,7 +91,7 @@ func (s *Store) Allow(id Identity, ip netip.Addr, a Action, res ...Resource) err
 				why = "denied by its policy for " + deny.pattern.String()
 			}
 		}
-		s.denied.Add(1)
+		s.denied[id.via].Add(1)
 		err := fmt.Errorf("%w: User:%s has no permission to access %s (%s) from %s: %s", ErrDenied, id.User, r, a, ip, why)
 		s.tell(err)
 		return err
@@ -154,6 +170,6 @@ func (s *Store) tell(err error) {
 	now, last := s.now().UnixNano(), s.told.Load()
 	if now-last >= int64(tellEvery) && s.told.CompareAndSwap(last, now) {
 		s.log.Warn("request refused", slog.Any("err", err),
-			slog.Int64("unauthenticated", s.unknown.Load()), slog.Int64("denied", s.denied.Load()))
+			slog.Int64("unauthenticated", s.unknown.sum()), slog.Int64("denied", s.denied.sum()))
 	}
 }

@@ -51,7 +51,7 @@ type Store struct {
 
 	own             *principal // this process
 	known           atomic.Pointer[map[string]*principal]
-	unknown, denied atomic.Int64
+	unknown, denied tally        // requests refused
 	told            atomic.Int64 // ns since 1970 of the last refusal that was logged
 }
 
@@ -110,18 +110,6 @@ func (s *Store) Enabled() bool { return s != nil && s.on }
 
 // Cluster is the resource that administration is about.
 func (s *Store) Cluster() Resource { return Cluster(s.cluster) }
-
-// Stats are figures since the start.
-type Stats struct {
-	Users   int
-	Unknown int64 // requests that didn't prove who they are from
-	Denied  int64 // requests that their user may not make
-}
-
-// Stats gives the figures.
-func (s *Store) Stats() Stats {
-	return Stats{Users: s.users.Len(), Unknown: s.unknown.Load(), Denied: s.denied.Load()}
-}
 
 // rebuild makes the principals of users and policies, and shows them.
 func (s *Store) rebuild() error {

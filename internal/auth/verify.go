@@ -25,21 +25,21 @@ const (
 )
 
 // unknownf is a request that doesn't prove who it is from.
-func (s *Store) unknownf(format string, args ...any) error {
-	s.unknown.Add(1)
+func (s *Store) unknownf(via protocol, format string, args ...any) error {
+	s.unknown[via].Add(1)
 	err := fmt.Errorf("%w: "+format, append([]any{ErrUnknown}, args...)...)
 	s.tell(err)
 	return err
 }
 
 // user finds who a request says it is from.
-func (s *Store) user(name string) (*principal, error) {
+func (s *Store) user(via protocol, name string) (*principal, error) {
 	p := (*s.known.Load())[name]
 	switch {
 	case p == nil:
-		return nil, s.unknownf("User:%s is not found", strings.Clone(name))
+		return nil, s.unknownf(via, "User:%s is not found", strings.Clone(name))
 	case p.off:
-		return nil, s.unknownf("User:%s is disabled", p.name)
+		return nil, s.unknownf(via, "User:%s is disabled", p.name)
 	}
 	return p, nil
 }
@@ -115,9 +115,9 @@ func (s *Store) VerifyRemoting(fields iter.Seq2[string, string], body []byte, cl
 	w.old = clientVersion <= versionV493
 	fields(w.take)
 	if w.key == "" {
-		return Identity{}, s.unknownf("the request is not signed: it has no %s", FieldAccessKey)
+		return Identity{}, s.unknownf(viaRemoting, "the request is not signed: it has no %s", FieldAccessKey)
 	}
-	p, err := s.user(w.key)
+	p, err := s.user(viaRemoting, w.key)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -127,17 +127,17 @@ func (s *Store) VerifyRemoting(fields iter.Seq2[string, string], body []byte, cl
 		n, err = base64.StdEncoding.Decode(w.want[:], w.have[:])
 	}
 	if err != nil || n != sha1.Size {
-		return Identity{}, s.unknownf("User:%s: the signature is missing or malformed", p.name)
+		return Identity{}, s.unknownf(viaRemoting, "User:%s: the signature is missing or malformed", p.name)
 	}
 	slices.SortFunc(w.fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
 	if w.signedBy(p, FieldSignature, body) {
-		return p.identity(), nil
+		return p.identity(viaRemoting), nil
 	}
 	// rocketmq-client-go sends a security token and doesn't sign it.
 	if w.token && w.signedBy(p, FieldSecurityToken, body) {
-		return p.identity(), nil
+		return p.identity(viaRemoting), nil
 	}
-	return Identity{}, s.unknownf("User:%s: the signature doesn't match", p.name)
+	return Identity{}, s.unknownf(viaRemoting, "User:%s: the signature doesn't match", p.name)
 }
 
 // signedBy compares the signature with that of the fields but one, and a body.
@@ -170,7 +170,7 @@ func (s *Store) VerifyGRPC(authorization, dateTime string) (Identity, error) {
 	}
 	_, items, found := strings.Cut(strings.TrimSpace(authorization), " ")
 	if !found {
-		return Identity{}, s.unknownf("the call is not signed: it has no authorization")
+		return Identity{}, s.unknownf(viaGRPC, "the call is not signed: it has no authorization")
 	}
 	var key, signature string
 	for item := range strings.SplitSeq(items, ",") {
@@ -183,17 +183,17 @@ func (s *Store) VerifyGRPC(authorization, dateTime string) (Identity, error) {
 		}
 	}
 	if dateTime == "" {
-		return Identity{}, s.unknownf("the call has no x-mq-date-time, which its signature is over")
+		return Identity{}, s.unknownf(viaGRPC, "the call has no x-mq-date-time, which its signature is over")
 	}
-	p, err := s.user(key)
+	p, err := s.user(viaGRPC, key)
 	if err != nil {
 		return Identity{}, err
 	}
 	want, err := hex.DecodeString(signature)
 	if err != nil || !hmac.Equal(p.sign(nil, []byte(dateTime), nil), want) {
-		return Identity{}, s.unknownf("User:%s: the signature doesn't match", p.name)
+		return Identity{}, s.unknownf(viaGRPC, "User:%s: the signature doesn't match", p.name)
 	}
-	return p.identity(), nil
+	return p.identity(viaGRPC), nil
 }
 
 // VerifyHTTP checks the Authorization of an HTTP request: "MQ USER:SIGNATURE"
@@ -208,20 +208,20 @@ func (s *Store) VerifyHTTP(r *http.Request) (Identity, error) {
 	case strings.EqualFold(scheme, "Basic"):
 		name, password, ok := r.BasicAuth()
 		if !ok {
-			return Identity{}, s.unknownf("the Authorization header is malformed")
+			return Identity{}, s.unknownf(viaHTTP, "the Authorization header is malformed")
 		}
-		p, err := s.user(name)
+		p, err := s.user(viaHTTP, name)
 		if err != nil {
 			return Identity{}, err
 		}
 		if subtle.ConstantTimeCompare(digest(password), digest(string(p.secret))) != 1 {
-			return Identity{}, s.unknownf("User:%s: the password doesn't match", p.name)
+			return Identity{}, s.unknownf(viaHTTP, "User:%s: the password doesn't match", p.name)
 		}
-		return p.identity(), nil
+		return p.identity(viaHTTP), nil
 	case scheme == "MQ":
 		return s.verifyMQ(r, rest)
 	}
-	return Identity{}, s.unknownf("the request has no Authorization of scheme Basic or MQ")
+	return Identity{}, s.unknownf(viaHTTP, "the request has no Authorization of scheme Basic or MQ")
 }
 
 // digest makes secrets of any length comparable in constant time.
@@ -232,15 +232,15 @@ func digest(secret string) []byte {
 
 func (s *Store) verifyMQ(r *http.Request, credential string) (Identity, error) {
 	key, signature, _ := strings.Cut(strings.TrimSpace(credential), ":")
-	p, err := s.user(key)
+	p, err := s.user(viaHTTP, key)
 	if err != nil {
 		return Identity{}, err
 	}
 	want, err := base64.StdEncoding.DecodeString(signature)
 	if err != nil || !hmac.Equal(p.sign(nil, signedHTTP(r), nil), want) {
-		return Identity{}, s.unknownf("User:%s: the signature doesn't match", p.name)
+		return Identity{}, s.unknownf(viaHTTP, "User:%s: the signature doesn't match", p.name)
 	}
-	return p.identity(), nil
+	return p.identity(viaHTTP), nil
 }
 
 // signedHTTP is the text that an aliyunmq SDK signs.

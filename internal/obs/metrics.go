@@ -71,6 +71,9 @@ const (
 	HistoryFetched       = "varve_history_fetched_bytes_total"
 	HistoryMemory        = "varve_history_memory_bytes"
 	HistoryDisk          = "varve_history_disk_bytes"
+	AuthUnknown          = "varve_auth_unauthenticated_total"
+	AuthDenied           = "varve_auth_denied_total"
+	QuotaRefused         = "varve_quota_refused_total"
 	Ready                = "varve_ready"
 )
 
@@ -93,6 +96,28 @@ func (m *Metrics) Gauge(name, help string, f func() float64) {
 // Counter gives a value that only grows.
 func (m *Metrics) Counter(name, help string, f func() float64) {
 	m.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, f))
+}
+
+// Counters gives several values that only grow, told apart by labels. f calls
+// add for each, with the labels' values; the same ones must not come twice.
+func (m *Metrics) Counters(name, help string, labels []string, f func(add func(value float64, labels ...string))) {
+	m.reg.MustRegister(counters{prometheus.NewDesc(name, help, labels, nil), f})
+}
+
+// counters is a prometheus.Collector of one name.
+type counters struct {
+	desc *prometheus.Desc
+	f    func(add func(value float64, labels ...string))
+}
+
+// Describe implements prometheus.Collector.
+func (c counters) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+// Collect implements prometheus.Collector.
+func (c counters) Collect(ch chan<- prometheus.Metric) {
+	c.f(func(value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, value, labels...)
+	})
 }
 
 // Handler serves the registry.
