@@ -358,6 +358,49 @@ func TestPopOrdered(t *testing.T) {
 	})
 }
 
+// TestPopOrderedAckBehindAnUnackedMessage: what was acked behind a message of
+// the batch comes again behind it, and is no failed delivery.
+func TestPopOrderedAckBehindAnUnackedMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, vfs.NewMem(), nil)
+		defer r.stop()
+		g := DefaultGroup("g")
+		g.RetryMaxTimes = 1
+		if err := r.PutGroup(g); err != nil {
+			t.Fatal(err)
+		}
+		r.topic("orders", 1)
+		r.sendN("orders", 0, 0, 5)
+		req := popReq("orders")
+		req.Ordered, req.MaxMessages = true, 3
+		p := r.pop(req)
+		if !slices.Equal(p.bodies(), []string{"m0", "m1", "m2"}) {
+			t.Fatalf("got %v", p.bodies())
+		}
+		r.ack(p.handles()[1:]...)
+		req.Wait = 20 * time.Second
+		if p = r.pop(req); !slices.Equal(p.bodies(), []string{"m0", "m1", "m2"}) {
+			t.Fatalf("again %v", p.bodies())
+		}
+		for i, before := range []int32{1, 0, 0} {
+			if got := p.Messages[i].Deliveries; got != before {
+				t.Errorf("m%d: %d deliveries before, want %d", i, got, before)
+			}
+		}
+		r.ack(p.handles()...)
+		if p = r.pop(req); !slices.Equal(p.bodies(), []string{"m3", "m4"}) {
+			t.Fatalf("then %v", p.bodies())
+		}
+		r.ack(p.handles()...)
+		if dead := r.all("%DLQ%g", 0); len(dead) != 0 {
+			t.Errorf("dead letters %v", dead)
+		}
+		if off, err := r.QueryOffset(t.Context(), "g", "orders", 0, false); err != nil || off != 5 {
+			t.Errorf("progress %d, %v", off, err)
+		}
+	})
+}
+
 func TestPopLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, vfs.NewMem(), func(c *Config, _ *Deps) { c.MaxPopQueue = 10 })

@@ -198,6 +198,9 @@ func (b *Broker) popAgain(t *popTurn, w *pop.Window, q mq.Queue) (done bool, err
 		return true, nil
 	}
 	same := t.p.req.AttemptID != "" && t.p.req.AttemptID == w.Attempt()
+	if !same {
+		w.Rewind()
+	}
 	for i, off := range w.Live(want) {
 		batch, err := b.reader.Read(t.p.ctx, q, off, mq.Limit{Messages: 1, Scan: 1})
 		if errors.Is(err, mq.ErrTooLow) || err == nil && batch.Count == 0 {

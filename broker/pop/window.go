@@ -198,6 +198,23 @@ func (w *Window) Again(off, popMillis, due int64, same bool) (before int32) {
 	return e.kept
 }
 
+// Rewind has what was acked behind a message of an ordered batch come again with
+// it, so that the batch keeps its order: RocketMQ goes back to the first message
+// without an ack. Those are no failed deliveries. A restart forgets such acks'
+// places; then only the messages without an ack come again.
+func (w *Window) Rewind() {
+	for i := w.head; i < len(w.entries); i++ {
+		e := &w.entries[i]
+		if e.state != done || !e.ordered || e.pop == 0 {
+			continue
+		}
+		e.state, e.suspended = live, true
+		w.live++
+		w.ordered++
+		w.count(1)
+	}
+}
+
 // PopOf is the time that names a message's present delivery.
 func (w *Window) PopOf(off int64) int64 {
 	if e := w.find(off); e != nil {

@@ -78,7 +78,8 @@ func (s *Store) due(r mq.Record, topic string) (int64, error) {
 	return due, nil
 }
 
-// original rebuilds the message that was held back, as it was sent.
+// original rebuilds the message that was held back, as it was sent. DELAY stays
+// on it, as with RocketMQ: consumers read the level.
 func original(r mq.Record) (mq.Message, error) {
 	m, err := r.Decode()
 	if err != nil {
@@ -90,6 +91,6 @@ func original(r mq.Record) (mq.Message, error) {
 		return m, fmt.Errorf("property %s is %q, want a queue id", mq.PropRealQueueID, m.Property(mq.PropRealQueueID))
 	}
 	m.QueueID = int32(queue)
-	m.Properties = without(m.Properties, mq.PropDelay, mq.PropTimerOutMs, mq.PropRealTopic, mq.PropRealQueueID)
+	m.Properties = without(m.Properties, mq.PropTimerOutMs, mq.PropRealTopic, mq.PropRealQueueID)
 	return m, mq.CheckMessage(&m)
 }

@@ -52,8 +52,8 @@ func TestHeldBackAndRebuilt(t *testing.T) {
 		queue       int32
 		held, after string
 	}{
-		{func(m *mq.Message) { s.Level(m, 99) }, mq.ScheduleTopic, 1, "[DELAY=2 REAL_QID=3 REAL_TOPIC=orders TAGS=t]", "[TAGS=t]"},
-		{func(m *mq.Message) { s.At(m, 777) }, mq.TimerTopic, 0, "[DELAY=2 REAL_QID=3 REAL_TOPIC=orders TAGS=t TIMER_DELAY_MS=5 TIMER_OUT_MS=777]", "[TAGS=t TIMER_DELAY_MS=5]"},
+		{func(m *mq.Message) { s.Level(m, 99) }, mq.ScheduleTopic, 1, "[DELAY=2 REAL_QID=3 REAL_TOPIC=orders TAGS=t]", "[DELAY=2 TAGS=t]"},
+		{func(m *mq.Message) { s.At(m, 777) }, mq.TimerTopic, 0, "[DELAY=2 REAL_QID=3 REAL_TOPIC=orders TAGS=t TIMER_DELAY_MS=5 TIMER_OUT_MS=777]", "[DELAY=2 TAGS=t TIMER_DELAY_MS=5]"},
 	} {
 		m := sent
 		c.hold(&m)
