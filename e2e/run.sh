@@ -47,7 +47,7 @@ python_env() {
 }
 
 go_clients() {
-	(cd "$here" && go build -o "$cache/goclients" ./goclients)
+	(cd "$here/goclients" && go build -o "$cache/goclients" .)
 }
 
 parts=java,mqadmin,languages,s3,readers
