@@ -37,9 +37,6 @@ type Connector struct {
 	retrying int
 	low      int64 // everything of the log below it is archived
 	oldest   int64 // store time of the first message that is not, 0 for none
-	// damagedAt is up to where the log was read when it turned out to be damaged,
-	// -1 where that was before it was followed.
-	damagedAt int64
 }
 
 // flushRequest asks for everything below the targets to be committed.
@@ -223,7 +220,8 @@ func final(err error) bool {
 			return true
 		}
 	}
-	return archive.Unreadable(err)
+	var lost lostError
+	return errors.As(err, &lost) || archive.Unreadable(err)
 }
 
 // emptyDir removes what a former process left behind.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"varve/hot"
 	"varve/internal/mq"
 )
 
@@ -22,11 +23,16 @@ func (s *session) keepBlocked(ctx context.Context, t *topic, id mq.Queue) error 
 	}
 	at := max(r.From, s.c.log.Archived(id))
 	if at < r.To {
-		rec, err := s.recordAt(ctx, id, at)
-		if err != nil {
+		pos, err := s.c.log.Position(id, at)
+		if errors.Is(err, mq.ErrNoQueue) {
+			return nil
+		}
+		if err != nil && !hot.Damaged(err) {
 			return err
 		}
-		end = rec.PhysicalOffset()
+		if end = pos; err != nil {
+			end = s.lost // its index is damaged too
+		}
 	}
 	s.block(s.queueOf(t, id.ID), end, t.damaged)
 	return nil

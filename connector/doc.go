@@ -25,7 +25,9 @@
 //     log once more when they roll. The hot log is the spill.
 //   - Uploaded objects are checked (length and end) before a commit names them.
 //   - A topic whose table can't be read is blocked alone, whenever that shows,
-//     and goes on by itself when it can.
+//     and goes on by itself when it can. So is a queue of which the log can't
+//     give a record any more (lost.go): what precedes it is archived, and the
+//     low-water mark stays at it.
 //   - A connector that was fenced ends and commits nothing more.
 //
 // All state of a session belongs to its owner goroutine, but for topic.mu (the

@@ -9,6 +9,7 @@ import (
 	"io"
 	"time"
 
+	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/mq"
 	"varve/internal/objstore"
@@ -20,7 +21,10 @@ func (s *session) dispatch(ctx context.Context) {
 		g := s.waiting[0]
 		s.waiting[0] = nil
 		s.waiting = s.waiting[1:]
-		if g.q.topic.gone {
+		if g.dropped {
+			g.q.topic.outstanding--
+		}
+		if g.q.topic.gone || g.dropped {
 			s.unstage(g)
 			continue
 		}
@@ -40,15 +44,9 @@ func (s *session) tell(ctx context.Context, e event) {
 // work makes a segment's file and uploads it. The staged records are given
 // back as soon as the file is written.
 func (s *session) work(ctx context.Context, g *segment) {
-	what := fmt.Sprintf("write offsets %d to %d of %v", g.from, g.to, g.q.id)
-	var out *output
-	var file archive.DataFile
-	err := s.c.persist(ctx, what, encodeTimeout, func(ctx context.Context) (err error) {
-		out, file, err = s.encode(ctx, g)
-		return err
-	})
+	out, file, lost, err := s.write(ctx, g)
 	s.tell(ctx, event{encoded: g})
-	if err == nil {
+	if err == nil && out != nil {
 		defer out.remove()
 		select {
 		case s.uploads <- struct{}{}:
@@ -58,11 +56,30 @@ func (s *session) work(ctx context.Context, g *segment) {
 		}
 		err = s.upload(ctx, g, out, &file)
 	}
-	s.tell(ctx, event{uploaded: g, file: file, err: err})
+	s.tell(ctx, event{uploaded: g, file: file, lost: lost, err: err})
 }
 
-// encode writes a segment's records to a file, in memory where there is room.
-func (s *session) encode(ctx context.Context, g *segment) (out *output, file archive.DataFile, err error) {
+// write makes a segment's file, up to a record that is lost if there is one; no
+// file where that is the first.
+func (s *session) write(ctx context.Context, g *segment) (out *output, file archive.DataFile, lost *hot.Lost, err error) {
+	for to := g.to; to > g.from; to = lost.Offset {
+		what := fmt.Sprintf("write offsets %d to %d of %v", g.from, to, g.q.id)
+		err := s.c.persist(ctx, what, encodeTimeout, func(ctx context.Context) (err error) {
+			out, file, err = s.encode(ctx, g, to)
+			return err
+		})
+		var l lostError
+		if !errors.As(err, &l) {
+			return out, file, lost, err
+		}
+		lost = &l.Lost
+	}
+	return nil, archive.DataFile{}, lost, nil
+}
+
+// encode writes a segment's records below an offset to a file, in memory where
+// there is room.
+func (s *session) encode(ctx context.Context, g *segment, to int64) (out *output, file archive.DataFile, err error) {
 	out = &output{dir: s.c.cfg.Dir, room: &s.room}
 	defer func() {
 		if err != nil {
@@ -72,7 +89,7 @@ func (s *session) encode(ctx context.Context, g *segment) (out *output, file arc
 	buf := bufio.NewWriterSize(out, 256<<10)
 	w := archive.NewFileWriter(buf, g.q.id, archive.FileOptions{Epoch: s.epoch})
 	if g.shed {
-		err = s.addFromLog(ctx, w, g)
+		err = s.addFromLog(ctx, w, g, to)
 	} else {
 		err = addStaged(w, g)
 	}
@@ -85,7 +102,7 @@ func (s *session) encode(ctx context.Context, g *segment) (out *output, file arc
 	if err = buf.Flush(); err != nil {
 		return out, file, err
 	}
-	if want := (mq.Range{From: g.from, To: g.to}); file.Offsets != want {
+	if want := (mq.Range{From: g.from, To: to}); file.Offsets != want {
 		return out, file, fmt.Errorf("file holds %v, want %v", file.Offsets, want)
 	}
 	return out, file, nil
@@ -104,9 +121,12 @@ func addStaged(w *archive.FileWriter, g *segment) error {
 }
 
 // addFromLog reads a segment once more, because it was shed.
-func (s *session) addFromLog(ctx context.Context, w *archive.FileWriter, g *segment) error {
-	for at := g.from; at < g.to; {
-		b, err := s.c.log.Read(ctx, g.q.id, at, mq.Limit{Bytes: rereadBytes, Messages: int(g.to - at), Scan: int(g.to - at)})
+func (s *session) addFromLog(ctx context.Context, w *archive.FileWriter, g *segment, to int64) error {
+	for at := g.from; at < to; {
+		b, err := s.c.log.Read(ctx, g.q.id, at, mq.Limit{Bytes: rereadBytes, Messages: int(to - at), Scan: int(to - at)})
+		if hot.Damaged(err) {
+			return s.lostIn(g, at, err)
+		}
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 // which on something is missing there.
 func (s *session) resume(ctx context.Context) error {
 	s.topics, s.older = map[string]*topic{}, map[string]bool{}
+	s.harm.clear()
 	s.epoch = 1
 	confirmed := s.c.log.Confirmed()
 	// The low-water mark may not pass what a power cut could take back.
@@ -46,10 +47,13 @@ func (s *session) resume(ctx context.Context) error {
 		switch {
 		case errors.Is(err, mq.ErrNoQueue):
 			continue // deleted meanwhile
+		case hot.Damaged(err): // of its index: where it goes on isn't known
+			at, _ := s.c.log.Range(ctx, id)
+			s.blockLost(s.queueOf(s.topicOf([]byte(id.Topic)), id.ID), hot.Lost{
+				Queue: id, Offset: max(at.From, s.c.log.Archived(id)), Position: s.lost, Err: err,
+			})
+			continue
 		case err != nil:
-			if hot.Damaged(err) {
-				s.c.logDamaged(-1, err)
-			}
 			return fmt.Errorf("resume %v: %w", id, err)
 		}
 		s.pos = min(s.pos, from)
@@ -60,7 +64,6 @@ func (s *session) resume(ctx context.Context) error {
 	if first := s.c.log.Stats().FirstPhysical; s.pos < first {
 		s.pos = first
 	}
-	s.c.readTo(0)
 	low, _ := s.lowWater()
 	s.setArchived(marks, low)
 	s.publish()
@@ -136,19 +139,19 @@ func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
 	q := s.queueOf(s.topicOf([]byte(id.Topic)), id.ID)
 	mark := s.c.log.Archived(id)
 	if q.known && !r.Empty() {
-		same, err := s.sameQueue(ctx, q, r)
+		same, err := s.sameQueue(q, r)
 		switch {
 		case err != nil:
 			return 0, err
 		case !same && mark > 0 && r.From > 0:
-			return none, s.missing(ctx, q, r, 0, mark)
+			return none, s.missing(q, r, 0, mark)
 		case !same:
 			q = s.queueOf(s.reincarnate(q.topic), id.ID)
 		}
 	}
 	if mark > q.next {
 		if r.From > q.next {
-			return none, s.missing(ctx, q, r, q.next, mark)
+			return none, s.missing(q, r, q.next, mark)
 		}
 		s.c.cfg.Logger.Warn("the archive is older than the log, which still holds what is missing: archived again",
 			slog.Any("queue", id), slog.Int64("archive_end", q.next), slog.Int64("archived", mark))
@@ -160,27 +163,21 @@ func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
 	if at >= r.To {
 		return none, nil
 	}
-	rec, err := s.recordAt(ctx, id, at)
-	if err != nil {
-		return 0, err
-	}
-	return rec.PhysicalOffset(), nil
+	return s.c.log.Position(id, at)
 }
 
 // missing blocks a queue of which the archive once had more than it has now and
 // the log not enough to make up for it. What the log holds is passed over.
-func (s *session) missing(ctx context.Context, q *queue, r mq.Range, end, mark int64) error {
+func (s *session) missing(q *queue, r mq.Range, end, mark int64) error {
 	from := s.c.log.Confirmed()
 	if !r.Empty() {
-		first, err := s.recordAt(ctx, q.id, r.From)
-		if err != nil {
+		var err error
+		if from, err = s.c.log.Position(q.id, r.From); err != nil {
 			return err
 		}
-		last, err := s.recordAt(ctx, q.id, r.To-1)
-		if err != nil {
+		if q.lastPhysical, err = s.c.log.Position(q.id, r.To-1); err != nil {
 			return err
 		}
-		from, q.lastPhysical = first.PhysicalOffset(), last.PhysicalOffset()
 	}
 	q.next, q.known = r.To, true
 	s.older[q.id.Topic] = true
@@ -191,38 +188,26 @@ func (s *session) missing(ctx context.Context, q *queue, r mq.Range, end, mark i
 // sameQueue compares the log's queue with the archive's at the last record
 // that both hold. A topic that was deleted and created again has other
 // positions there, or ends before.
-func (s *session) sameQueue(ctx context.Context, q *queue, r mq.Range) (bool, error) {
+func (s *session) sameQueue(q *queue, r mq.Range) (bool, error) {
 	if r.To < q.next {
 		return false, nil // archived is durable, so the log can't have lost it
 	}
 	if r.From >= q.next {
 		if q.lastPhysical < 0 && r.From < r.To {
-			rec, err := s.recordAt(ctx, q.id, r.From)
+			at, err := s.c.log.Position(q.id, r.From)
 			if err != nil {
 				return false, err
 			}
-			q.lastPhysical = rec.PhysicalOffset() - 1
+			q.lastPhysical = at - 1
 		}
 		return true, nil
 	}
-	rec, err := s.recordAt(ctx, q.id, q.next-1)
+	at, err := s.c.log.Position(q.id, q.next-1)
 	if err != nil {
 		return false, err
 	}
 	if q.lastPhysical < 0 {
-		q.lastPhysical = rec.PhysicalOffset()
+		q.lastPhysical = at
 	}
-	return rec.PhysicalOffset() == q.lastPhysical, nil
-}
-
-func (s *session) recordAt(ctx context.Context, id mq.Queue, at int64) (mq.Record, error) {
-	b, err := s.c.log.Read(ctx, id, at, mq.Limit{Messages: 1})
-	if err != nil {
-		return nil, err
-	}
-	rec, _, err := mq.NextRecord(b.Body)
-	if err != nil {
-		return nil, fmt.Errorf("offset %d: %w", at, err)
-	}
-	return rec, nil
+	return at == q.lastPhysical, nil
 }

@@ -48,11 +48,13 @@ type session struct {
 	uploads chan struct{} // one slot for each upload
 	room    room          // for the files of jobs
 	running sync.WaitGroup
+	harm    harm
 }
 
 // tailed is what one look at the log gave.
 type tailed struct {
 	records []byte
+	lost    []hot.Lost // between them, in the order of the log
 	next    int64
 	err     error
 }
@@ -62,6 +64,7 @@ type event struct {
 	encoded  *segment         // its staged records are not needed any more
 	uploaded *segment         // its file is in the bucket, or err
 	file     archive.DataFile // of uploaded
+	lost     *hot.Lost        // of uploaded: its file ends before it, or there is none
 	commit   *commit          // it is done, or err
 	err      error            // with nothing else it ends the session
 }
@@ -87,6 +90,7 @@ func (c *Connector) runSession(ctx context.Context, begun func()) error {
 		slog.Int64("epoch", s.epoch), slog.Int64("position", s.pos), slog.Int("tables", len(s.topics)))
 	from := s.pos
 	s.running.Go(func() { s.follow(ctx, from) })
+	s.running.Go(func() { s.watchLost(ctx) })
 	for name := range s.damagedTopics() {
 		s.running.Go(func() { s.watch(ctx, name, true) })
 	}
@@ -102,13 +106,17 @@ func (s *session) follow(ctx context.Context, from int64) {
 	tail := s.c.log.Tail(from)
 	defer tail.Close()
 	for {
-		records, next, err := tail.Next(ctx, tailBytes)
+		var p tailed
+		p.records, p.next, p.err = tail.Next(ctx, tailBytes)
+		if hot.Damaged(p.err) {
+			p.records, p.lost, p.next, p.err = tail.Past(tailBytes)
+		}
 		select {
-		case s.tailed <- tailed{records, next, err}:
+		case s.tailed <- p:
 		case <-ctx.Done():
 			return
 		}
-		if err != nil {
+		if p.err != nil {
 			return
 		}
 		select {
@@ -157,21 +165,25 @@ func (s *session) own(ctx context.Context) error {
 
 func (s *session) takePiece(ctx context.Context, p tailed) error {
 	if p.err != nil {
-		if hot.Damaged(p.err) {
-			s.c.logDamaged(p.next, p.err)
-		}
 		return fmt.Errorf("follow the log of %s from %d: %w", s.c.cfg.Broker, s.pos, p.err)
 	}
+	lost := p.lost
 	for b := p.records; len(b) > 0; {
 		rec, rest, err := mq.NextRecord(b)
 		if err != nil {
 			return fmt.Errorf("record of %s after position %d: %w", s.c.cfg.Broker, s.pos, err)
 		}
+		for len(lost) > 0 && lost[0].Position < rec.PhysicalOffset() {
+			s.lose(lost[0])
+			lost = lost[1:]
+		}
 		s.take(rec)
 		b = rest
 	}
+	for _, l := range lost {
+		s.lose(l)
+	}
 	s.pos = p.next
-	s.c.readTo(s.pos)
 	s.rollFlushed()
 	select {
 	case s.taken <- struct{}{}:
@@ -298,9 +310,9 @@ func (s *session) rollFlushed() {
 			q := t.queues[id.ID]
 			switch {
 			case q == nil:
-			case q.mark >= to, q.blocked >= 0:
+			case q.mark >= to, q.blocked >= 0 && q.open == nil && len(q.frozen) == 0:
 				delete(f.targets, id)
-			case q.open != nil && q.next >= to:
+			case q.open != nil && (q.next >= to || q.blocked >= 0):
 				s.freeze(q.open)
 			}
 		}
@@ -334,7 +346,13 @@ func (s *session) uploadedOne(ctx context.Context, e event) error {
 	t := e.uploaded.q.topic
 	t.outstanding--
 	switch {
-	case t.gone:
+	case t.gone, e.uploaded.dropped:
+		return nil
+	case e.lost != nil:
+		s.loseFrom(e.uploaded, e.file.Offsets.To, *e.lost)
+	}
+	switch {
+	case e.uploaded.dropped:
 		return nil
 	case errors.Is(e.err, mq.ErrNoQueue):
 		s.let(t, e.err)

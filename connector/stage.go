@@ -57,8 +57,8 @@ type queue struct {
 	open *segment
 	// frozen are the segments between mark and open, in order.
 	frozen []*segment
-	// blocked is the position of the first record after a gap, from which on
-	// nothing of the queue is archived; -1 for none.
+	// blocked is the position of the first record after a gap, or of one that is
+	// lost, from which on nothing of the queue is archived; -1 for none.
 	blocked int64
 	// gap is what the next segment leaves out, as the user chose.
 	gap mq.Range
@@ -76,6 +76,7 @@ type segment struct {
 	since         time.Time
 	blocks        [][]byte
 	shed          bool // not staged: the job reads the hot log
+	dropped       bool // a record before it, or its first, is lost
 	file          *archive.DataFile
 }
 

@@ -40,16 +40,12 @@ type Status struct {
 	LagAge      time.Duration `json:"lag_age"`
 
 	// Blocked are queues that are not archived any more, because messages are
-	// missing between the archive and the log, or because their topic's table
-	// can't be read.
+	// missing between the archive and the log, because the log can't give a
+	// message that it has, or because their topic's table can't be read.
 	Blocked []Blocked `json:"blocked,omitempty"`
 	// Damaged are the topics whose table can't be read, and why. The log keeps
 	// their messages until it can.
 	Damaged map[string]string `json:"damaged,omitempty"`
-
-	// LogDamage is why the log can't be followed any further: nothing after the
-	// damage is archived. It is empty again when the log was read past it.
-	LogDamage string `json:"log_damage,omitempty"`
 
 	OpenSegments int   `json:"open_segments"`
 	StagedBytes  int64 `json:"staged_bytes"`
@@ -110,23 +106,6 @@ func (c *Connector) failing(err error) {
 	}
 	if c.status.State == Running || c.status.State == Starting {
 		c.status.State = Retrying
-	}
-}
-
-// logDamaged notes damage that ended the following of the log at a position.
-func (c *Connector) logDamaged(at int64, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.status.LogDamage, c.damagedAt = err.Error(), at
-}
-
-// readTo says that the log was followed up to a position: damage before it is
-// mended, or was dropped.
-func (c *Connector) readTo(pos int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.status.LogDamage != "" && pos > c.damagedAt {
-		c.status.LogDamage, c.damagedAt = "", 0
 	}
 }
 

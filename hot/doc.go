@@ -27,6 +27,8 @@
 //   - The cache holds only whole blocks of one segment below the confirmed end,
 //     which never change. Each record is checked each time it is given out, and
 //     one that looks bad in the cache is read from its file before that is said.
+//   - A follower that meets a damaged batch goes through it by the queue index
+//     (past.go): each record of a live queue is given or named as lost.
 //   - A segment's file is reused or removed only when the index that says so is
 //     durable and the last reader of the segment is gone.
 //

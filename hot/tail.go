@@ -60,16 +60,17 @@ func (s *Store) wakeTails() {
 
 // Next waits for records and gives up to maxBytes of them (at least one),
 // concatenated, with the position to go on from. ErrTrimmed says that the
-// position is below the first that the log holds. The records are valid until
-// the next call. Records of deleted topics are left out.
+// position is below the first that the log holds; after an error that Damaged
+// tells, which comes when all before the damage was given, Past goes on. The
+// records are valid until the next call. Records of deleted topics are left out.
 func (t *Tail) Next(ctx context.Context, maxBytes int) (records []byte, next int64, err error) {
 	for {
 		err := t.read(maxBytes)
+		if len(t.out) > 0 { // what stands before an error, which the next call meets again
+			return t.out, t.at, nil
+		}
 		if err != nil {
 			return nil, t.at, fmt.Errorf("following the log at position %d: %w", t.at, err)
-		}
-		if len(t.out) > 0 {
-			return t.out, t.at, nil
 		}
 		if err := t.s.failure(); err != nil {
 			return nil, t.at, fmt.Errorf("following the log at position %d: %w", t.at, err)
@@ -166,7 +167,9 @@ func (t *Tail) batch() (more bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("reading %s: %w", g.path, err)
 	}
-	t.rest, t.end = b.Records[max(0, t.at-b.Start):], b.End()
+	if t.rest, t.end = b.Records[max(0, t.at-b.Start):], b.End(); len(t.rest) == 0 {
+		t.at = t.end // it stood at the batch's trailer
+	}
 	return true, nil
 }
 

@@ -99,8 +99,6 @@ func (n *Node) runConnector(ctx context.Context) error {
 // fails for a short time isn't worth a word: the log holds what comes meanwhile.
 func trouble(st connector.Status, now time.Time) string {
 	switch {
-	case st.LogDamage != "":
-		return "nothing after a damaged record of the log is archived: " + st.LogDamage
 	case st.State == connector.Retrying && now.Sub(st.FailingSince) >= failingLong:
 		return fmt.Sprintf("archiving fails since %s: %s", st.FailingSince.UTC().Format(time.RFC3339), st.Error)
 	case len(st.Blocked) > 0:
@@ -167,9 +165,6 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 	out.Pending = st.LagMessages
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
-	}
-	if st.LogDamage != "" {
-		out.Error = trouble(st, time.Now())
 	}
 	for _, b := range st.Blocked {
 		out.Blocked = append(out.Blocked, admin.ArchiveBlocked{Broker: b.Queue.Broker, Topic: b.Queue.Topic, Queue: b.Queue.ID, Reason: b.Reason})
