@@ -47,7 +47,8 @@ func loadRequestModes(s *meta.Store) (*meta.Settings[RequestMode], error) {
 	})
 }
 
-// SetRequestMode says how a group gets its messages of a topic.
+// SetRequestMode says how a group gets its messages of a topic, as a rule before
+// the group's first client comes.
 func (b *Broker) SetRequestMode(m RequestMode) error {
 	switch {
 	case b.closed.Load():
@@ -58,11 +59,11 @@ func (b *Broker) SetRequestMode(m RequestMode) error {
 	if _, ok := b.topics.Get(m.Topic); !ok {
 		return fmt.Errorf("%w: %q", ErrNoTopic, m.Topic)
 	}
-	if _, ok := b.groups.Get(m.Group); !ok {
-		return fmt.Errorf("%w: %q", ErrNoGroup, m.Group)
-	}
 	if m.Mode != ModePull && m.Mode != ModePop || m.ShareQueues < -1 {
 		return fmt.Errorf("%w: request mode %q shared by %d, want PULL or POP", ErrBadRequest, m.Mode, m.ShareQueues)
+	}
+	if _, err := b.groupFor(m.Group); err != nil {
+		return err
 	}
 	changed, err := b.modes.Put(m)
 	if err != nil {

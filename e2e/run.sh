@@ -16,7 +16,10 @@ need go "Go"
 java_clients() {
 	for v in ${clients//,/ }; do
 		echo "Java client $v"
-		mvn -q -B -ntp -f "$here/java/pom.xml" -Dclient.version="$v" process-classes
+		case $v in
+		grpc-*) mvn -q -B -ntp -f "$here/java5/pom.xml" -Dclient.version="${v#grpc-}" process-classes ;;
+		*) mvn -q -B -ntp -f "$here/java/pom.xml" -Dclient.version="$v" process-classes ;;
+		esac
 	done
 }
 
@@ -65,9 +68,9 @@ wants() { case ",$parts," in *",$1,"*) ;; *) return 1 ;; esac; }
 if wants java || wants mqadmin; then
 	need java "a Java 17 runtime"
 	need mvn "Maven, for the Apache clients"
+	mqadmin
 fi
 if wants java; then java_clients; fi
-if wants mqadmin; then mqadmin; fi
 if [ "$server" = apache ]; then
 	apache_broker
 else

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,22 +23,72 @@ import (
 // javaLimit bounds one run of the whole scenario list.
 const javaLimit = 15 * time.Minute
 
-// runJava runs the scenario list once for each client version and serializer over one broker.
+// javaList is a list of scenarios that wants a server of its own.
+type javaList struct {
+	name    string // what the Java side calls it
+	prefix  string // of its scenarios' names; the first list has all others
+	options server.Options
+	prepare func(context.Context, config, *server.Server) error
+	alone   string // a list to run afterwards on the same server, client by client and scenario by scenario
+}
+
+var javaLists = []javaList{
+	{name: "main", alone: "history", options: server.Options{GRPC: true, RollAge: 2 * time.Second, Env: smallSegments}},
+	{name: "acl", prefix: "acl-", options: server.Options{GRPC: true, Access: true}, prepare: makeUsers},
+	{name: "tls", prefix: "tls-enforced", options: server.Options{GRPC: true, TLSOnly: true}},
+}
+
+// smallSegments lets a trim free what a scenario has just archived.
+var smallSegments = []string{"VARVE_HOT_SEGMENT=8MiB"}
+
+// runJava runs the lists, each for every client version and serializer over one broker.
 func runJava(ctx context.Context, c config, p *page) error {
-	s, err := c.start(ctx, "java", server.Options{RollAge: 2 * time.Second, Env: smallSegments})
+	for _, l := range javaLists {
+		if !l.wanted(c.scenarios) {
+			continue
+		}
+		if err := l.run(ctx, c, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted tells whether one of the named scenarios is of the list.
+func (l *javaList) wanted(names []string) bool {
+	if l.prefix != "" {
+		return anyWith(names, l.prefix)
+	}
+	return len(names) == 0 || slices.ContainsFunc(names, func(name string) bool {
+		return !slices.ContainsFunc(javaLists, func(o javaList) bool { return o.prefix != "" && strings.HasPrefix(name, o.prefix) })
+	})
+}
+
+// anyWith tells whether one of the names begins so, or none is named at all.
+func anyWith(names []string, prefix string) bool {
+	return len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+func (l *javaList) run(ctx context.Context, c config, p *page) error {
+	dir := "java"
+	if l.prefix != "" {
+		dir += "-" + l.name
+	}
+	o := l.options
+	s, err := c.start(ctx, dir, o)
 	if err != nil {
 		return err
 	}
 	p.ServerName = s.Name
-	for _, version := range c.versions {
-		for _, serializer := range []string{"JSON", "ROCKETMQ"} {
-			j := javaClient{version: version, serializer: serializer, cfg: c, server: s}
-			if err := j.run(ctx, p); err != nil {
-				return errors.Join(fmt.Errorf("client %s, %s headers: %w", version, serializer, err), s.Stop())
-			}
+	if l.prepare != nil {
+		if err := l.prepare(ctx, c, s); err != nil {
+			return errors.Join(err, s.Stop())
 		}
 	}
-	if s.Archive != "" { // for the readers
+	if err := l.runClients(ctx, c, s, p); err != nil {
+		return errors.Join(err, s.Stop())
+	}
+	if s.Archive != "" && l.prefix == "" { // for the readers
 		if err := s.ArchiveAll(ctx); err != nil {
 			return errors.Join(err, s.Stop())
 		}
@@ -44,64 +96,117 @@ func runJava(ctx context.Context, c config, p *page) error {
 	return s.Stop()
 }
 
-// smallSegments lets a trim free what a scenario has just archived.
-var smallSegments = []string{"VARVE_HOT_SEGMENT=8MiB"}
+// clientsAtOnce is how many Java processes run the same list side by side: they
+// mostly wait, for leases, retries and clocks.
+const clientsAtOnce = 3
 
+// runClients runs the list with every client, and once more, alone, what failed:
+// the clients' clocks suffer where many of them share two cores. The page says of
+// what passed only then.
+func (l *javaList) runClients(ctx context.Context, c config, s *server.Server, p *page) error {
+	clients := javaClients(c)
+	errs := make([]error, len(clients))
+	slots := make(chan struct{}, clientsAtOnce)
+	var all sync.WaitGroup
+	for i, j := range clients {
+		j.cfg, j.server = c, s
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			errs[i] = j.pass(ctx, p, l.name, c.scenarios, c.parallel)
+		})
+	}
+	all.Wait()
+	for i, j := range clients {
+		if errs[i] == nil {
+			errs[i] = j.again(ctx, p, l.name)
+		}
+		if errs[i] == nil && l.alone != "" && anyWith(c.scenarios, l.alone) {
+			errs[i] = errors.Join(j.pass(ctx, p, l.alone, c.scenarios, 1), j.again(ctx, p, l.alone))
+		}
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("%s: %w", j.name, errs[i])
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// javaClient is one column of the page: a client's version and how it talks.
 type javaClient struct {
-	version, serializer string
-	cfg                 config
-	server              *server.Server
+	name    string
+	root    string // folder of its classes and jars
+	address string // where it finds the server
+	options []string
+	cfg     config
+	server  *server.Server
+	failed  map[string]string // scenarios that failed at first, and why
 
 	mu sync.Mutex // of the child's standard input
 	in io.Writer
 }
 
-func (j *javaClient) name() string {
-	return "Java " + j.version + ", " + strings.ToLower(j.serializer) + " headers"
+func javaClients(c config) []*javaClient {
+	var all []*javaClient
+	for _, version := range c.versions {
+		if grpc, ok := strings.CutPrefix(version, "grpc-"); ok {
+			all = append(all, &javaClient{name: "Java gRPC " + grpc, root: "java-grpc-" + grpc, address: server.GRPCAddr})
+			continue
+		}
+		for _, serializer := range []string{"JSON", "ROCKETMQ"} {
+			all = append(all, &javaClient{
+				name: "Java " + version + ", " + strings.ToLower(serializer) + " headers",
+				root: "java-" + version, address: server.RouteAddr, options: []string{"-Drocketmq.serialize.type=" + serializer},
+			})
+		}
+	}
+	return all
 }
 
-func (j *javaClient) command(ctx context.Context, scenarios []string, parallel int) *exec.Cmd {
-	root := filepath.Join(j.cfg.cache, "java-"+j.version)
-	args := []string{
-		"-Xmx512m", "-Djava.net.preferIPv4Stack=true", "-Drocketmq.serialize.type=" + j.serializer,
+func (j *javaClient) command(ctx context.Context, list string, scenarios []string, parallel int) *exec.Cmd {
+	root := filepath.Join(j.cfg.cache, j.root)
+	args := append([]string{
+		"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true", "-Dvarve.list=" + list,
 		"-Drocketmq.client.logUseSlf4j=false", "-Drocketmq.client.logRoot=" + filepath.Join(j.cfg.work, "client-logs"),
-		"-Duser.home=" + j.cfg.work,
+		"-Drocketmq.log.root=" + filepath.Join(j.cfg.work, "client-logs"), "-Duser.home=" + j.cfg.work,
 		"--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
-		"-cp", filepath.Join(root, "target", "classes") + ":" + filepath.Join(root, "lib", "*"),
-		"varve.e2e.Main", server.RouteAddr, strconv.Itoa(parallel),
-	}
+	}, j.options...)
+	args = append(args, "-cp", filepath.Join(root, "target", "classes")+":"+filepath.Join(root, "lib", "*"),
+		"varve.e2e.Main", j.address, strconv.Itoa(parallel))
 	cmd := exec.CommandContext(ctx, "java", append(args, scenarios...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
-// run runs the scenarios side by side, and those that failed once more, alone: the clients' clocks suffer where six of
-// them share two cores. The page says of what passed only then.
-func (j *javaClient) run(ctx context.Context, p *page) error {
-	ctx, cancel := context.WithTimeout(ctx, javaLimit)
-	defer cancel()
-	var again []string
-	first := map[string]string{}
-	err := j.pass(ctx, "first", j.cfg.scenarios, j.cfg.parallel, func(c check) {
-		if c.Verdict != "FAIL" {
-			p.add(c)
+// pass runs a list and keeps what failed for another try.
+func (j *javaClient) pass(ctx context.Context, p *page, list string, scenarios []string, parallel int) error {
+	j.failed = map[string]string{}
+	return j.process(ctx, list, scenarios, parallel, func(c check) {
+		if c.Verdict == "FAIL" {
+			fmt.Printf("%s of %s failed and is run again: %s\n", c.Name, c.Column, c.Note)
+			j.failed[c.Name] = c.Note
 			return
 		}
-		fmt.Printf("%s of %s failed and is run again: %s\n", c.Name, c.Column, c.Note)
-		again, first[c.Name] = append(again, c.Name), c.Note
-	})
-	if err != nil || len(again) == 0 {
-		return err
-	}
-	return j.pass(ctx, "again", again, 1, func(c check) {
-		c.Note = fmt.Sprintf("run alone, after: %s. %s", first[c.Name], c.Note)
 		p.add(c)
 	})
 }
 
-func (j *javaClient) pass(ctx context.Context, name string, scenarios []string, parallel int, add func(check)) error {
-	cmd := j.command(ctx, scenarios, parallel)
-	log, err := os.Create(filepath.Join(j.cfg.work, fmt.Sprintf("java-%s-%s-%s.log", j.version, j.serializer, name)))
+// again runs alone what failed.
+func (j *javaClient) again(ctx context.Context, p *page, list string) error {
+	if len(j.failed) == 0 {
+		return nil
+	}
+	return j.process(ctx, list, slices.Sorted(maps.Keys(j.failed)), 1, func(c check) {
+		c.Note = fmt.Sprintf("run alone, after: %s. %s", j.failed[c.Name], c.Note)
+		p.add(c)
+	})
+}
+
+// process runs the scenarios in one process of the client.
+func (j *javaClient) process(ctx context.Context, list string, scenarios []string, parallel int, add func(check)) error {
+	ctx, cancel := context.WithTimeout(ctx, javaLimit)
+	defer cancel()
+	cmd := j.command(ctx, list, scenarios, parallel)
+	log, err := os.OpenFile(filepath.Join(j.cfg.work, j.name+" "+list+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("making the client's log: %w", err)
 	}
@@ -117,14 +222,14 @@ func (j *javaClient) pass(ctx context.Context, name string, scenarios []string, 
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the client: %w", err)
 	}
-	fmt.Printf("== %s against %s\n", j.name(), j.server.Name)
+	fmt.Printf("== %s against %s\n", j.name, j.server.Name)
 	var calls sync.WaitGroup
 	sc := bufio.NewScanner(out)
 	for sc.Scan() {
 		f := strings.SplitN(sc.Text(), "\t", 5)
 		switch {
 		case f[0] == "RESULT" && len(f) == 5:
-			add(result(j.name(), f))
+			add(result(j.name, f))
 		case f[0] == "CALL" && len(f) == 4:
 			calls.Go(func() { j.answer(ctx, f[1], f[2]) })
 		}

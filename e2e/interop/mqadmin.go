@@ -54,6 +54,7 @@ type adminRun struct {
 	names  map[string]string // what {names} stand for
 	member *exec.Cmd
 	tool   *adminTool // nil until one is needed
+	home   string     // where conf/tools.yml has the tool's user; none if empty
 	rows   []adminRow
 }
 
@@ -107,7 +108,7 @@ func runMqadmin(ctx context.Context, c config, p *page) error {
 func (r *adminRun) java(ctx context.Context, class string, args ...string) *exec.Cmd {
 	root := filepath.Join(r.cfg.cache, "mqadmin-"+toolVersion)
 	cmd := exec.CommandContext(ctx, "java", append([]string{
-		"-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true",
+		"-Xmx256m", "-Drocketmq.home.dir=" + r.home, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true",
 		"-Duser.home=" + r.cfg.work, "-Drocketmq.client.logRoot=" + filepath.Join(r.cfg.work, "client-logs"),
 		"--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
 		"-cp", filepath.Join(root, "target", "classes") + ":" + filepath.Join(root, "lib", "*"), class,

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,14 +32,15 @@ var jvmArgs = []string{
 type Apache struct{ Lib string }
 
 // StartNamesrv starts the name server alone, which the broker needs beforehand.
-func (a Apache) startNamesrv(ctx context.Context, home, addr string) (*process, error) {
+func (a Apache) startNamesrv(ctx context.Context, o Options) (*process, error) {
+	home, addr := o.Dir, o.addrs().Route
 	conf := filepath.Join(home, "namesrv.conf")
 	text := "listenPort=" + portOf(addr) + "\nbindAddress=127.0.0.1\nkvConfigPath=" + home + "/kvConfig.json\nconfigStorePath=" + home + "/namesrv.properties\n"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", conf, err)
 	}
 	ready, said := onLine("boot success")
-	p, err := a.java(home, "namesrv", ready, []string{"-Xms256m", "-Xmx256m", "-XX:+UseSerialGC"}, "org.apache.rocketmq.namesrv.NamesrvStartup", "-c", conf)
+	p, err := a.java(home, "namesrv", ready, append(tlsArgs(o), "-Xms256m", "-Xmx256m", "-XX:+UseSerialGC"), "org.apache.rocketmq.namesrv.NamesrvStartup", "-c", conf)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +52,7 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the broker's folder: %w", err)
 	}
-	ns, err := a.startNamesrv(ctx, o.Dir, o.addrs().Route)
+	ns, err := a.startNamesrv(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +60,17 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 	if err := os.WriteFile(conf, []byte(apacheConf(o)), 0o644); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", conf, err)
 	}
-	ready, said := onLine("boot success")
+	args := []string{"org.apache.rocketmq.broker.BrokerStartup", "-c", conf}
+	if o.GRPC {
+		proxy := filepath.Join(o.Dir, "rmq-proxy.json")
+		if err := os.WriteFile(proxy, proxyConf(o), 0o644); err != nil {
+			return nil, fmt.Errorf("writing %s: %w", proxy, err)
+		}
+		args = []string{"org.apache.rocketmq.proxy.ProxyStartup", "-n", o.addrs().Route, "-pm", "local", "-bc", conf, "-pc", proxy}
+	}
+	ready, said := onLine("boot success", "startup successfully")
 	spawned := time.Now()
-	p, err := a.java(o.Dir, "broker", ready, jvmArgs, "org.apache.rocketmq.broker.BrokerStartup", "-c", conf)
+	p, err := a.java(o.Dir, "broker", ready, append(tlsArgs(o), jvmArgs...), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +86,58 @@ func apacheConf(o Options) string {
 	if o.SyncFlush {
 		flush = "SYNC_FLUSH"
 	}
-	return strings.Join([]string{
+	lines := []string{
 		"brokerClusterName=DefaultCluster", "brokerName=broker-a", "brokerId=0", "brokerRole=ASYNC_MASTER",
 		"brokerIP1=127.0.0.1", "bindAddress=127.0.0.1", "listenPort=" + portOf(o.addrs().Broker), "namesrvAddr=" + o.addrs().Route,
 		"autoCreateTopicEnable=true", "autoCreateSubscriptionGroup=true", "enablePropertyFilter=true",
-		"timerWheelEnable=true", "traceTopicEnable=false", "flushDiskType=" + flush,
-		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog", "",
-	}, "\n")
+		"timerWheelEnable=true", "recallMessageEnable=true", "traceTopicEnable=true", "flushDiskType=" + flush,
+		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog",
+	}
+	if o.Access {
+		for key, value := range apacheAccess() {
+			lines = append(lines, fmt.Sprintf("%s=%v", key, value))
+		}
+	}
+	return strings.Join(append(lines, ""), "\n")
+}
+
+// apacheAccess are the settings of access control, in the broker's file and in its proxy's.
+func apacheAccess() map[string]any {
+	const auth = "org.apache.rocketmq.auth."
+	return map[string]any{
+		"authenticationEnabled":                true,
+		"authenticationProvider":               auth + "authentication.provider.DefaultAuthenticationProvider",
+		"authenticationMetadataProvider":       auth + "authentication.provider.LocalAuthenticationMetadataProvider",
+		"initAuthenticationUser":               fmt.Sprintf(`{"username":%q,"password":%q}`, RootUser, RootSecret),
+		"innerClientAuthenticationCredentials": fmt.Sprintf(`{"accessKey":%q,"secretKey":%q}`, RootUser, RootSecret),
+		"authorizationEnabled":                 true,
+		"authorizationProvider":                auth + "authorization.provider.DefaultAuthorizationProvider",
+		"authorizationMetadataProvider":        auth + "authorization.provider.LocalAuthorizationMetadataProvider",
+	}
+}
+
+// proxyConf is the configuration of the gRPC proxy in the broker's process.
+func proxyConf(o Options) []byte {
+	conf := map[string]any{
+		"rocketMQClusterName": "DefaultCluster", "proxyMode": "LOCAL", "namesrvAddr": o.addrs().Route,
+		"grpcServerPort": portOf(o.addrs().GRPC), "localServeAddr": "127.0.0.1",
+	}
+	if o.Access {
+		maps.Copy(conf, apacheAccess())
+	}
+	b, err := json.Marshal(conf)
+	if err != nil { // of texts, numbers and truths
+		panic(err)
+	}
+	return b
+}
+
+// tlsArgs have a Java process take nothing but TLS.
+func tlsArgs(o Options) []string {
+	if !o.TLSOnly {
+		return nil
+	}
+	return []string{"-Dtls.server.mode=enforcing", "-Dtls.enable=true"}
 }
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }

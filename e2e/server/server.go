@@ -28,6 +28,12 @@ const (
 // Addrs are where a broker listens. GRPC, History and HTTP are Varve's only.
 type Addrs struct{ Route, Broker, GRPC, History, HTTP string }
 
+// The super user of a broker that checks who asks.
+const (
+	RootUser   = "root"
+	RootSecret = "root-secret-1"
+)
+
 const (
 	startLimit = 60 * time.Second
 	stopLimit  = 30 * time.Second
@@ -42,6 +48,9 @@ type Options struct {
 	Addrs     Addrs  // where it listens; the zero value is RocketMQ's own ports
 	S3        *S3    // Varve: archive there and not in Dir
 	RollAge   time.Duration
+	GRPC      bool     // Apache: with its proxy in the broker's process; Varve always listens for gRPC clients
+	Access    bool     // signatures and rights are checked; RootUser may everything
+	TLSOnly   bool     // connections without TLS are refused
 	Env       []string // more environment for Varve
 }
 

@@ -64,6 +64,12 @@ func (v Varve) settings(o Options) []string {
 	if o.HotOnly {
 		env = append(env, "VARVE_ROLES=route,broker")
 	}
+	if o.Access {
+		env = append(env, "VARVE_AUTH_ENABLED=true", "VARVE_AUTH_SUPER_USER="+RootUser, "VARVE_AUTH_SUPER_SECRET_KEY="+RootSecret)
+	}
+	if o.TLSOnly {
+		env = append(env, "VARVE_TLS_MODE=enforcing")
+	}
 	if o.RollAge > 0 {
 		env = append(env, "VARVE_CONNECTOR_ROLL_AGE="+o.RollAge.String())
 	}

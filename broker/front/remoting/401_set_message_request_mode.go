@@ -11,7 +11,8 @@ import (
 // Versions: 5.0 on.
 //
 // Behaviours: counts for clients that ask the broker for their queues (400). A
-// retry topic is always pulled: 16.
+// group that isn't there yet is created where a client's heartbeat would create
+// it. A retry topic is always pulled: 16.
 func (f *Front) setMessageRequestMode(_ *session, req *wire.Command) (*wire.Command, error) {
 	mode := broker.RequestMode{Mode: broker.ModePull}
 	if err := fromJSON(req, &mode); err != nil {

@@ -203,9 +203,16 @@ func TestAssignment(t *testing.T) {
 	call(t, c, wire.NoPermission, set)
 	set.Body = []byte(`{"topic":"assigned","consumerGroup":"G","mode":"PUSH"}`)
 	call(t, c, wire.InvalidParameter, set)
+	set.Body = []byte(`{"topic":"assigned","consumerGroup":"not yet","mode":"POP"}`)
+	call(t, c, wire.InvalidParameter, set)
 	all := call(t, c, wire.Success, wire.NewRequest(wire.GetAllMessageRequestMode))
 	if got, want := string(all.Body), `{"messageRequestModeMap":{"assigned":{"G":{"topic":"assigned","consumerGroup":"G","mode":"POP","popShareQueueNum":-1}}}}`; got != want {
 		t.Errorf("modes %s", got)
+	}
+	set.Body = []byte(`{"topic":"assigned","consumerGroup":"G_to_come","mode":"PULL"}`)
+	call(t, c, wire.Success, set)
+	if _, ok := n.broker.Group("G_to_come"); !ok {
+		t.Error("the group whose mode was set before its first client came isn't there")
 	}
 }
 

@@ -20,7 +20,7 @@ final class ConsumeScenarios {
     private ConsumeScenarios() {
     }
 
-    static void addTo(Map<String, Scenario> m) {
+    static void addTo(Map<String, Scenario<Env>> m) {
         m.put("push-rebalance", ConsumeScenarios::rebalance);
         m.put("push-broadcast", ConsumeScenarios::broadcast);
         m.put("push-resume", ConsumeScenarios::resume);

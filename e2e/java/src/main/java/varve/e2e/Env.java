@@ -2,80 +2,86 @@ package varve.e2e;
 
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Comparator;
-import java.util.Deque;
 import java.util.List;
-import java.util.Objects;
-import java.util.concurrent.Callable;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.rocketmq.acl.common.AclClientRPCHook;
+import org.apache.rocketmq.acl.common.SessionCredentials;
 import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.RPCHook;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
-/** What a scenario works with: its own names, clients that are closed for it, and checks. */
-final class Env implements AutoCloseable {
-    /** Thrown where the server under test can't do what the scenario is about. */
-    static final class Skip extends RuntimeException {
-        Skip(String why) {
-            super(why);
-        }
-    }
-
+/** What a scenario of the remoting client works with. */
+final class Env extends Scope {
     private static final AtomicInteger CLIENTS = new AtomicInteger();
-    private static final long POLL_MILLIS = 20;
 
-    final String topic;
-    final String group;
     private final String namesrv;
-    private final Harness harness;
-    private final Deque<Runnable> closers = new ArrayDeque<>();
-    private volatile String note = "";
+    private RPCHook hook;
+    private boolean tls;
 
     Env(String scenario, String namesrv, Harness harness) {
-        String run = Long.toString(System.nanoTime() & 0xffffffffL, 36);
-        this.topic = scenario.replace('-', '_') + "_" + run;
-        this.group = "g_" + topic;
+        super(scenario, harness);
         this.namesrv = namesrv;
-        this.harness = harness;
     }
 
-    void note(String s) {
-        note = s;
+    /** Clients made from now on are this user's. */
+    void as(String user, String secret) {
+        hook = new AclClientRPCHook(new SessionCredentials(user, secret));
     }
 
-    String note() {
-        return note;
+    /** Clients made from now on are nobody's. */
+    void anonymous() {
+        hook = null;
     }
 
-    boolean call(String verb, String argument) throws Exception {
-        return harness.call(verb, argument);
+    /** Clients made from now on use TLS. */
+    void tls(boolean on) {
+        tls = on;
     }
 
     DefaultMQProducer producer() throws Exception {
-        DefaultMQProducer p = new DefaultMQProducer("p_" + topic);
-        p.setRetryTimesWhenSendFailed(0);
-        p.setSendMsgTimeout(10_000);
-        p.setDefaultTopicQueueNums(4);
-        p.setMaxMessageSize(4 << 20);
-        client(p);
+        DefaultMQProducer p = new DefaultMQProducer("p_" + topic, hook);
+        configure(p);
         p.start();
         onClose(p::shutdown);
         return p;
     }
 
+    /** Settings of producers: failures are seen, not retried. */
+    void configure(DefaultMQProducer p) {
+        p.setRetryTimesWhenSendFailed(0);
+        p.setSendMsgTimeout(10_000);
+        p.setDefaultTopicQueueNums(4);
+        p.setMaxMessageSize(4 << 20);
+        client(p);
+    }
+
+    /** The administration API, started. */
+    DefaultMQAdminExt admin() throws Exception {
+        DefaultMQAdminExt a = new DefaultMQAdminExt(hook, 10_000);
+        client(a);
+        a.start();
+        onClose(a::shutdown);
+        return a;
+    }
+
     /** A push consumer from the first offset, not started. */
     DefaultMQPushConsumer push(String group) {
-        DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
+        return configure(new DefaultMQPushConsumer(group, hook, new AllocateMessageQueueAveragely()));
+    }
+
+    DefaultMQPushConsumer configure(DefaultMQPushConsumer c) {
         c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         c.setPersistConsumerOffsetInterval(500);
         c.setConsumeThreadMin(4);
@@ -87,7 +93,7 @@ final class Env implements AutoCloseable {
 
     @SuppressWarnings("deprecation")
     DefaultMQPullConsumer pull(String group) throws Exception {
-        DefaultMQPullConsumer c = new DefaultMQPullConsumer(group);
+        DefaultMQPullConsumer c = new DefaultMQPullConsumer(group, hook);
         c.setPersistConsumerOffsetInterval(500);
         client(c);
         c.start();
@@ -96,7 +102,7 @@ final class Env implements AutoCloseable {
     }
 
     DefaultLitePullConsumer lite(String group) {
-        DefaultLitePullConsumer c = new DefaultLitePullConsumer(group);
+        DefaultLitePullConsumer c = new DefaultLitePullConsumer(group, hook);
         c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         c.setAutoCommitIntervalMillis(1_000);
         client(c);
@@ -109,6 +115,7 @@ final class Env implements AutoCloseable {
         c.setInstanceName("i" + CLIENTS.incrementAndGet());
         c.setPollNameServerInterval(1_000);
         c.setHeartbeatBrokerInterval(5_000);
+        c.setUseTLS(tls);
     }
 
     /** MessageModel moved between 4.9 and 5.x, so it is set by name. */
@@ -157,47 +164,5 @@ final class Env implements AutoCloseable {
     static SendResult sent(SendResult r) {
         equal("send status", SendStatus.SEND_OK, r.getSendStatus());
         return r;
-    }
-
-    static void equal(String what, Object want, Object got) {
-        if (!Objects.equals(want, got)) {
-            throw new AssertionError(what + ": want " + want + ", got " + got);
-        }
-    }
-
-    static void check(String what, boolean ok) {
-        if (!ok) {
-            throw new AssertionError(what);
-        }
-    }
-
-    /** Polls until the condition holds; the other side is a server, so there is nothing to be told by. */
-    static void until(String what, long seconds, Callable<Boolean> done) throws Exception {
-        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
-        while (!done.call()) {
-            if (System.nanoTime() > deadline) {
-                throw new AssertionError("after " + seconds + " s still not: " + what);
-            }
-            TimeUnit.MILLISECONDS.sleep(POLL_MILLIS);
-        }
-    }
-
-    void onClose(Runnable r) {
-        synchronized (closers) {
-            closers.push(r);
-        }
-    }
-
-    @Override
-    public void close() {
-        synchronized (closers) {
-            while (!closers.isEmpty()) {
-                try {
-                    closers.pop().run();
-                } catch (RuntimeException e) {
-                    System.err.println(topic + ": closing: " + e);
-                }
-            }
-        }
     }
 }

@@ -12,19 +12,24 @@ import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** What only a broker that remembers can do: the hot log is trimmed and nothing is missed. */
+/**
+ * What only a broker that remembers can do: the hot log is trimmed and nothing is missed. Each runs alone: the log is
+ * trimmed by whole segments, and nobody else's fresh messages may hold one back.
+ */
 @SuppressWarnings("deprecation")
 final class HistoryScenarios {
     private HistoryScenarios() {
     }
 
-    static void addTo(Map<String, Scenario> m) {
+    static void addTo(Map<String, Scenario<Env>> m) {
         m.put("history-push", HistoryScenarios::push);
         m.put("history-same-message", HistoryScenarios::sameMessage);
+        m.put("history-query-ids", HistoryScenarios::ids);
         m.put("history-positions", HistoryScenarios::positions);
     }
 
@@ -160,6 +165,16 @@ final class HistoryScenarios {
         Method m = r.getClass().getMethod("getSuggestWhichBrokerId");
         m.setAccessible(true);
         return (Long) m.invoke(r);
+    }
+
+    /** An archived message is found by unique key, by offset id and by key. */
+    private static void ids(Env env) throws Exception {
+        DefaultMQProducer p = SendScenarios.warm(env, env.producer());
+        env.sendMany(p, "other", 20);
+        SendResult r = Env.sent(p.send(env.message("archived")));
+        env.sendMany(p, "another", 20);
+        forget(env);
+        AdminScenarios.ids(env, p, r, "archived");
     }
 
     /** Min, max, search by time and by key work over both parts as if there were one. */

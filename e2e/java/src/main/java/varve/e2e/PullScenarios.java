@@ -22,7 +22,7 @@ final class PullScenarios {
     private PullScenarios() {
     }
 
-    static void addTo(Map<String, Scenario> m) {
+    static void addTo(Map<String, Scenario<Env>> m) {
         m.put("pull", PullScenarios::pull);
         m.put("pull-block", PullScenarios::pullBlock);
         m.put("lite-pull-assign", PullScenarios::liteAssign);

@@ -22,7 +22,7 @@ final class RetryScenarios {
     private RetryScenarios() {
     }
 
-    static void addTo(Map<String, Scenario> m) {
+    static void addTo(Map<String, Scenario<Env>> m) {
         m.put("retry-dlq", RetryScenarios::retryToDlq);
         m.put("retry-then-success", RetryScenarios::retryThenSuccess);
         m.put("delay-level", RetryScenarios::delayLevel);

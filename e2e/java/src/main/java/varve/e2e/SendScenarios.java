@@ -23,7 +23,7 @@ final class SendScenarios {
     private SendScenarios() {
     }
 
-    static void addTo(Map<String, Scenario> m) {
+    static void addTo(Map<String, Scenario<Env>> m) {
         m.put("send-sync", SendScenarios::sync);
         m.put("send-async", SendScenarios::async);
         m.put("send-oneway", SendScenarios::oneway);

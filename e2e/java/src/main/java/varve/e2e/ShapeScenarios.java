@@ -25,7 +25,7 @@ final class ShapeScenarios {
     private ShapeScenarios() {
     }
 
-    static void addTo(Map<String, Scenario> m) {
+    static void addTo(Map<String, Scenario<Env>> m) {
         m.put("body-largest", ShapeScenarios::largest);
         m.put("body-too-large", ShapeScenarios::tooLarge);
         m.put("body-compressed", ShapeScenarios::compressed);
@@ -38,6 +38,13 @@ final class ShapeScenarios {
         byte[] b = new byte[n];
         new Random(seed).nextBytes(b);
         return b;
+    }
+
+    /** Properties whose values a signature has to take as they are. */
+    static Message withUnusualProperties(Message m) {
+        m.putUserProperty("blanks", " a  b ");
+        m.putUserProperty("unicode", "é漢 = & + %");
+        return m;
     }
 
     private static MessageExt only(Env env, MessageQueue q, long at) throws Exception {

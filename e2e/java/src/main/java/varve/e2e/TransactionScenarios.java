@@ -17,7 +17,7 @@ final class TransactionScenarios {
     private TransactionScenarios() {
     }
 
-    static void addTo(Map<String, Scenario> m) {
+    static void addTo(Map<String, Scenario<Env>> m) {
         m.put("transaction-check", TransactionScenarios::asked);
         m.put("transaction-orphan", TransactionScenarios::orphaned);
         m.put("transaction", TransactionScenarios::ended);
