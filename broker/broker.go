@@ -208,7 +208,8 @@ func (b *Broker) Config() Config {
 const clientSweep = 10 * time.Second
 
 // Run saves progress, expires clients, attempts held pulls and delivers what
-// is due, until ctx ends.
+// is due, until ctx ends. Then held requests are answered with ErrClosed, and no
+// more are held.
 func (b *Broker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for range max(2, runtime.GOMAXPROCS(0)) {
@@ -227,6 +228,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	wg.Go(func() { popErr = b.pops.Run(ctx) })
 	err := b.timers.Run(ctx)
 	wg.Wait()
+	b.answerHeld()
 	if err = errors.Join(err, txnErr, popErr); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
@@ -265,7 +267,7 @@ func (b *Broker) spawn(fn func(ctx context.Context)) bool {
 	return true
 }
 
-// Close refuses further requests, answers the held pulls with ErrClosed, and
+// Close refuses further requests, answers the held ones with ErrClosed, and
 // saves progress. Run must have ended; the log and the meta store must still be
 // open.
 func (b *Broker) Close() error {
@@ -274,18 +276,18 @@ func (b *Broker) Close() error {
 	b.spawning.Unlock()
 	b.endBase()
 	b.background.Wait()
-	b.waits.close()
-	for p, ok := b.waits.take(); ok; p, ok = b.waits.take() {
-		p.done(PullResult{}, ErrClosed)
-	}
-	b.popWaits.close()
-	for p, ok := b.popWaits.take(); ok; p, ok = b.popWaits.take() {
-		p.done(PopResult{}, ErrClosed)
-	}
+	b.answerHeld()
 	if err := b.save(); err != nil {
 		return fmt.Errorf("close broker: %w", err)
 	}
 	return nil
+}
+
+// answerHeld answers what is held with ErrClosed, and holds no more: nobody
+// would attempt it again.
+func (b *Broker) answerHeld() {
+	b.waits.close(func(p *pull) { p.done(PullResult{}, ErrClosed) })
+	b.popWaits.close(func(p *popping) { b.answerPop(p, PopResult{}, ErrClosed) })
 }
 
 // save saves what is in memory only: progress, and the groups and retry topics

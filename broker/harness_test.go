@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -24,6 +25,8 @@ type rig struct {
 	log  *hot.Store
 	meta *meta.Store
 	stop func()
+	// endRun ends Run and leaves the broker open.
+	endRun func()
 }
 
 var testHost = netip.MustParseAddrPort("127.0.0.1:10911")
@@ -50,11 +53,14 @@ func newRig(t testing.TB, fs vfs.FS, change func(*Config, *Deps)) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	r.stop = func() {
+	r.endRun = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("run: %v", err)
 		}
+	})
+	r.stop = func() {
+		r.endRun()
 		if err := r.Broker.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}

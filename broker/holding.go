@@ -93,22 +93,42 @@ func (w *holding[P]) wake(p P) {
 
 // release moves a request from the table to the ready ones. mu is held.
 func (w *holding[P]) release(p P) {
+	if w.remove(p) {
+		w.attempt(p)
+	}
+}
+
+// remove takes a request out of the table, if it is there. mu is held.
+func (w *holding[P]) remove(p P) bool {
 	h := p.place()
 	if !h.in {
-		return
+		return false
 	}
 	w.unlink(p)
 	heap.Remove(&w.byTime, h.index)
 	w.count.Store(int64(len(w.byTime)))
 	*h = holdPlace{}
-	w.attempt(p)
+	return true
 }
 
-// again has a request attempted that isn't held.
-func (w *holding[P]) again(p P) {
+// again has a request attempted that isn't held; false where nobody attempts
+// any more.
+func (w *holding[P]) again(p P) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
 	w.attempt(p)
+	return true
+}
+
+// drop takes a request out that is to be answered otherwise; false where it
+// isn't held.
+func (w *holding[P]) drop(p P) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.remove(p)
 }
 
 // attempt hands a request to the workers. mu is held.
@@ -128,12 +148,16 @@ func (w *holding[P]) wakeAll(wanted func(P) bool) {
 	}
 }
 
-// close has every held request attempted again and holds no more.
-func (w *holding[P]) close() {
+// close holds no more requests, and has those answered that are held or wait
+// for an attempt. Workers must have ended.
+func (w *holding[P]) close(answer func(P)) {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
 	w.wakeAll(func(P) bool { return true })
+	for p, ok := w.take(); ok; p, ok = w.take() {
+		answer(p)
+	}
 }
 
 // runDeadlines wakes requests when their time is over, until ctx ends.

@@ -62,6 +62,8 @@ type popping struct {
 	filter mq.Filter
 	until  time.Time // end of the hold; zero where the client doesn't wait
 	held   popHeld   // its place in the table of held pops
+	// unwatch ends the wait for ctx's end; nil before the first hold.
+	unwatch func() bool
 }
 
 // beginPop checks what doesn't change while the request is held.
@@ -107,6 +109,9 @@ func (b *Broker) attemptPop(p *popping, first bool) {
 // answerPop ends a pop. Where there is more, or this one failed, the next one
 // that waits has its turn.
 func (b *Broker) answerPop(p *popping, r PopResult, err error) {
+	if p.unwatch != nil {
+		p.unwatch()
+	}
 	if err != nil || r.Rest > 0 && r.Status == PopFound {
 		b.popWaits.wakeShare(p.share, AnyQueue)
 	}
@@ -122,8 +127,8 @@ func (b *Broker) answerPop(p *popping, r PopResult, err error) {
 // tryPop is one attempt. held says that done has been or will be called
 // elsewhere.
 func (b *Broker) tryPop(p *popping) (r PopResult, held bool, err error) {
-	if err := p.ctx.Err(); err != nil {
-		return r, false, fmt.Errorf("pop from topic %q: %w", p.req.Topic, err)
+	if p.ctx.Err() != nil {
+		return r, false, p.ended()
 	}
 	if b.closed.Load() {
 		return r, false, ErrClosed
@@ -161,6 +166,9 @@ func (b *Broker) holdPop(p *popping, topic *Topic, status PopStatus) (r PopResul
 	if p.until.IsZero() || !b.now().Before(p.until) {
 		return r, false, nil
 	}
+	if p.unwatch == nil {
+		p.unwatch = context.AfterFunc(p.ctx, func() { b.popEnded(p) })
+	}
 	switch b.popWaits.hold(p) {
 	case holdClosed:
 		return r, false, ErrClosed
@@ -169,10 +177,21 @@ func (b *Broker) holdPop(p *popping, topic *Topic, status PopStatus) (r PopResul
 		return r, false, nil
 	}
 	// What came between the look and the hold told nobody: look again.
-	if b.closed.Load() || b.poppable(p, topic) {
+	if b.closed.Load() || p.ctx.Err() != nil || b.poppable(p, topic) {
 		b.popWaits.wake(p)
 	}
 	return r, true, nil
+}
+
+// popEnded answers a held pop whose ctx has ended.
+func (b *Broker) popEnded(p *popping) {
+	if b.popWaits.drop(p) {
+		b.answerPop(p, PopResult{}, p.ended())
+	}
+}
+
+func (p *popping) ended() error {
+	return fmt.Errorf("pop from topic %q: %w", p.req.Topic, p.ctx.Err())
 }
 
 // popShare is what a group does in a topic: the windows of its queues, and of

@@ -106,7 +106,9 @@ func (b *Broker) popCold(t *popTurn) {
 				t.finish()
 				b.answerPop(t.p, t.r, nil)
 			case moved: // look again
-				b.popWaits.again(t.p)
+				if !b.popWaits.again(t.p) {
+					b.answerPop(t.p, PopResult{}, ErrClosed)
+				}
 			default:
 				t.r.Status = PopNone
 				b.answerPop(t.p, t.r, nil)

@@ -15,7 +15,8 @@ const defaultPullMessages = 32
 // Pull reads a queue from an offset on. done is called once: before Pull
 // returns where there is an answer already, and later, from another goroutine,
 // where the pull is held or reads the archive. A pull from the hot log reads it
-// in the caller's goroutine. When ctx ends first, done gets its error.
+// in the caller's goroutine. Where ctx ends first, done gets its error, of a held
+// pull when it is attempted next: at the latest when its time is over.
 func (b *Broker) Pull(ctx context.Context, req *PullRequest, done func(PullResult, error)) {
 	b.stats.pulls.Add(1)
 	p := &pull{
