@@ -153,6 +153,9 @@ func (b *Broker) load(m *meta.Store) (err error) {
 	if b.offsets, err = offset.Load(m); err != nil {
 		return err
 	}
+	if err = b.clampOffsets(); err != nil {
+		return err
+	}
 	if b.quotas, err = quota.Load(m, b.now); err != nil {
 		return err
 	}

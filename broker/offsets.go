@@ -78,6 +78,34 @@ func (b *Broker) CommitOffset(group, topic string, queueID int32, offset int64) 
 	return nil
 }
 
+// maxBeyondTold bounds what clampOffsets logs one by one.
+const maxBeyondTold = 64
+
+// clampOffsets takes progress back that is beyond the log's end: a power cut
+// took messages that were acked and consumed, but not synced yet. Others will
+// have their offsets, and the group would never get those.
+func (b *Broker) clampOffsets() error {
+	beyond, err := b.offsets.Clamp(func(topic string, id int32) (int64, error) {
+		r, _, err := b.hotRange(context.Background(), b.queue(topic, id))
+		return r.To, err
+	})
+	if err != nil {
+		return fmt.Errorf("compare groups' progress with the log: %w", err)
+	}
+	for i, o := range beyond {
+		if i == maxBeyondTold {
+			b.logger.Warn("more progress was beyond the end of its queue", "count", len(beyond)-i)
+			break
+		}
+		b.logger.Warn("group's progress is beyond the end of the queue, goes on at the end",
+			"group", o.Group, "queue", b.queue(o.Topic, o.Queue).String(), "progress", o.From, "end", o.To)
+	}
+	if err := b.offsets.Flush(); err != nil { // it must not come back when others have those offsets
+		return fmt.Errorf("save groups' progress: %w", err)
+	}
+	return nil
+}
+
 // queueOf checks that a topic has a queue.
 func (b *Broker) queueOf(topic string, id int32) (mq.Queue, error) {
 	t, ok := b.topics.Get(topic)

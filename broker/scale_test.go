@@ -34,7 +34,7 @@ func TestManyTopicsStartFast(t *testing.T) {
 	if n := r.Stats().Topics; n != topics+1 {
 		t.Errorf("%d topics, want %d and the one that others inherit from", n, topics)
 	}
-	if off, err := r.QueryOffset(t.Context(), "g7", "t7", 3, false); off != 3 || err != nil {
+	if off, err := r.QueryOffset(t.Context(), "g7", "t7", 3, false); off != 0 || err != nil { // the log has no message of it
 		t.Errorf("offset %d, error %v", off, err)
 	}
 	before := runtime.NumGoroutine()

@@ -219,3 +219,35 @@ func BenchmarkCommit(b *testing.B) {
 		table.Commit("pay", "orders", 3, int64(i))
 	}
 }
+
+func TestClamp(t *testing.T) {
+	fs := vfs.NewMem()
+	table, s := load(t, fs)
+	table.Commit("pay", "orders", 0, 10)
+	table.Commit("pay", "orders", 1, 3)
+	if err := table.Reset("ship", "orders", map[int32]int64{0: 8, 1: 5}); err != nil {
+		t.Fatal(err)
+	}
+	end := func(_ string, queue int32) (int64, error) { return int64(7 - 2*queue), nil }
+	beyond, err := table.Clamp(end)
+	if err != nil || len(beyond) != 2 {
+		t.Errorf("beyond the end: %+v, %v", beyond, err)
+	}
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	table, s = load(t, fs)
+	defer s.Close()
+	expect(t, table, "pay", "orders", 0, 7)
+	expect(t, table, "pay", "orders", 1, 3)
+	expect(t, table, "ship", "orders", 1, 5)
+	if off, ok := table.TakeReset("ship", "orders", 0); !ok || off != 7 {
+		t.Errorf("reset is %d, %v", off, ok)
+	}
+	if beyond, err := table.Clamp(end); err != nil || len(beyond) != 0 {
+		t.Errorf("once more: %+v, %v", beyond, err)
+	}
+}

@@ -3,6 +3,7 @@ package offset
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -185,6 +186,54 @@ func (t *Table) Pulled(group, topic string, queue int32) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return max(0, get(p.offsets, queue), get(p.pulled, queue))
+}
+
+// Beyond is progress that stood beyond the end of its queue.
+type Beyond struct {
+	Group, Topic string
+	Queue        int32
+	From, To     int64
+}
+
+// Clamp takes progress that is beyond the end of its queue, and resets that
+// are, back to the end. end gives it, 0 for a queue that has none yet.
+func (t *Table) Clamp(end func(topic string, queue int32) (int64, error)) ([]Beyond, error) {
+	t.mu.RLock()
+	all := maps.Clone(t.m)
+	t.mu.RUnlock()
+	var out []Beyond
+	for k, p := range all {
+		p.mu.Lock()
+		had, enlist := len(out), false
+		for id := range p.offsets {
+			queue := int32(id)
+			at := p.offsets[id]
+			if at <= 0 {
+				continue
+			}
+			most, err := end(k.topic, queue)
+			if err != nil {
+				p.mu.Unlock()
+				return out, err
+			}
+			if at > most {
+				p.set(queue, most)
+				out = append(out, Beyond{k.group, k.topic, queue, at, most})
+			}
+			if to, waits := p.resets[queue]; waits && to > most {
+				p.resets[queue] = most
+			}
+		}
+		if len(out) > had {
+			enlist = !p.dirty
+			p.dirty = true
+		}
+		p.mu.Unlock()
+		if enlist {
+			t.enlist(k)
+		}
+	}
+	return out, nil
 }
 
 func (t *Table) enlist(k key) {
