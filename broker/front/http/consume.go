@@ -17,8 +17,9 @@ const (
 // consume gives a group's consumer messages of a topic, to be acked before
 // NextConsumeTime: then they come again.
 //
-// Behaviours: none within waitseconds is MessageNotExist. With trans=order each
-// queue gives out one batch at a time, the next one when all of it is acked.
+// Behaviours: none within waitseconds is MessageNotExist. With trans=order, or
+// for a group that consumes in order, each queue gives out one batch at a time,
+// the next one when all of it is acked.
 func (f *Front) consume(c *call) error {
 	group, err := c.group()
 	if err != nil {
@@ -30,10 +31,10 @@ func (f *Front) consume(c *call) error {
 	}
 	p := &broker.PopRequest{
 		Group: group, Topic: c.topic, QueueID: broker.AnyQueue, MaxMessages: n, Wait: wait,
-		Invisible: f.cfg.Invisible, Expression: c.query.Get("tag"), Ordered: c.query.Get("trans") == "order",
+		Invisible: f.cfg.Invisible, Expression: c.query.Get("tag"),
 	}
-	if p.Ordered {
-		p.Invisible = f.cfg.InvisibleOrdered
+	if g, ok := f.broker.Group(group); c.query.Get("trans") == "order" || ok && g.Orderly {
+		p.Ordered, p.Invisible = true, f.cfg.InvisibleOrdered
 	}
 	r, err := f.broker.AwaitPop(c.r.Context(), p)
 	if err != nil {
@@ -52,7 +53,8 @@ func (f *Front) consume(c *call) error {
 	for i := range r.Messages {
 		x.popped(&r.Messages[i])
 	}
-	if err := c.answer(http.StatusOK, x.end("Messages")); err != nil && !p.Ordered {
+	err = c.answer(http.StatusOK, x.end("Messages"))
+	if (err != nil || c.r.Context().Err() != nil) && !p.Ordered {
 		for i := range r.Messages {
 			f.broker.GiveBack(group, r.Messages[i].Handle)
 		}

@@ -2,7 +2,9 @@ package http_test
 
 import (
 	"context"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -151,4 +153,53 @@ func consumeAll(t testing.TB, f consumeFunc, want int) []mqhttp.ConsumeMessageEn
 		all = append(all, consume(t, f, 16, 5)...)
 	}
 	return all
+}
+
+// call makes a bare request and gives its answer.
+func (n *node) call(t testing.TB, method, path, body string) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+n.addr+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return do(t, http.DefaultClient, r)
+}
+
+// answer is what a bare request gets.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func do(t testing.TB, c *http.Client, r *http.Request) answer {
+	t.Helper()
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(got)}
+}
+
+// raw writes bytes to the port and gives all that comes back.
+func (n *node) raw(t testing.TB, request string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", n.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(got)
 }
