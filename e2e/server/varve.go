@@ -55,6 +55,7 @@ func (v Varve) settings(o Options) []string {
 		"VARVE_GRPC_LISTEN=" + a.GRPC,
 		"VARVE_HISTORY_LISTEN=" + a.History,
 		"VARVE_HTTP_LISTEN=" + a.HTTP,
+		"VARVE_MQHTTP_LISTEN=127.0.0.1:0", // who uses it says where, in Options.Env
 		"VARVE_HTTP_PPROF=true",
 		"VARVE_LOG_LEVEL=warn",
 	}
