@@ -74,8 +74,17 @@ func TestEveryStoredBodyCanBeCarried(t *testing.T) {
 func TestOnlyTheUsersPropertiesAreShown(t *testing.T) {
 	var props []byte
 	for _, p := range [][2]string{
-		{"a", "1"}, {mq.PropTags, "paid"}, {mq.PropMsgRegion, "DefaultRegion"}, {mq.PropKeys, "k"}, {"bar", "x|y"}, {"co:lon", "1"},
-		{"time", "10:30"}, {mq.PropShardingKey, "s"}, {mq.PropTimerDeliverMs, "99"}, {mq.PropCheckImmunity, "60"}, {"raw", "\xff<"},
+		{"a", "1"},
+		{mq.PropTags, "paid"},
+		{mq.PropMsgRegion, "DefaultRegion"},
+		{mq.PropKeys, "k"},
+		{"bar", "x|y"},
+		{"co:lon", "1"},
+		{"time", "10:30"},
+		{mq.PropShardingKey, "s"},
+		{mq.PropTimerDeliverMs, "99"},
+		{mq.PropCheckImmunity, "60"},
+		{"raw", "\xff<"},
 	} {
 		props = mq.AppendProperty(props, p[0], p[1])
 	}
