@@ -142,7 +142,9 @@ func selfSigned(hosts []string) (certPEM, keyPEM []byte, err error) {
 	t := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "Varve, made by itself"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(ownYears, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		// No KeyUsage: with one that is for signatures alone, OpenSSL and BoringSSL, so Node's and Python's clients, can't be
+		// told to trust this certificate.
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
 	for _, h := range hosts {

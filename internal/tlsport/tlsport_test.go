@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
@@ -54,6 +55,27 @@ func TestOwnCertificateStays(t *testing.T) {
 	}
 	if _, _, err := Own(filepath.Join(certFile, "x"), nil); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory in a file: %v", err)
+	}
+}
+
+// OpenSSL and BoringSSL look for the issuer of a certificate that is its own,
+// and take none whose usage doesn't say that it signs certificates.
+func TestOwnCertificateCanBeTrusted(t *testing.T) {
+	certFile, _, _ := own(t, t.TempDir())
+	text, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		t.Errorf("key usage %b of a certificate that has to be its own issuer", c.KeyUsage)
+	}
+	if c.IsCA {
+		t.Error("it could sign others")
 	}
 }
 
