@@ -8,8 +8,10 @@ import (
 
 // RecallMessage takes a delayed message back.
 //
-// Behaviours: OK says that it will never be delivered, MESSAGE_NOT_FOUND that
-// it was delivered or recalled before. The message's id is given either way.
+// Behaviours: OK says that it will never be delivered, NOT_FOUND that it was
+// delivered or recalled before. (MESSAGE_NOT_FOUND is an empty receive's: the
+// Python and Node clients take it for success everywhere.) The message's id is
+// given either way.
 func (f *Front) RecallMessage(ctx context.Context, req *v2.RecallMessageRequest) (*v2.RecallMessageResponse, error) {
 	id, err := f.recall(ctx, req)
 	return &v2.RecallMessageResponse{Status: f.status("RecallMessage", err), MessageId: id}, nil
@@ -25,7 +27,7 @@ func (f *Front) recall(ctx context.Context, req *v2.RecallMessageRequest) (id st
 	}
 	id, hit, err := f.broker.Recall(ctx, topic, req.GetRecallHandle())
 	if err == nil && !hit {
-		err = refused(v2.Code_MESSAGE_NOT_FOUND, "message %q does not wait for its time (any more)", id)
+		err = refused(v2.Code_NOT_FOUND, "message %q does not wait for its time (any more)", id)
 	}
 	return id, err
 }

@@ -140,5 +140,5 @@ func TestRecall(t *testing.T) {
 	if r.GetMessageId() != "id-1" {
 		t.Errorf("recalled %q", r.GetMessageId())
 	}
-	wantCode(t, recall("later", handle), v2.Code_MESSAGE_NOT_FOUND)
+	wantCode(t, recall("later", handle), v2.Code_NOT_FOUND)
 }
