@@ -53,6 +53,18 @@ go_clients() {
 	(cd "$here/goclients" && go build -o "$cache/goclients" .)
 }
 
+python_client() {
+	local want have
+	want=$(sha256sum <"$here/python/requirements.txt")
+	have=$(cat "$cache/python-client/ready" 2>/dev/null || true)
+	[ "$want" = "$have" ] && return
+	echo "Python client"
+	rm -rf "$cache/python-client"
+	python3 -m venv "$cache/python-client"
+	"$cache/python-client/bin/pip" install -q -r "$here/python/requirements.txt"
+	echo "$want" >"$cache/python-client/ready"
+}
+
 parts=java,mqadmin,languages,s3,readers
 server=varve
 for ((i = 1; i <= $#; i++)); do
@@ -79,12 +91,15 @@ else
 		(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)
 	fi
 	if wants s3 || wants readers; then python_env; fi
-	if wants languages; then go_clients; fi
+	if wants languages; then
+		go_clients
+		python_client
+	fi
 	(cd "$root" && go build -trimpath -o "$cache/varve" ./cmd/varve)
 fi
 (cd "$here" && go build -o "$cache/interop" ./interop)
 
-args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -clients "$clients")
+args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -source "$here" -clients "$clients")
 case " $* " in
 *" apache "* | *" -scenarios"* | *" -only"*) ;; # a part of it is not a page
 *) args+=(-page "$root/docs/compat/clients.md") ;;

@@ -44,6 +44,9 @@ type language struct {
 var languages = []language{
 	{"go-v2", "Go client-go 2.1.2", func(c config) []string { return []string{filepath.Join(c.cache, "goclients"), "-client", "v2"} }},
 	{"go-v5", "Go clients 5.1.3", func(c config) []string { return []string{filepath.Join(c.cache, "goclients"), "-client", "v5"} }},
+	{"python", "Python 5.1.2", func(c config) []string {
+		return []string{filepath.Join(c.cache, "python-client", "bin", "python"), filepath.Join(c.source, "python", "main.py")}
+	}},
 }
 
 // runLanguages runs every client's program at the same time, over three
@@ -67,6 +70,8 @@ type languageRun struct {
 	open    *server.Server
 	plan    languagePlan
 	cold    *coldGate
+	// certificate is that of the broker that takes TLS alone: Python's and Node's clients check it, the Go client doesn't.
+	certificate string
 }
 
 // languagePlan is what the programs are told.
@@ -112,7 +117,7 @@ func (l *languageRun) elsewhere(ctx context.Context, name, ports string, env ...
 	at := "127.0.0.1:" + ports
 	s, err := l.cfg.start(ctx, name, server.Options{HotOnly: true, Env: append(env,
 		"VARVE_ROUTE_LISTEN="+at+"76", "VARVE_BROKER_LISTEN="+at+"11", "VARVE_BROKER_VIP=false",
-		"VARVE_GRPC_LISTEN="+at+"81", "VARVE_HTTP_LISTEN="+at+"82")})
+		"VARVE_GRPC_LISTEN="+at+"81", "VARVE_HTTP_LISTEN="+at+"82", "VARVE_MQHTTP_LISTEN="+at+"83")})
 	if err != nil {
 		return languagePlace{}, err
 	}
@@ -137,8 +142,8 @@ func (l *languageRun) startAccess(ctx context.Context) (languagePlace, error) {
 		{"user", "create", place.User, "--password-stdin"},
 		{"topic", "create", l.plan.Topic},
 		{"topic", "create", l.plan.Closed},
-		{"acl-allowed", "allow", place.User, "Topic:" + l.plan.Topic, "--actions", "Pub,Sub"},
-		{"acl-allowed", "allow", place.User, "Group:*", "--actions", "Sub"},
+		{"acl", "allow", place.User, "Topic:" + l.plan.Topic, "--actions", "Pub,Sub"},
+		{"acl", "allow", place.User, "Group:*", "--actions", "Sub"},
 	} {
 		cmd := exec.CommandContext(ctx, l.cfg.binary, append(args, "--server", "127.0.0.1:21082", "--credentials", file)...)
 		cmd.Stdin = strings.NewReader(place.Secret)
@@ -154,6 +159,7 @@ func (l *languageRun) startTLS(ctx context.Context) (languagePlace, error) {
 	if err != nil {
 		return place, err
 	}
+	l.certificate = filepath.Join(l.cfg.work, "languages-tls", "data", "tls", "cert.pem")
 	out, err := exec.CommandContext(ctx, l.cfg.binary, "topic", "create", l.plan.Topic, "--server", "https://127.0.0.1:22082", "--tls-unverified").CombinedOutput()
 	if err != nil {
 		return place, fmt.Errorf("making the topic of the broker with TLS: %w: %s", err, out)
@@ -251,6 +257,7 @@ func (l *languageRun) run(ctx context.Context, x language, names []string, paral
 	}
 	cmd.Dir = home
 	cmd.Env = append(os.Environ(), "HOME="+home, "user.home="+home, "rocketmq.client.logRoot="+home,
+		"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH="+l.certificate, "NODE_EXTRA_CA_CERTS="+l.certificate, "PYTHONDONTWRITEBYTECODE=1",
 		"rocketmq.client.logLevel=warn", "rocketmq.client.localOffsetStoreDir="+home)
 	open := map[string]bool{}
 	for _, n := range names {

@@ -31,6 +31,7 @@ type config struct {
 	cache     string
 	work      string
 	readers   string
+	source    string
 	page      string
 	adminPage string
 	versions  []string
@@ -55,12 +56,13 @@ func parse() config {
 	flag.StringVar(&c.cache, "cache", "", "folder of jars, MinIO and the Python environment")
 	flag.StringVar(&c.work, "work", "", "scratch folder of servers; emptied")
 	flag.StringVar(&c.readers, "readers", "", "folder of the independent readers' scripts")
+	flag.StringVar(&c.source, "source", "", "folder of the programs of clients in other languages")
 	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
 	flag.StringVar(&c.adminPage, "mqadmin-page", "", "Markdown page of mqadmin's commands; none if empty")
 	flag.StringVar(&versions, "clients", "4.9.8,5.5.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
 	flag.StringVar(&parts, "only", "java,mqadmin,languages,s3,readers", "parts to run")
-	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5; all if empty")
+	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5, python; all if empty")
 	flag.IntVar(&c.parallel, "parallel", 6, "scenarios at a time in each client's process")
 	flag.Parse()
 	c.versions, c.parts = strings.Split(versions, ","), strings.Split(parts, ",")
