@@ -61,7 +61,8 @@ func (b *Broker) Group(name string) (*Group, bool) { return b.groups.Get(name) }
 func (b *Broker) Groups() []*Group { return b.groups.All() }
 
 // ConsumeStats gives a group's progress, queue by queue, in one topic or, where
-// it is empty, in all it consumes.
+// it is empty, in all it consumes. It doesn't depend on the archive: where only
+// that has the last message consumed and doesn't answer, its time is 0.
 func (b *Broker) ConsumeStats(ctx context.Context, group, topic string) ([]ConsumeStat, error) {
 	topics := []string{topic}
 	if topic == "" {
@@ -88,15 +89,20 @@ func (b *Broker) ConsumeStats(ctx context.Context, group, topic string) ([]Consu
 
 func (b *Broker) consumeStat(ctx context.Context, group, topic string, id int32) (ConsumeStat, error) {
 	q := b.queue(topic, id)
-	r, err := b.rangeOf(ctx, q)
+	r, known, err := b.hotRange(ctx, q)
 	if err != nil {
 		return ConsumeStat{}, err
+	}
+	if !known { // never in this log, or not since the archive has it
+		if r, err = b.rangeOf(ctx, q); err != nil {
+			r.To = b.log.Archived(q)
+		}
 	}
 	off, _ := b.offsets.Get(group, topic, id)
 	s := ConsumeStat{Queue: q, BrokerOffset: r.To, ConsumerOffset: off, PullOffset: b.offsets.Pulled(group, topic, id)}
 	if off > 0 {
 		s.LastUpdateMillis, err = b.storeTime(ctx, q, off-1)
-		if err != nil && !errors.Is(err, ErrNoMessage) {
+		if err != nil && !errors.Is(err, ErrNoMessage) && known && off > r.From {
 			return ConsumeStat{}, err
 		}
 	}

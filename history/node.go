@@ -135,9 +135,21 @@ func (n *Node) refresh(ctx context.Context) {
 			_, err = t.Refresh(ctx)
 		}
 		n.note(topic, err)
-		if err != nil && !errors.Is(err, archive.ErrNoTable) && ctx.Err() == nil {
-			n.cfg.Logger.Warn("refresh a table", slog.String("topic", topic), slog.Any("err", err))
+		if ctx.Err() == nil {
+			n.sayRefresh(topic, err)
 		}
+	}
+}
+
+// sayRefresh tells of a refresh that failed. A bucket that is away has been told
+// of by who found it out.
+func (n *Node) sayRefresh(topic string, err error) {
+	switch {
+	case err == nil, errors.Is(err, archive.ErrNoTable):
+	case errors.Is(err, archive.ErrUnavailable):
+		n.cfg.Logger.Debug("refresh a table", slog.String("topic", topic), slog.Any("err", err))
+	default:
+		n.cfg.Logger.Warn("refresh a table", slog.String("topic", topic), slog.Any("err", err))
 	}
 }
 

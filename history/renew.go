@@ -2,11 +2,7 @@ package history
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"time"
-
-	"varve/internal/archive"
 )
 
 // Limits of looking for commits because a reader asked for more than is known.
@@ -72,7 +68,5 @@ func (n *Node) renew(ctx context.Context, topic string, r *renewal) {
 		_, err = t.Refresh(ctx)
 	}
 	n.note(topic, err)
-	if err != nil && !errors.Is(err, archive.ErrNoTable) {
-		n.cfg.Logger.Warn("refresh a table", slog.String("topic", topic), slog.Any("err", err))
-	}
+	n.sayRefresh(topic, err)
 }

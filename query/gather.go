@@ -32,6 +32,9 @@ func (e *missingError) Is(target error) bool { return target == errMoved }
 
 // gather makes the files of the query's tables.
 func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
+	if len(refs) == 0 {
+		return nil, nil // nothing of the archive is asked
+	}
 	names, err := q.names()
 	if err != nil {
 		return nil, err
@@ -170,7 +173,11 @@ func storageError(doing string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return &Error{Kind: wire.Storage, Message: doing + ": " + err.Error()}
+	kind := wire.Storage
+	if errors.Is(err, archive.ErrUnavailable) {
+		kind = wire.Unavailable
+	}
+	return &Error{Kind: kind, Message: doing + ": " + err.Error()}
 }
 
 // hotQueues lists the hot log's queues of a topic.

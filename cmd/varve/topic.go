@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +34,7 @@ func topicCommand() *cobra.Command {
 				for _, x := range topics {
 					t.row(x.Name, x.Queues, x.Messages, x.Type)
 				}
+				partial(t, topics...)
 			})
 		},
 	}
@@ -48,6 +51,20 @@ func topicCommand() *cobra.Command {
 	return cmd
 }
 
+// partial says of which topics the archived messages are not counted, and why.
+func partial(t *table, topics ...admin.Topic) {
+	var names []string
+	why := ""
+	for _, x := range topics {
+		if x.Error != "" {
+			names, why = append(names, x.Name), cmp.Or(why, x.Error)
+		}
+	}
+	if names != nil {
+		t.row("only what is hot is shown of " + strings.Join(names, ", ") + ": " + why)
+	}
+}
+
 func topicShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show TOPIC", Short: "Show a topic's queues: where they start, what is hot, what is archived", Args: cobra.ExactArgs(1),
@@ -59,8 +76,13 @@ func topicShow() *cobra.Command {
 			return show(cmd, d, func(t *table) {
 				t.row("BROKER", "QUEUE", "MIN", "HOT START", "ARCHIVED TO", "MAX", "FIRST STORED", "LAST STORED")
 				for _, q := range d.Detail {
-					t.row(q.Broker, q.ID, q.Min, q.HotStart, q.Archived, q.Max, q.FirstTime, q.LastTime)
+					first := fmt.Sprint(q.Min)
+					if q.Min < 0 {
+						first = "-"
+					}
+					t.row(q.Broker, q.ID, first, q.HotStart, q.Archived, q.Max, q.FirstTime, q.LastTime)
 				}
+				partial(t, d.Topic)
 			})
 		},
 	}

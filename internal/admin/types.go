@@ -29,6 +29,9 @@ type Topic struct {
 	Type     string `json:"type,omitempty"` // of its messages; empty takes all
 	System   bool   `json:"system,omitempty"`
 	Messages int64  `json:"messages"` // offsets that can be read, hot and archived
+	// Error is why the archive can't say what it has: Messages are then the hot
+	// ones alone.
+	Error string `json:"error,omitempty"`
 }
 
 // TopicSpec is a topic to make or change.
@@ -42,7 +45,7 @@ type TopicSpec struct {
 type Queue struct {
 	Broker    string    `json:"broker"`
 	ID        int32     `json:"id"`
-	Min       int64     `json:"min"`       // first offset that can be read
+	Min       int64     `json:"min"`       // first offset that can be read; -1 where the archive can't say
 	HotStart  int64     `json:"hot_start"` // first offset in the hot log
 	Archived  int64     `json:"archived"`  // first offset not yet in the archive
 	Max       int64     `json:"max"`       // next offset to be written
@@ -312,8 +315,8 @@ type ArchiveStatus struct {
 	Topics   []ArchiveTopic `json:"topics"`
 	Pending  int64          `json:"pending"`
 	Error    string         `json:"error,omitempty"` // why the connector waits
-	// Unreached says since when and why the bucket could not be reached since
-	// the start; Topics then has what waits for it, and nothing of the archive.
+	// Unreached says since when and why the archive can't be asked; Topics then
+	// has what waits for it, and nothing of the archive.
 	Unreached string `json:"unreached,omitempty"`
 	// Blocked are the queues that are not archived any more.
 	Blocked []ArchiveBlocked `json:"blocked,omitempty"`

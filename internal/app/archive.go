@@ -54,6 +54,7 @@ func (n *Node) openS3() (key string, err error) {
 	n.bucket, err = s3.New(s3.Config{
 		Endpoint: endpoint, Insecure: insecure, Region: c.Region, Bucket: c.Bucket, Prefix: strings.Trim(c.Prefix, "/"),
 		AccessKey: c.AccessKey, SecretKey: c.SecretKey, PathStyle: c.PathStyle,
+		Timeout: n.cfg.Archive.Timeout,
 	})
 	if err != nil {
 		return "archive.s3", &config.Error{Key: "archive.s3", Reason: err.Error()}
@@ -125,32 +126,15 @@ type archiveAPI struct{ n *Node }
 func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, error) {
 	out := admin.ArchiveStatus{Location: a.n.bucket.URL(), Topics: []admin.ArchiveTopic{}}
 	pending := a.pending(ctx)
-	names, err := a.n.archive.Topics(ctx)
-	if errors.Is(err, archive.ErrNotOpen) {
-		for name, n := range pending {
-			out.Topics = append(out.Topics, admin.ArchiveTopic{Topic: name, Pending: n})
-			out.Pending += n
+	var err error
+	out.Topics, err = a.topics(ctx, pending)
+	switch {
+	case errors.Is(err, archive.ErrUnavailable):
+		if out.Unreached = a.n.reach.trouble(); out.Unreached == "" {
+			out.Unreached = err.Error() // not noticed before
 		}
-		out.Unreached = a.n.reach.trouble()
-		return out, nil
-	}
-	if err != nil {
-		return out, fmt.Errorf("list the archive's topics: %w", err)
-	}
-	for _, name := range names {
-		t, err := a.n.archive.Table(ctx, name)
-		if errors.Is(err, archive.ErrNoTable) {
-			continue
-		}
-		switch {
-		case archive.Unreadable(err):
-			out.Topics = append(out.Topics, admin.ArchiveTopic{Topic: name, Pending: pending[name], Error: err.Error()})
-		case err != nil:
-			return out, fmt.Errorf("table of %s: %w", name, err)
-		default:
-			out.Topics = append(out.Topics, archiveTopic(name, t, pending[name]))
-		}
-		delete(pending, name)
+	case err != nil:
+		return out, err
 	}
 	for name, n := range pending {
 		out.Topics = append(out.Topics, admin.ArchiveTopic{Topic: name, Pending: n})
@@ -168,6 +152,32 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 	}
 	for _, b := range st.Blocked {
 		out.Blocked = append(out.Blocked, admin.ArchiveBlocked{Broker: b.Queue.Broker, Topic: b.Queue.Topic, Queue: b.Queue.ID, Reason: b.Reason})
+	}
+	return out, nil
+}
+
+// topics gives the topics that the archive has, and takes them out of pending.
+// With an error it gives those that came before.
+func (a archiveAPI) topics(ctx context.Context, pending map[string]int64) ([]admin.ArchiveTopic, error) {
+	out := []admin.ArchiveTopic{}
+	names, err := a.n.archive.Topics(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, name := range names {
+		t, err := a.n.archive.Table(ctx, name)
+		if errors.Is(err, archive.ErrNoTable) {
+			continue
+		}
+		switch {
+		case archive.Unreadable(err):
+			out = append(out, admin.ArchiveTopic{Topic: name, Pending: pending[name], Error: err.Error()})
+		case err != nil:
+			return out, fmt.Errorf("table of %s: %w", name, err)
+		default:
+			out = append(out, archiveTopic(name, t, pending[name]))
+		}
+		delete(pending, name)
 	}
 	return out, nil
 }

@@ -63,7 +63,7 @@ func (a sqlAPI) Query(ctx context.Context, r admin.SQLRequest, columns func([]ad
 		SQL: r.SQL, Tenant: r.Tenant, Visible: r.Visible, Timeout: time.Duration(r.TimeoutSeconds) * time.Second, MaxRows: r.MaxRows,
 	})
 	var failed *query.Error
-	if errors.As(err, &failed) && failed.Kind == wire.Storage {
+	if errors.As(err, &failed) && (failed.Kind == wire.Storage || failed.Kind == wire.Unavailable) {
 		if why := a.n.reach.trouble(); why != "" {
 			return admin.SQLEnd{}, admin.Unavailable("%s", why)
 		}
@@ -106,7 +106,7 @@ func queryError(err error) error {
 		return admin.BadRequest("%s", e.Message)
 	case wire.Memory, wire.TooLarge, wire.Timeout:
 		return admin.OverLimit("%s", e.Message)
-	case wire.Busy:
+	case wire.Busy, wire.Unavailable:
 		return admin.Unavailable("%s", e.Message)
 	}
 	return err

@@ -20,10 +20,10 @@ const (
 	// answered by then is waited for while the log is served.
 	reachAtStart = 2 * time.Second
 	// reachWithin is how long a later attempt may take.
-	reachWithin = time.Minute
+	reachWithin = 20 * time.Second
 	// reachMin and reachMax bound the pause between attempts, doubled each time.
 	reachMin = 250 * time.Millisecond
-	reachMax = 30 * time.Second
+	reachMax = 10 * time.Second
 )
 
 // reach opens the archive, at the start or later. The zero value has nothing
@@ -61,7 +61,7 @@ func (n *Node) openArchive(ctx context.Context) error {
 		return err
 	}
 	n.archive = archive.New(n.bucket, archive.Options{
-		Identity: want, Logger: n.log, OnOpen: func(id string) error { return n.rememberArchive(known, id) },
+		Identity: want, Timeout: n.cfg.Archive.Timeout, Logger: n.log, OnOpen: func(id string) error { return n.rememberArchive(known, id) },
 	})
 	n.reach.archive, n.reach.key = n.archive, key
 	n.health.Watch("archive", n.archiveTrouble)
@@ -71,7 +71,7 @@ func (n *Node) openArchive(ctx context.Context) error {
 		}
 		return nil
 	})
-	first, cancel := context.WithTimeout(ctx, reachAtStart)
+	first, cancel := within(ctx, reachAtStart)
 	defer cancel()
 	err = n.archive.Connect(first)
 	switch {
@@ -86,6 +86,12 @@ func (n *Node) openArchive(ctx context.Context) error {
 	n.reach.failed(err)
 	n.onRun("archive", n.reach.run)
 	return nil
+}
+
+// within bounds what is asked of the bucket; who is cut off learns that it was
+// silent.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("%w within %s", objstore.ErrNoAnswer, d))
 }
 
 // endsStart tells what stands against opening the archive for as long as a
@@ -138,7 +144,7 @@ func (r *reach) run(ctx context.Context) error {
 		case <-t.C:
 		}
 		wait = min(2*wait, reachMax)
-		try, cancel := context.WithTimeout(ctx, reachWithin)
+		try, cancel := within(ctx, reachWithin)
 		err := r.archive.Connect(try)
 		cancel()
 		switch {
@@ -193,19 +199,34 @@ func (r *reach) trouble() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reason == "" {
-		if r.archive == nil || r.archive.Foreign() == nil {
+		if r.archive == nil {
 			return ""
 		}
-		return fmt.Sprintf("%s; nothing is read from it or written to it, what is hot is served, and it is looked at again every second",
-			r.describe(r.archive.Foreign()))
+		if foreign := r.archive.Foreign(); foreign != nil {
+			return fmt.Sprintf("archive unavailable: %s; nothing is read from it or written to it, what is hot is served, and it is looked at again every second", r.describe(foreign))
+		}
+		if _, away := r.archive.Away(); away != nil {
+			return fmt.Sprintf("%v; what is hot is served, and it is asked again every second", away)
+		}
+		return ""
 	}
-	return fmt.Sprintf("%s, the archive's bucket, is out of reach since %s: %s; what is hot is served, and it is tried again",
+	return fmt.Sprintf("archive unavailable: %s, its bucket, is out of reach since %s: %s; what is hot is served, and it is tried again",
 		r.archive.Bucket().URL(), r.since.UTC().Format(time.RFC3339), r.reason)
+}
+
+// awayForShort says that nothing but a bucket that stopped answering a short
+// while ago is the trouble.
+func (r *reach) awayForShort(now time.Time) bool {
+	if r.archive == nil || r.archive.Foreign() != nil {
+		return false
+	}
+	since, away := r.archive.Away()
+	return away != nil && now.Sub(since) < failingLong
 }
 
 // archiveTrouble is why the archive needs somebody's help.
 func (n *Node) archiveTrouble() string {
-	if why := n.reach.trouble(); why != "" {
+	if why := n.reach.trouble(); why != "" && !n.reach.awayForShort(time.Now()) {
 		return why
 	}
 	if n.connector != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 // store is an S3 store that can be taken away and brought back at its address.
 type store struct {
 	t       *testing.T
+	silent  atomic.Bool // it takes requests and doesn't answer
 	handler http.Handler
 	addr    string
 	server  *http.Server
@@ -52,7 +54,14 @@ func (s *store) up() {
 		s.t.Fatal(err)
 	}
 	s.addr = ln.Addr().String()
-	s.server = &http.Server{Handler: s.handler, ReadHeaderTimeout: time.Minute}
+	answer := s.handler
+	s.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.silent.Load() {
+			<-r.Context().Done()
+			return
+		}
+		answer.ServeHTTP(w, r)
+	})}
 	srv := s.server
 	go func() { _ = srv.Serve(ln) }()
 }

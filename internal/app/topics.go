@@ -38,7 +38,7 @@ func brokerError(err error) error {
 
 // coldError gives the archive's errors that pass their place in the API.
 func coldError(err error) error {
-	for _, e := range []error{archive.ErrNotOpen, tier.ErrBehind, tier.ErrHole} {
+	for _, e := range []error{archive.ErrUnavailable, tier.ErrBehind, tier.ErrHole} {
 		if errors.Is(err, e) {
 			return admin.Unavailable("%v", err)
 		}
@@ -60,9 +60,6 @@ func (a topicAPI) Topics(ctx context.Context) ([]admin.Topic, error) {
 	out := []admin.Topic{}
 	for _, t := range a.n.broker.Topics() {
 		s, err := a.summary(ctx, t)
-		if errors.Is(err, archive.ErrNotOpen) {
-			s, err = a.hotSummary(ctx, t), nil
-		}
 		if err != nil {
 			return nil, brokerError(err)
 		}
@@ -71,27 +68,41 @@ func (a topicAPI) Topics(ctx context.Context) ([]admin.Topic, error) {
 	return out, nil
 }
 
-// hotSummary counts what is hot alone, for a list while the archive is shut.
-func (a topicAPI) hotSummary(ctx context.Context, t *broker.Topic) admin.Topic {
-	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), Type: t.MessageType(), System: systemTopic(t.Name)}
-	for id := range t.Queues() {
-		if r, err := a.n.store.Range(ctx, mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: t.Name, ID: id}); err == nil {
-			s.Messages += r.Len()
-		}
-	}
-	return s
-}
-
+// summary counts a topic's messages, those in the log alone where the archive
+// can't say what it has.
 func (a topicAPI) summary(ctx context.Context, t *broker.Topic) (admin.Topic, error) {
 	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), Type: t.MessageType(), System: systemTopic(t.Name)}
 	for id := range t.Queues() {
-		r, err := a.n.broker.QueueRange(ctx, t.Name, id)
+		r, cold, err := a.queueRange(ctx, t.Name, id)
 		if err != nil {
 			return s, err
+		}
+		if cold != nil && s.Error == "" {
+			s.Error = cold.Error()
 		}
 		s.Messages += r.Len()
 	}
 	return s, nil
+}
+
+// queueRange is a queue's range, of the log alone where cold says why the archive
+// can't say what it has.
+func (a topicAPI) queueRange(ctx context.Context, topic string, id int32) (r mq.Range, cold, err error) {
+	r, err = a.n.broker.QueueRange(ctx, topic, id)
+	if err == nil || ctx.Err() != nil || !ofArchive(err) {
+		return r, nil, err
+	}
+	r, hot := a.n.store.Range(ctx, mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: topic, ID: id})
+	if errors.Is(hot, mq.ErrNoQueue) {
+		hot = nil
+	}
+	return r, err, hot
+}
+
+// ofArchive tells errors of the archive, that passes or that somebody has to
+// mend.
+func ofArchive(err error) bool {
+	return errors.Is(err, archive.ErrUnavailable) || errors.Is(err, tier.ErrBehind) || errors.Is(err, tier.ErrHole) || archive.Unreadable(err)
 }
 
 // systemTopic reports whether lists leave a topic out: the broker's machinery
@@ -112,7 +123,7 @@ func (a topicAPI) Topic(ctx context.Context, name string) (admin.TopicDetail, er
 	d := admin.TopicDetail{Topic: s, Detail: []admin.Queue{}}
 	last := map[int32]int64{}
 	stats, err := a.n.broker.TopicStats(ctx, name)
-	if err != nil {
+	if err != nil && !ofArchive(err) {
 		return d, brokerError(err)
 	}
 	for _, st := range stats {
@@ -130,7 +141,7 @@ func (a topicAPI) Topic(ctx context.Context, name string) (admin.TopicDetail, er
 
 func (a topicAPI) queue(ctx context.Context, topic string, id int32, lastMillis int64) (admin.Queue, error) {
 	mqq := mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: topic, ID: id}
-	r, err := a.n.broker.QueueRange(ctx, topic, id)
+	r, cold, err := a.queueRange(ctx, topic, id)
 	if err != nil {
 		return admin.Queue{}, err
 	}
@@ -143,8 +154,12 @@ func (a topicAPI) queue(ctx context.Context, topic string, id int32, lastMillis 
 	} else if !errors.Is(err, mq.ErrNoQueue) {
 		return q, err
 	}
+	if cold != nil {
+		q.Min = -1 // the log's first offset isn't the queue's
+		return q, nil
+	}
 	first, err := a.n.broker.EarliestTime(ctx, topic, id)
-	if err != nil && !errors.Is(err, broker.ErrNoMessage) {
+	if err != nil && !errors.Is(err, broker.ErrNoMessage) && !ofArchive(err) {
 		return q, err
 	}
 	q.FirstTime = millis(first)

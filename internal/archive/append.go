@@ -26,8 +26,10 @@ func (t *Table) Append(ctx context.Context, c Commit) (Snapshot, error) {
 	if err := t.checkCommit(ctx, c); err != nil {
 		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, t.archive.blame(ctx, err))
 	}
-	t.commitMu.Lock()
-	defer t.commitMu.Unlock()
+	if err := t.turn.take(ctx, t.archive.away); err != nil {
+		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
+	}
+	defer t.turn.leave()
 	a := &appender{t: t, ctx: ctx, c: c}
 	snap, err := t.commit(ctx, a.build)
 	if err == nil {
@@ -209,10 +211,13 @@ func (t *Table) holds(f DataFile) bool {
 // lower epoch fails from then on, also one that is under way. ErrFenced where
 // a newer writer was faster.
 func (t *Table) Fence(ctx context.Context, broker string, epoch int64) error {
-	t.commitMu.Lock()
-	defer t.commitMu.Unlock()
+	fail := func(err error) error { return fmt.Errorf("fence %s for %s: %w", t.root, broker, err) }
+	if err := t.turn.take(ctx, t.archive.away); err != nil {
+		return fail(err)
+	}
+	defer t.turn.leave()
 	if _, err := t.refresh(ctx); err != nil {
-		return fmt.Errorf("fence %s for %s: %w", t.root, broker, err)
+		return fail(err)
 	}
 	_, err := t.commit(ctx, func(st *state) (*change, error) {
 		switch have, ok := st.snap.Epoch[broker]; {
@@ -226,7 +231,7 @@ func (t *Table) Fence(ctx context.Context, broker string, epoch int64) error {
 		return t.withProperties(st, iceberg.Properties{propFences: fences.encode()})
 	})
 	if err != nil {
-		return fmt.Errorf("fence %s for %s: %w", t.root, broker, err)
+		return fail(err)
 	}
 	return nil
 }

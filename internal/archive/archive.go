@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/iceberg-go"
@@ -42,10 +43,10 @@ var (
 	// ErrIdentity says that it is another archive than the one that was asked
 	// for, or a place without any.
 	ErrIdentity = errors.New("another archive")
-	// ErrNotOpen says that the archive's bucket has not been reached yet, so
-	// that nothing is known of what it holds, or, with ErrIdentity, that another
-	// archive is in its place. It passes when Connect or Check succeeds.
-	ErrNotOpen = errors.New("archive is not open")
+	// ErrUnavailable says that nothing can be asked of the archive now: its bucket
+	// was not reached yet, does not answer, or, with ErrIdentity, holds another
+	// archive. It passes.
+	ErrUnavailable = errors.New("archive unavailable")
 )
 
 // Unreadable tells errors that are about one table's objects from those of the
@@ -60,6 +61,9 @@ type Options struct {
 	MergeManifests  int // small manifests that make a commit merge them; default 32
 	ManifestEntries int // files in a full manifest; default 2000
 	CommitAttempts  int // lost races after which a commit gives up; default 50
+	// Timeout is how long the bucket may fail to answer Watch before whatever
+	// needs it fails at once; default 5 s.
+	Timeout time.Duration
 	// Identity is the archive that must be there; empty for any, which is also
 	// made where there is none.
 	Identity string
@@ -74,6 +78,7 @@ func (o Options) withDefaults() Options {
 	o.KeepSnapshots = cmp.Or(max(o.KeepSnapshots, 0), 32)
 	o.MergeManifests = cmp.Or(max(o.MergeManifests, 0), 32)
 	o.ManifestEntries = cmp.Or(max(o.ManifestEntries, 0), 2000)
+	o.Timeout = cmp.Or(max(o.Timeout, 0), 5*time.Second)
 	o.CommitAttempts = cmp.Or(max(o.CommitAttempts, 0), 50)
 	if o.Now == nil {
 		o.Now = time.Now
@@ -86,7 +91,8 @@ func (o Options) withDefaults() Options {
 
 // Archive is a bucket of tables. It may be used concurrently.
 type Archive struct {
-	bucket objstore.Bucket
+	raw    objstore.Bucket // for Check and Connect
+	bucket objstore.Bucket // for all else: raw while it answers
 	opts   Options
 	gate   gate
 
@@ -96,9 +102,17 @@ type Archive struct {
 
 // tableSlot lets one caller open a topic's table while others wait for it.
 type tableSlot struct {
-	mu     sync.Mutex
-	table  *Table
-	absent time.Time // until then the topic is taken to have no table
+	turn   turn
+	table  atomic.Pointer[Table]
+	absent time.Time // until then the topic is taken to have no table; turn guards it
+}
+
+// living gives the table where it is open, nil where it isn't or was dropped.
+func (s *tableSlot) living() *Table {
+	if t := s.table.Load(); t != nil && !t.current().retired {
+		return t
+	}
+	return nil
 }
 
 // absentFor is how long a table that another process makes may go unseen.
@@ -146,11 +160,9 @@ func (a *Archive) opened() []*Table {
 	a.mu.Unlock()
 	var out []*Table
 	for _, s := range slots {
-		s.mu.Lock()
-		if s.table != nil && !s.table.current().retired {
-			out = append(out, s.table)
+		if t := s.living(); t != nil {
+			out = append(out, t)
 		}
-		s.mu.Unlock()
 	}
 	slices.SortFunc(out, func(a, b *Table) int { return strings.Compare(a.place.topic, b.place.topic) })
 	return out
@@ -161,7 +173,7 @@ func (a *Archive) slot(topic string) *tableSlot {
 	defer a.mu.Unlock()
 	s := a.tables[topic]
 	if s == nil {
-		s = &tableSlot{}
+		s = &tableSlot{turn: newTurn()}
 		a.tables[topic] = s
 	}
 	return s
@@ -174,8 +186,13 @@ func (a *Archive) Table(ctx context.Context, topic string) (*Table, error) {
 		return nil, err
 	}
 	s := a.slot(topic)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if t := s.living(); t != nil {
+		return t, nil
+	}
+	if err := s.turn.take(ctx, a.away); err != nil {
+		return nil, fmt.Errorf("table of %s: %w", topic, err)
+	}
+	defer s.turn.leave()
 	if a.opts.Now().Before(s.absent) {
 		return nil, fmt.Errorf("table of %s: %w", topic, ErrNoTable)
 	}
@@ -191,21 +208,17 @@ func (a *Archive) Table(ctx context.Context, topic string) (*Table, error) {
 }
 
 // open gives the slot's table or the newest incarnation's, nil where there is
-// none that lives, and the newest incarnation's number. The caller holds s.mu.
+// none that lives, and the newest incarnation's number. The caller has s.turn.
 func (a *Archive) open(ctx context.Context, s *tableSlot, topic string) (*Table, int, error) {
-	if s.table != nil && !s.table.current().retired {
-		return s.table, s.table.place.incarnation, nil
+	if t := s.living(); t != nil {
+		return t, t.place.incarnation, nil
 	}
-	s.table = nil
+	s.table.Store(nil)
 	t, newest, err := a.load(ctx, topic)
-	// What was read counts only if it is this archive's.
-	if other := a.Check(ctx); other != nil && (err == nil || errors.Is(other, ErrIdentity)) {
-		err = other
-	}
-	if err != nil {
+	if err = a.ours(ctx, err); err != nil {
 		return nil, newest, err
 	}
-	s.table = t
+	s.table.Store(t)
 	return t, newest, nil
 }
 
@@ -242,8 +255,10 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 		return nil, err
 	}
 	s := a.slot(topic)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := s.turn.take(ctx, a.away); err != nil {
+		return nil, fmt.Errorf("create table of %s: %w", topic, err)
+	}
+	defer s.turn.leave()
 	t, newest, err := a.open(ctx, s, topic)
 	if err != nil {
 		return nil, fmt.Errorf("create table of %s: %w", topic, err)
@@ -260,7 +275,8 @@ func (a *Archive) CreateTable(ctx context.Context, topic string) (*Table, error)
 	if err := t.mark(ctx); err != nil {
 		return nil, fmt.Errorf("create table of %s: %w", topic, err)
 	}
-	s.table, s.absent = t, time.Time{}
+	s.absent = time.Time{}
+	s.table.Store(t)
 	return t, nil
 }
 
@@ -272,25 +288,30 @@ func (a *Archive) DropTable(ctx context.Context, topic, reason string) error {
 	if err := a.ready(ctx); err != nil {
 		return err
 	}
+	fail := func(err error) error { return fmt.Errorf("drop table of %s: %w", topic, err) }
 	s := a.slot(topic)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := s.turn.take(ctx, a.away); err != nil {
+		return fail(err)
+	}
+	defer s.turn.leave()
 	t, _, err := a.open(ctx, s, topic)
 	if err != nil {
-		return fmt.Errorf("drop table of %s: %w", topic, err)
+		return fail(err)
 	}
 	if t == nil {
 		return nil
 	}
-	t.commitMu.Lock()
-	defer t.commitMu.Unlock()
+	if err := t.turn.take(ctx, a.away); err != nil {
+		return fail(err)
+	}
+	defer t.turn.leave()
 	_, err = t.commit(ctx, func(st *state) (*change, error) {
 		note := fmt.Sprintf("%s: %s", t.opts.Now().UTC().Format(time.RFC3339), reason)
 		return t.withProperties(st, iceberg.Properties{propRetired: note})
 	})
 	if err != nil && !errors.Is(err, ErrNoTable) {
-		return fmt.Errorf("drop table of %s: %w", topic, err)
+		return fail(err)
 	}
-	s.table = nil
+	s.table.Store(nil)
 	return nil
 }

@@ -55,7 +55,7 @@ func permanent(err error) bool {
 }
 
 // commit creates the next version: build makes it from a base, as often as
-// races demand. The caller holds commitMu.
+// races demand. The caller has t.turn.
 func (t *Table) commit(ctx context.Context, build func(*state) (*change, error)) (Snapshot, error) {
 	if err := t.archive.Check(ctx); err != nil {
 		return Snapshot{}, err

@@ -4,7 +4,7 @@
 // and Iceberg.
 //
 // An Archive is a bucket of tables; until its bucket was reached (Connect) it
-// refuses everything with ErrNotOpen. A Table commits files and follows its own
+// refuses everything with ErrUnavailable. A Table commits files and follows its own
 // metadata; its Index plans reads in memory. A FileWriter makes a data file of
 // stored records, a File reads one, and a Reader joins them into an mq.Reader
 // and mq.Finder. docs/format/archive.md describes every byte.
@@ -24,8 +24,8 @@
 //     bits cleared and the checksum of what is served.
 //   - Column ids never change their meaning (see schema.go).
 //
-// Locks, in order: tableSlot.mu, Table.commitMu, Table.mu, Index.mu; Archive.mu,
-// Reader.mu, cursors.mu and gate.mu are held alone. Only tableSlot.mu (while a
-// table is opened, created or dropped), commitMu and gate.connecting are held
-// during I/O on the bucket.
+// Locks, in order: tableSlot.turn, Table.turn, Table.mu, Index.mu; Archive.mu,
+// Reader.mu, cursors.mu and gate.mu are held alone. Only tableSlot.turn (while a
+// table is opened, created or dropped), Table.turn and gate.connecting are held
+// during I/O on the bucket; nobody waits for a turn while the bucket is away.
 package archive

@@ -22,16 +22,19 @@ const keepVersions = 100
 // replaced versions, manifests and lists, and what lost races left behind.
 // protect (may be nil) keeps an object by name.
 func (t *Table) Expire(ctx context.Context, keep int, olderThan time.Time, protect func(name string) bool) error {
-	t.commitMu.Lock()
-	defer t.commitMu.Unlock()
+	fail := func(err error) error { return fmt.Errorf("expire %s: %w", t.root, err) }
+	if err := t.turn.take(ctx, t.archive.away); err != nil {
+		return fail(err)
+	}
+	defer t.turn.leave()
 	if _, err := t.refresh(ctx); err != nil {
-		return fmt.Errorf("expire %s: %w", t.root, err)
+		return fail(err)
 	}
 	if _, err := t.commit(ctx, func(st *state) (*change, error) { return t.buildExpire(st, max(keep, 1), olderThan) }); err != nil {
-		return fmt.Errorf("expire %s: %w", t.root, err)
+		return fail(err)
 	}
 	if err := t.sweep(ctx, olderThan, protect); err != nil {
-		return fmt.Errorf("expire %s: %w", t.root, err)
+		return fail(err)
 	}
 	return nil
 }
@@ -172,11 +175,13 @@ func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(str
 // of the table needs: deleted files and uploads that were never committed.
 // The time must lie further back than any commit takes from its first upload.
 func (t *Table) Unreferenced(ctx context.Context, olderThan time.Time) ([]objstore.Object, error) {
-	t.commitMu.Lock()
-	defer t.commitMu.Unlock()
 	fail := func(err error) ([]objstore.Object, error) {
 		return nil, fmt.Errorf("unreferenced files of %s: %w", t.root, err)
 	}
+	if err := t.turn.take(ctx, t.archive.away); err != nil {
+		return fail(err)
+	}
+	defer t.turn.leave()
 	if _, err := t.refresh(ctx); err != nil {
 		return fail(err)
 	}

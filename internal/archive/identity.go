@@ -15,10 +15,8 @@ import (
 const (
 	// lookAgain is how often callers have it checked while it is another one.
 	lookAgain = 100 * time.Millisecond
-	// watchEvery and watchWithin are how often Watch does and how long one look
-	// may take.
-	watchEvery  = time.Second
-	watchWithin = 10 * time.Second
+	// watchEvery is how often Watch does.
+	watchEvery = time.Second
 )
 
 // Check looks whether the bucket still holds the archive that was opened.
@@ -64,21 +62,21 @@ func (a *Archive) Check(ctx context.Context) error {
 // is. What is wrong with the object is told and not wrapped: it says nothing
 // about a table.
 func (a *Archive) foreign(ctx context.Context, want string) (foreign, err error) {
-	data, err := getObject(ctx, a.bucket, identityName, 1<<10)
+	data, err := getObject(ctx, a.raw, identityName, 1<<10)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound), errors.Is(err, objstore.ErrNoBucket):
-		return fmt.Errorf("%w: %w: %s: %s is wanted, no archive is there", ErrNotOpen, ErrIdentity, a.bucket.URL(), want), nil
+		return fmt.Errorf("%w: %w: %s: %s is wanted, no archive is there", ErrUnavailable, ErrIdentity, a.bucket.URL(), want), nil
 	case errors.Is(err, ErrDamaged):
-		return fmt.Errorf("%w: %w: %s: %s is wanted, and %v", ErrNotOpen, ErrIdentity, a.bucket.URL(), want, err), nil
+		return fmt.Errorf("%w: %w: %s: %s is wanted, and %v", ErrUnavailable, ErrIdentity, a.bucket.URL(), want, err), nil
 	case err != nil:
 		return nil, fmt.Errorf("check which archive is in %s: %w", a.bucket.URL(), err)
 	}
 	var have identityFile
 	if err := json.Unmarshal(data, &have); err != nil || have.ID == "" {
-		return fmt.Errorf("%w: %w: %s: %s is wanted, %s holds no identity (%v)", ErrNotOpen, ErrIdentity, a.bucket.URL(), want, identityName, err), nil
+		return fmt.Errorf("%w: %w: %s: %s is wanted, %s holds no identity (%v)", ErrUnavailable, ErrIdentity, a.bucket.URL(), want, identityName, err), nil
 	}
 	if have.ID != want {
-		return fmt.Errorf("%w: %w: %s: %s is wanted, %s is there", ErrNotOpen, ErrIdentity, a.bucket.URL(), want, have.ID), nil
+		return fmt.Errorf("%w: %w: %s: %s is wanted, %s is there", ErrUnavailable, ErrIdentity, a.bucket.URL(), want, have.ID), nil
 	}
 	return nil, nil
 }
@@ -89,7 +87,7 @@ func (a *Archive) ready(ctx context.Context) error {
 	a.gate.mu.RLock()
 	again := a.gate.foreign != nil && time.Since(a.gate.checked) >= lookAgain
 	a.gate.mu.RUnlock()
-	if again {
+	if again && a.away() == nil {
 		if err := a.Check(ctx); err != nil {
 			return err
 		}
@@ -105,7 +103,9 @@ func (a *Archive) Foreign() error {
 	return a.gate.foreign
 }
 
-// Watch checks once a second until ctx ends.
+// Watch checks once a second until ctx ends. What it finds unanswered for
+// Options.Timeout makes whatever needs the bucket fail at once, until it is
+// answered again.
 func (a *Archive) Watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -115,12 +115,27 @@ func (a *Archive) Watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		within, cancel := context.WithTimeout(ctx, watchWithin)
-		if err := a.Check(within); err != nil && ctx.Err() == nil && !errors.Is(err, ErrIdentity) {
-			a.opts.Logger.Debug("check the archive", slog.Any("err", err))
-		}
+		a.gate.asking()
+		within, cancel := context.WithTimeoutCause(ctx, a.opts.Timeout, fmt.Errorf("%w within %s", objstore.ErrNoAnswer, a.opts.Timeout))
+		err := a.Check(within)
 		cancel()
+		if ctx.Err() == nil {
+			a.heard(err)
+		}
 	}
+}
+
+// ours is the error of reading something of the archive. What was read, or
+// found damaged or missing, counts only if it is this archive's; a bucket that
+// fails is not asked again.
+func (a *Archive) ours(ctx context.Context, err error) error {
+	if err != nil && !Unreadable(err) && !errors.Is(err, ErrNoTable) && !errors.Is(err, objstore.ErrNoBucket) {
+		return err
+	}
+	if other := a.Check(ctx); other != nil && (err == nil || errors.Is(other, ErrIdentity)) {
+		return other
+	}
+	return err
 }
 
 // blame gives ErrIdentity in place of an error that another archive in this

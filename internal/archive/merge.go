@@ -105,8 +105,13 @@ func (t *Table) rewrite(ctx context.Context, l location, id int64, entries []ent
 // removes the objects once nobody reads them (see Unreferenced). Files that
 // are gone already are no error. reason is kept in the snapshot.
 func (t *Table) Delete(ctx context.Context, files []string, reason string) (Snapshot, error) {
-	t.commitMu.Lock()
-	defer t.commitMu.Unlock()
+	fail := func(err error) (Snapshot, error) {
+		return Snapshot{}, fmt.Errorf("delete %d files of %s: %w", len(files), t.root, err)
+	}
+	if err := t.turn.take(ctx, t.archive.away); err != nil {
+		return fail(err)
+	}
+	defer t.turn.leave()
 	commitID := uuid.NewString()
 	snap, err := t.commit(ctx, func(st *state) (*change, error) {
 		if st.committed(commitID) {
@@ -115,7 +120,7 @@ func (t *Table) Delete(ctx context.Context, files []string, reason string) (Snap
 		return t.buildDelete(ctx, st, commitID, files, reason)
 	})
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("delete %d files of %s: %w", len(files), t.root, err)
+		return fail(err)
 	}
 	return snap, nil
 }

@@ -25,6 +25,10 @@ type gate struct {
 	foreign         error
 	asked, answered int64
 	checked         time.Time // when the newest Check began
+	// unanswered is when the first of Watch's looks began that nobody answered,
+	// zero where the last one was, and silence what the last of them met with.
+	unanswered time.Time
+	silence    error
 }
 
 // formatFile is the content of formatName.
@@ -38,9 +42,11 @@ type identityFile struct {
 }
 
 // New makes an archive without a look at its bucket. Until Connect has succeeded
-// everything that needs the bucket fails with ErrNotOpen.
+// everything that needs the bucket fails with ErrUnavailable.
 func New(b objstore.Bucket, o Options) *Archive {
-	return &Archive{bucket: b, opts: o.withDefaults(), tables: map[string]*tableSlot{}}
+	a := &Archive{raw: b, opts: o.withDefaults(), tables: map[string]*tableSlot{}}
+	a.bucket = guarded(a, b)
+	return a
 }
 
 // Open is New and Connect.
@@ -72,7 +78,7 @@ func (a *Archive) Connect(ctx context.Context) error {
 }
 
 func (a *Archive) connect(ctx context.Context) (identity string, err error) {
-	if err := objstore.Probe(ctx, a.bucket); err != nil {
+	if err := objstore.Probe(ctx, a.raw); err != nil {
 		return "", fmt.Errorf("open archive: %w", err)
 	}
 	if identity, err = a.identify(ctx); err == nil {
@@ -98,9 +104,9 @@ func (a *Archive) notOpen() error {
 	case a.gate.open:
 		return nil
 	case a.gate.why == nil:
-		return fmt.Errorf("%w: %s has not been reached", ErrNotOpen, a.bucket.URL())
+		return fmt.Errorf("%w: %s has not been reached", ErrUnavailable, a.bucket.URL())
 	}
-	return fmt.Errorf("%w: %s: %v", ErrNotOpen, a.bucket.URL(), a.gate.why)
+	return fmt.Errorf("%w: %s: %v", ErrUnavailable, a.bucket.URL(), a.gate.why)
 }
 
 func (a *Archive) checkFormat(ctx context.Context) error {
@@ -108,11 +114,11 @@ func (a *Archive) checkFormat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = putObject(ctx, a.bucket, formatName, data)
+	err = putObject(ctx, a.raw, formatName, data)
 	if err == nil || !errors.Is(err, objstore.ErrExists) {
 		return err
 	}
-	if data, err = getObject(ctx, a.bucket, formatName, 1<<10); err != nil {
+	if data, err = getObject(ctx, a.raw, formatName, 1<<10); err != nil {
 		return err
 	}
 	var have formatFile
@@ -137,14 +143,14 @@ func (a *Archive) Identity() string {
 // place that lacks the archive asked for is left as it is.
 func (a *Archive) identify(ctx context.Context) (identity string, err error) {
 	var have identityFile
-	data, err := getObject(ctx, a.bucket, identityName, 1<<10)
+	data, err := getObject(ctx, a.raw, identityName, 1<<10)
 	if errors.Is(err, objstore.ErrNotFound) && a.opts.Identity == "" {
 		if data, err = json.Marshal(identityFile{uuid.NewString()}); err != nil {
 			return "", err
 		}
-		err = putObject(ctx, a.bucket, identityName, data)
+		err = putObject(ctx, a.raw, identityName, data)
 		if errors.Is(err, objstore.ErrExists) { // another process was faster, or our own lost try
-			data, err = getObject(ctx, a.bucket, identityName, 1<<10)
+			data, err = getObject(ctx, a.raw, identityName, 1<<10)
 		}
 	}
 	if err != nil && !errors.Is(err, objstore.ErrNotFound) {

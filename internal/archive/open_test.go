@@ -26,7 +26,7 @@ func TestShutUntilConnected(t *testing.T) {
 			"create": func() error { _, err := a.CreateTable(ctx, "t"); return err },
 			"drop":   func() error { return a.DropTable(ctx, "t", "test") },
 		} {
-			if err := ask(); !errors.Is(err, ErrNotOpen) || Unreadable(err) || !strings.Contains(err.Error(), a.Bucket().URL()) {
+			if err := ask(); !errors.Is(err, ErrUnavailable) || Unreadable(err) || !strings.Contains(err.Error(), a.Bucket().URL()) {
 				t.Errorf("%s, %s: %v", when, what, err)
 			}
 		}

@@ -85,10 +85,10 @@ type Table struct {
 	log     *slog.Logger
 	index   *Index
 
-	// commitMu is held over a commit and a refresh.
-	commitMu sync.Mutex
+	// turn is held over a commit and a refresh.
+	turn turn
 	// suspect says that a commit met damage: the next refresh reads the table
-	// as a new process would. commitMu guards it.
+	// as a new process would. turn guards it.
 	suspect bool
 
 	mu    sync.RWMutex
@@ -100,7 +100,7 @@ type Table struct {
 func newTable(a *Archive, p tablePlace) *Table {
 	return &Table{
 		archive: a, bucket: a.bucket, place: p, root: p.root(), opts: a.opts, log: a.opts.Logger,
-		index: NewIndex(), known: map[string][]DataFile{},
+		turn: newTurn(), index: NewIndex(), known: map[string][]DataFile{},
 	}
 }
 
@@ -185,8 +185,10 @@ func (t *Table) Index() *Index { return t.index }
 
 // Refresh reads what other processes committed.
 func (t *Table) Refresh(ctx context.Context) (changed bool, err error) {
-	t.commitMu.Lock()
-	defer t.commitMu.Unlock()
+	if err := t.turn.take(ctx, t.archive.away); err != nil {
+		return false, fmt.Errorf("refresh table %s: %w", t.root, err)
+	}
+	defer t.turn.leave()
 	return t.refresh(ctx)
 }
 
@@ -197,10 +199,7 @@ func (t *Table) refresh(ctx context.Context) (changed bool, err error) {
 	}
 	old := t.current()
 	st, err := t.newest(ctx, old)
-	if other := t.archive.Check(ctx); other != nil && (err == nil || errors.Is(other, ErrIdentity)) {
-		err = other
-	}
-	if err != nil {
+	if err = t.archive.ours(ctx, err); err != nil {
 		return false, fmt.Errorf("refresh table %s: %w", t.root, err)
 	}
 	if st.version == old.version {
@@ -216,10 +215,7 @@ func (t *Table) refresh(ctx context.Context) (changed bool, err error) {
 // the store has, even where that is less than was known.
 func (t *Table) reload(ctx context.Context) error {
 	st, err := t.newest(ctx, nil)
-	if other := t.archive.Check(ctx); other != nil && (err == nil || errors.Is(other, ErrIdentity)) {
-		err = other
-	}
-	if err == nil {
+	if err = t.archive.ours(ctx, err); err == nil {
 		err = t.take(ctx, st, nil, nil)
 	}
 	if err != nil {

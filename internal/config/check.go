@@ -128,6 +128,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"mqhttp.invisible", int64(c.MQHTTP.Invisible)},
 		{"mqhttp.invisible-ordered", int64(c.MQHTTP.InvisibleOrdered)},
 		{"connector.roll-age", int64(c.Connector.RollAge)},
+		{"archive.timeout", int64(c.Archive.Timeout)},
 		{"query.timeout", int64(c.Query.Timeout)},
 		{"retention.interval", int64(c.Retention.Interval)},
 		{"transactions.timeout", int64(c.Transactions.Timeout)},

@@ -120,6 +120,8 @@ type Archive struct {
 	Kind string `koanf:"kind" help:"dir or s3"`
 	Dir  string `koanf:"dir" help:"directory of a dir archive; DATA-DIR/archive where empty"`
 	S3   S3     `koanf:"s3"`
+	// Timeout bounds one request, and how long none may be answered.
+	Timeout time.Duration `koanf:"timeout" help:"longest wait for the archive's store to answer a read, or to go on with an answer (writes: 30s at least); while it has answered nothing for so long, what needs the archive fails at once"`
 	// Abandon is an act, not a state: it is done once for an identity.
 	Abandon string `koanf:"abandon" help:"identity of an archive that is lost for good: what only it had is given up, and archiving starts anew"`
 }
@@ -225,7 +227,7 @@ func Default() Config {
 			MinFree: 1 << 30, KeepFor: 24 * time.Hour, TrimInterval: time.Minute,
 		},
 		Connector: Connector{RollBytes: 64 << 20, RollAge: 10 * time.Second, RollAgeMax: 5 * time.Minute, Memory: 96 << 20},
-		Archive:   Archive{Kind: "dir", S3: S3{Region: "us-east-1", TLS: true}},
+		Archive:   Archive{Kind: "dir", Timeout: 5 * time.Second, S3: S3{Region: "us-east-1", TLS: true}},
 		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Files: 4 << 30, Memory: 64 << 20},
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},
 		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute},

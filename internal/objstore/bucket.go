@@ -22,6 +22,9 @@ var (
 	ErrNoBucket = errors.New("no such bucket")
 	// ErrFull says that the store has no room left.
 	ErrFull = errors.New("no space left in the store")
+	// ErrNoAnswer says that the store was silent for longer than it may be. What
+	// was asked for may have happened.
+	ErrNoAnswer = errors.New("no answer")
 	// ErrBadName says that a name is not one that every store can hold.
 	ErrBadName = errors.New("bad object name")
 )

@@ -84,6 +84,7 @@ const (
 	Busy         Kind = "busy"          // no place among the running queries
 	Crashed      Kind = "crashed"       // the worker died
 	Storage      Kind = "storage"       // the archive or the log could not be read
+	Unavailable  Kind = "unavailable"   // the archive can't be asked now; it passes
 	Internal     Kind = "internal"      // our own fault
 )
 

@@ -17,7 +17,10 @@ import (
 )
 
 const (
-	defaultTimeout = 30 * time.Second
+	defaultTimeout = 5 * time.Second
+	// What changes the bucket waits at least so long for an answer: to give up
+	// a change that happens all the same costs more than waiting for it.
+	changeTimeout = 30 * time.Second
 	// Transfers get this much longer: a second for each of these bytes.
 	slowestRate   = 1 << 20
 	readAttempts  = 4
@@ -36,7 +39,7 @@ type Config struct {
 	SecretKey    string
 	SessionToken string
 	PathStyle    bool          // bucket in the path, not in the host name
-	Timeout      time.Duration // of one request, transfer not counted; default 30 s
+	Timeout      time.Duration // for the store to answer or to go on with an answer; default 5 s, for changes 30 s at least
 	Transport    http.RoundTripper
 }
 
@@ -59,8 +62,9 @@ type Bucket struct {
 	read    minio.Core // repeats requests that failed
 	write   minio.Core // does not
 	bucket  string
-	prefix  string // with a slash at the end, or empty
-	timeout time.Duration
+	prefix  string        // with a slash at the end, or empty
+	timeout time.Duration // of what only reads
+	change  time.Duration // of what changes the bucket
 }
 
 var _ objstore.Bucket = (*Bucket)(nil)
@@ -74,6 +78,7 @@ func New(c Config) (*Bucket, error) {
 	if b.timeout <= 0 {
 		b.timeout = defaultTimeout
 	}
+	b.change = max(b.timeout, changeTimeout)
 	if c.Prefix != "" {
 		b.prefix = c.Prefix + "/"
 	}
@@ -110,28 +115,29 @@ func (b *Bucket) URL() string {
 }
 
 // begin checks a name and bounds a request that transfers some bytes.
-func (b *Bucket) begin(ctx context.Context, op, name string, bytes int64) (context.Context, context.CancelFunc, error) {
+func (b *Bucket) begin(ctx context.Context, op, name string, d time.Duration, bytes int64) (*patience, error) {
 	if err := objstore.CheckName(name); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", op, err)
+		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	d := b.timeout + time.Duration(bytes/slowestRate)*time.Second
-	ctx, cancel := context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer within %s", d))
-	return ctx, cancel, nil
+	return newPatience(ctx, d+time.Duration(bytes/slowestRate)*time.Second), nil
 }
 
 // classify wraps an error of the store with what was done to what, and with
-// the sentinel that fits.
+// the sentinel that fits. A silent store's is not a context's: nobody who asked
+// gave up.
 func (b *Bucket) classify(ctx context.Context, op, name string, err error) error {
 	var sentinel error
 	var resp minio.ErrorResponse
 	if errors.As(err, &resp) {
 		sentinel = sentinelOf(resp)
 	}
-	switch {
+	switch cause := context.Cause(ctx); {
 	case sentinel != nil:
 		return fmt.Errorf("%s %s: %w: %s (%s)", op, name, sentinel, err, resp.Code)
-	case ctx.Err() != nil && context.Cause(ctx) != nil:
-		return fmt.Errorf("%s %s: %w: %w", op, name, context.Cause(ctx), ctx.Err())
+	case errors.Is(cause, objstore.ErrNoAnswer):
+		return fmt.Errorf("%s %s: %w", op, name, cause)
+	case ctx.Err() != nil && cause != nil:
+		return fmt.Errorf("%s %s: %w: %w", op, name, cause, ctx.Err())
 	}
 	return fmt.Errorf("%s %s: %w", op, name, err)
 }
@@ -165,39 +171,52 @@ func sentinelOf(resp minio.ErrorResponse) error {
 	return nil
 }
 
-// Get implements objstore.Bucket. The whole transfer has the deadline of an
-// object of 64 MiB; larger ones are for ReadAt.
+// Get implements objstore.Bucket.
 func (b *Bucket) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	ctx, cancel, err := b.begin(ctx, "get", name, 64<<20)
+	p, err := b.begin(ctx, "get", name, b.timeout, 0)
 	if err != nil {
 		return nil, err
 	}
-	r, _, _, err := b.read.GetObject(ctx, b.bucket, b.prefix+name, minio.GetObjectOptions{})
+	r, _, _, err := b.read.GetObject(p, b.bucket, b.prefix+name, minio.GetObjectOptions{})
 	if err != nil {
-		defer cancel()
-		return nil, b.classify(ctx, "get", name, err)
+		defer p.end()
+		return nil, b.classify(p, "get", name, err)
 	}
-	return &body{ReadCloser: r, cancel: cancel}, nil
+	p.rest()
+	return &body{ReadCloser: r, b: b, p: p, name: name}, nil
 }
 
-// body ends its request's deadline when it is closed.
+// body is an object that is being read. The store has to go on with it in time;
+// its reader may take as long as it likes.
 type body struct {
 	io.ReadCloser
-	cancel context.CancelFunc
+	b    *Bucket
+	p    *patience
+	name string
+}
+
+func (r *body) Read(buf []byte) (int, error) {
+	r.p.wait()
+	n, err := r.ReadCloser.Read(buf)
+	r.p.rest()
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = r.b.classify(r.p, "get", r.name, err)
+	}
+	return n, err
 }
 
 func (r *body) Close() error {
-	defer r.cancel()
+	defer r.p.end()
 	return r.ReadCloser.Close()
 }
 
 // ReadAt implements objstore.Bucket: one ranged GET.
 func (b *Bucket) ReadAt(ctx context.Context, name string, p []byte, off int64) error {
-	ctx, cancel, err := b.begin(ctx, "read", name, int64(len(p)))
+	wait, err := b.begin(ctx, "read", name, b.timeout, int64(len(p)))
 	if err != nil {
 		return err
 	}
-	defer cancel()
+	defer wait.end()
 	if len(p) == 0 || off < 0 {
 		o, err := b.Head(ctx, name)
 		if err == nil && (off < 0 || off > o.Size) {
@@ -209,9 +228,9 @@ func (b *Bucket) ReadAt(ctx context.Context, name string, p []byte, off int64) e
 	if err := o.SetRange(off, off+int64(len(p))-1); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	r, _, _, err := b.read.GetObject(ctx, b.bucket, b.prefix+name, o)
+	r, _, _, err := b.read.GetObject(wait, b.bucket, b.prefix+name, o)
 	if err != nil {
-		return b.classify(ctx, "read", name, err)
+		return b.classify(wait, "read", name, err)
 	}
 	defer r.Close()
 	n, err := io.ReadFull(r, p)
@@ -219,7 +238,7 @@ func (b *Bucket) ReadAt(ctx context.Context, name string, p []byte, off int64) e
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return b.classify(ctx, "read", name, fmt.Errorf("%d bytes of %d at %d: %w", n, len(p), off, err))
+		return b.classify(wait, "read", name, fmt.Errorf("%d bytes of %d at %d: %w", n, len(p), off, err))
 	}
 	return nil
 }
@@ -229,18 +248,18 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, size int64, 
 	if size > maxPutSize {
 		return fmt.Errorf("put %s: %d bytes are over the limit of %d", name, size, int64(maxPutSize))
 	}
-	ctx, cancel, err := b.begin(ctx, "put", name, size)
+	wait, err := b.begin(ctx, "put", name, b.change, size)
 	if err != nil {
 		return err
 	}
-	defer cancel()
+	defer wait.end()
 	o := minio.PutObjectOptions{DisableMultipart: true, ContentType: "application/octet-stream"}
 	if c == objstore.IfAbsent {
 		o.SetMatchETagExcept("*")
 	}
-	info, err := b.write.Client.PutObject(ctx, b.bucket, b.prefix+name, io.LimitReader(r, size), size, o)
+	info, err := b.write.Client.PutObject(wait, b.bucket, b.prefix+name, io.LimitReader(r, size), size, o)
 	if err != nil {
-		return b.classify(ctx, "put", name, err)
+		return b.classify(wait, "put", name, err)
 	}
 	if info.Size != size {
 		return fmt.Errorf("put %s: the store took %d bytes of %d: %w", name, info.Size, size, io.ErrUnexpectedEOF)
@@ -250,14 +269,14 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, size int64, 
 
 // Head implements objstore.Bucket.
 func (b *Bucket) Head(ctx context.Context, name string) (objstore.Object, error) {
-	ctx, cancel, err := b.begin(ctx, "head", name, 0)
+	wait, err := b.begin(ctx, "head", name, b.timeout, 0)
 	if err != nil {
 		return objstore.Object{}, err
 	}
-	defer cancel()
-	info, err := b.read.Client.StatObject(ctx, b.bucket, b.prefix+name, minio.StatObjectOptions{})
+	defer wait.end()
+	info, err := b.read.Client.StatObject(wait, b.bucket, b.prefix+name, minio.StatObjectOptions{})
 	if err != nil {
-		return objstore.Object{}, b.classify(ctx, "head", name, err)
+		return objstore.Object{}, b.classify(wait, "head", name, err)
 	}
 	return b.describe(info, name), nil
 }
@@ -268,44 +287,43 @@ func (b *Bucket) describe(info minio.ObjectInfo, name string) objstore.Object {
 
 // Delete implements objstore.Bucket.
 func (b *Bucket) Delete(ctx context.Context, name string) error {
-	ctx, cancel, err := b.begin(ctx, "delete", name, 0)
+	wait, err := b.begin(ctx, "delete", name, b.change, 0)
 	if err != nil {
 		return err
 	}
-	defer cancel()
-	err = b.read.Client.RemoveObject(ctx, b.bucket, b.prefix+name, minio.RemoveObjectOptions{})
+	defer wait.end()
+	err = b.read.Client.RemoveObject(wait, b.bucket, b.prefix+name, minio.RemoveObjectOptions{})
 	if err == nil {
 		return nil
 	}
-	if err = b.classify(ctx, "delete", name, err); errors.Is(err, objstore.ErrNotFound) {
+	if err = b.classify(wait, "delete", name, err); errors.Is(err, objstore.ErrNotFound) {
 		return nil
 	}
 	return err
 }
 
-// List implements objstore.Bucket, a thousand objects a request. It has no
-// deadline of its own: how long it takes is how many objects there are.
+// List implements objstore.Bucket, a thousand objects a request. Each has to be
+// answered in time; how long all of them take is how many objects there are.
 func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[objstore.Object, error] {
 	return func(yield func(objstore.Object, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
+		p := newPatience(ctx, b.timeout)
+		defer p.end()
 		owner := false
 		o := minio.ListObjectsOptions{Prefix: b.prefix + prefix, Recursive: true, FetchOwner: &owner}
-		for info := range b.read.ListObjectsIter(ctx, b.bucket, o) {
+		for info := range b.read.ListObjectsIter(p, b.bucket, o) {
+			p.rest()
 			if info.Err != nil {
-				yield(objstore.Object{}, b.classify(ctx, "list", prefix, info.Err))
+				yield(objstore.Object{}, b.classify(p, "list", prefix, info.Err))
 				return
 			}
 			name, ok := strings.CutPrefix(info.Key, b.prefix)
-			if !ok || strings.HasSuffix(name, "/") {
-				continue // a folder that some tool made
-			}
-			if !yield(b.describe(info, name), nil) {
+			if ok && !strings.HasSuffix(name, "/") && !yield(b.describe(info, name), nil) { // else a folder that some tool made
 				return
 			}
+			p.wait()
 		}
-		if err := ctx.Err(); err != nil {
-			yield(objstore.Object{}, fmt.Errorf("list %s: %w", prefix, err))
+		if err := p.Err(); err != nil {
+			yield(objstore.Object{}, b.classify(p, "list", prefix, err))
 		}
 	}
 }

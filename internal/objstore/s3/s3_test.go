@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -160,20 +161,89 @@ func TestPutIsSentOnce(t *testing.T) {
 	}
 }
 
-func TestDeadline(t *testing.T) {
-	release := make(chan struct{})
-	cfg := server(t, func(http.Handler) http.Handler {
-		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			select {
-			case <-release:
-			case <-r.Context().Done():
+// TestSilentStore: each request to a store that takes it and says nothing, or
+// stops in the middle of an answer, fails in time; that is no end of the
+// caller's context.
+func TestSilentStore(t *testing.T) {
+	silent := make(chan struct{})
+	wait := func(r *http.Request) {
+		select {
+		case <-silent:
+		case <-r.Context().Done():
+		}
+	}
+	t.Cleanup(func() { close(silent) })
+	for name, h := range map[string]http.HandlerFunc{
+		"no word": func(_ http.ResponseWriter, r *http.Request) { wait(r) },
+		"half a word": func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				wait(r)
 			}
-		})
-	})
-	t.Cleanup(func() { close(release) })
-	cfg.Timeout = 50 * time.Millisecond
+			w.Header().Set("Content-Length", "1000")
+			w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+			fmt.Fprint(w, "<?xml")
+			_ = http.NewResponseController(w).Flush()
+			wait(r)
+		},
+	} {
+		cfg := server(t, func(http.Handler) http.Handler { return h })
+		cfg.Timeout = 50 * time.Millisecond
+		b := open(t, cfg)
+		for what, ask := range map[string]func() error{
+			"head": func() error { _, err := b.Head(t.Context(), "x"); return err },
+			"read": func() error { return b.ReadAt(t.Context(), "x", make([]byte, 100), 0) },
+			"get": func() error {
+				r, err := b.Get(t.Context(), "x")
+				if err == nil {
+					defer r.Close()
+					_, err = io.ReadAll(r)
+				}
+				return err
+			},
+			"list": func() error {
+				for _, err := range b.List(t.Context(), "x") {
+					return err
+				}
+				return nil
+			},
+		} {
+			err := ask()
+			if !errors.Is(err, objstore.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+				t.Errorf("%s, %s: %v", name, what, err)
+			}
+		}
+	}
+}
+
+// TestSlowReader: how long a reader takes with what the store has given is not
+// the store's fault.
+func TestSlowReader(t *testing.T) {
+	cfg := server(t, nil)
+	cfg.Timeout = 300 * time.Millisecond
 	b := open(t, cfg)
-	if _, err := b.Head(t.Context(), "x"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("head: %v", err)
+	for _, name := range []string{"x/1", "x/2"} {
+		if err := b.Put(t.Context(), name, strings.NewReader("some"), 4, objstore.IfAbsent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slow := func() { time.Sleep(cfg.Timeout * 3 / 2) }
+	r, err := b.Get(t.Context(), "x/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	slow()
+	if data, err := io.ReadAll(r); err != nil || string(data) != "some" {
+		t.Errorf("%q, %v", data, err)
+	}
+	n := 0
+	for _, err := range b.List(t.Context(), "x/") {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+		slow()
+	}
+	if n != 2 {
+		t.Errorf("%d objects", n)
 	}
 }
