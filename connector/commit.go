@@ -115,6 +115,7 @@ func (s *session) committed(ctx context.Context, c *commit, err error) error {
 	var rows, raw, size int64
 	for _, g := range c.segments {
 		g.q.frozen = g.q.frozen[1:]
+		s.line.done(g)
 		g.q.mark = g.to
 		marks[g.q.id] = g.to
 		rows, raw, size = rows+g.file.Rows, raw+g.bytes, size+g.file.Bytes

@@ -43,8 +43,9 @@ const (
 	// memory until they are uploaded; beyond it they go to disk. It comes on top
 	// of the staged records.
 	outputShare = 4
-	// outputChunk is a piece of such a file.
+	// outputChunk is a piece of such a file, firstChunk what its first begins as.
 	outputChunk = 1 << 20
+	firstChunk  = 16 << 10
 	// uploadQueue is how many files for each upload may wait.
 	uploadQueue = 2
 	// commitCalls and resumeCalls are how many calls' time a commit and the

@@ -86,7 +86,7 @@ func (s *session) encode(ctx context.Context, g *segment, to int64) (out *output
 			out.remove()
 		}
 	}()
-	buf := bufio.NewWriterSize(out, 256<<10)
+	buf := bufio.NewWriterSize(out, int(min(max(g.bytes, minBlock), 256<<10)))
 	w := archive.NewFileWriter(buf, g.q.id, archive.FileOptions{Epoch: s.epoch})
 	if g.shed {
 		err = s.addFromLog(ctx, w, g, to)

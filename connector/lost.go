@@ -63,6 +63,7 @@ func (s *session) blockLost(q *queue, l hot.Lost) {
 	s.harm.note(l)
 	if q.blocked >= 0 { // from a later one on
 		q.blocked = min(q.blocked, l.Position)
+		s.blocks.add(q)
 		return
 	}
 	s.block(q, l.Position, fmt.Errorf("offset %d: %w", l.Offset, l.Err))
@@ -80,6 +81,7 @@ func (s *session) loseFrom(g *segment, end int64, l hot.Lost) {
 	}
 	for _, later := range q.frozen[keep:] {
 		later.dropped = true
+		s.line.done(later)
 		if later.file != nil {
 			t.ready--
 		}
@@ -88,7 +90,8 @@ func (s *session) loseFrom(g *segment, end int64, l hot.Lost) {
 	if o := q.open; o != nil {
 		s.unstage(o)
 		delete(t.open, o)
-		s.open--
+		s.closed()
+		s.line.done(o)
 		q.open = nil
 	}
 	s.blockLost(q, l)

@@ -24,13 +24,14 @@ type output struct {
 // still be read from.
 type room struct{ left atomic.Int64 }
 
-// take gives an empty chunk, nil where there is no room for one.
-func (r *room) take() []byte {
+// take gives an empty chunk, nil where there is no room for one. It grows to its
+// size from a smaller one: many files are short.
+func (r *room) take(size int) []byte {
 	if r.left.Add(-outputChunk) < 0 {
 		r.left.Add(outputChunk)
 		return nil
 	}
-	return make([]byte, 0, outputChunk)
+	return make([]byte, 0, size)
 }
 
 func (r *room) give(chunks int) { r.left.Add(int64(chunks) * outputChunk) }
@@ -41,7 +42,11 @@ func (o *output) Write(p []byte) (int, error) {
 	for len(p) > 0 && o.disk == nil {
 		last := len(o.chunks) - 1
 		if last < 0 || len(o.chunks[last]) == outputChunk {
-			c := o.room.take()
+			size := outputChunk
+			if last < 0 {
+				size = firstChunk
+			}
+			c := o.room.take(size)
 			if c == nil {
 				if err := o.spill(); err != nil {
 					return written, err

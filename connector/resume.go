@@ -17,7 +17,7 @@ import (
 // resume reads where the archive stands, and finds the place in the log from
 // which on something is missing there.
 func (s *session) resume(ctx context.Context) error {
-	s.topics, s.older = map[string]*topic{}, map[string]bool{}
+	s.topics, s.older, s.blocks = map[string]*topic{}, map[string]bool{}, blocks{}
 	s.harm.clear()
 	s.epoch = 1
 	confirmed := s.c.log.Confirmed()

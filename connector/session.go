@@ -29,6 +29,12 @@ type session struct {
 	open      int   // open segments
 	staged    int64 // bytes of blocks
 	spare     [][]byte
+	line      line      // segments that are not committed
+	blocks    blocks    // queues that are not archived any more
+	due       time.Time // until then no segment is due by its age
+	ageing    rest      // between looks for segments that are
+	flushing  rest      // between looks at what flush requests wait for
+	deleting  rest      // between looks for what of it was deleted
 
 	waiting    []*segment // frozen, no job yet
 	jobs       int        // jobs that run
@@ -151,7 +157,8 @@ func (s *session) own(ctx context.Context) error {
 			s.rollFlushed()
 		case <-ticker.C:
 			s.rollByAge()
-			s.forgetDeleted()
+			s.deleting.between(s.forgetDeleted)
+			s.rollFlushed()
 			if now := s.c.cfg.Now(); now.Sub(s.published) >= publishEvery {
 				s.publish()
 				s.published = now
@@ -224,6 +231,7 @@ func (s *session) take(rec mq.Record) {
 // block stops archiving a queue: the archive keeps no gaps.
 func (s *session) block(q *queue, phys int64, why error) {
 	q.blocked = phys
+	s.blocks.add(q)
 	err := fmt.Errorf("archive %v: %w", q.id, why)
 	s.c.failed(err)
 	s.c.mu.Lock()
@@ -270,31 +278,50 @@ func (s *session) reincarnate(old *topic) *topic {
 // rollByAge freezes the segments whose wait is over, and with them those of
 // the same topics that have waited half as long, for one commit.
 func (s *session) rollByAge() {
-	now, open := s.c.cfg.Now(), s.open
-	for _, t := range s.topics {
-		if !s.anyDue(t, now, open) {
-			continue
-		}
-		for g := range t.open {
-			if s.roll.due(g.bytes, now.Sub(g.since), open, true) {
-				s.freeze(g)
+	if s.c.cfg.Now().Before(s.due) {
+		return
+	}
+	s.ageing.between(func() {
+		now, open := s.c.cfg.Now(), s.open
+		next := now.Add(s.c.cfg.RollAgeMax)
+		for _, t := range s.topics {
+			first := s.firstDue(t, next, open)
+			if first.After(now) {
+				next = first
+				continue
+			}
+			for g := range t.open {
+				if s.roll.due(g.bytes, now.Sub(g.since), open, true) {
+					s.freeze(g)
+				}
 			}
 		}
-	}
+		if s.open == open { // the fewer are open the shorter they wait
+			s.due = next
+		}
+	})
 }
 
-func (s *session) anyDue(t *topic, now time.Time, open int) bool {
+// firstDue is when the first of a topic's open segments is due, where that is
+// before another time.
+func (s *session) firstDue(t *topic, before time.Time, open int) time.Time {
 	for g := range t.open {
-		if s.roll.due(g.bytes, now.Sub(g.since), open, false) {
-			return true
+		if at := g.since.Add(s.roll.wait(g.bytes, open)); at.Before(before) {
+			before = at
 		}
 	}
-	return false
+	return before
 }
 
 // rollFlushed freezes what flush requests wait for, and ends those that have
 // all they asked for.
 func (s *session) rollFlushed() {
+	if len(s.c.flushes) > 0 {
+		s.flushing.between(s.lookAtFlushes)
+	}
+}
+
+func (s *session) lookAtFlushes() {
 	left := s.c.flushes[:0]
 	for _, f := range s.c.flushes {
 		for id, to := range f.targets {
@@ -313,7 +340,7 @@ func (s *session) rollFlushed() {
 			case q.mark >= to, q.blocked >= 0 && q.open == nil && len(q.frozen) == 0:
 				delete(f.targets, id)
 			case q.open != nil && (q.next >= to || q.blocked >= 0):
-				s.freeze(q.open)
+				s.freezeFlushed(t, f)
 			}
 		}
 		if len(f.targets) == 0 {
@@ -324,6 +351,16 @@ func (s *session) rollFlushed() {
 	}
 	clear(s.c.flushes[len(left):])
 	s.c.flushes = left
+}
+
+// freezeFlushed freezes all of a topic that a flush request waits for and that
+// was taken, one behind the other, so that they are committed together.
+func (s *session) freezeFlushed(t *topic, f *flushRequest) {
+	for g := range t.open {
+		if to, ok := f.targets[g.q.id]; ok && (g.q.next >= to || g.q.blocked >= 0) {
+			s.freeze(g)
+		}
+	}
 }
 
 func (s *session) handle(ctx context.Context, e event) error {
@@ -376,7 +413,8 @@ func (s *session) uploadedOne(ctx context.Context, e event) error {
 func (s *session) let(t *topic, why error) {
 	s.c.cfg.Logger.Info("topic is gone, its unarchived messages with it", slog.String("topic", t.name), slog.Any("err", why))
 	s.discard(t)
-	s.forgetDeleted()
+	s.deleting.between(s.forgetDeleted)
+	s.rollFlushed()
 }
 
 // forgetDeleted takes queues that are not in the log any more out of the flush
@@ -389,18 +427,17 @@ func (s *session) forgetDeleted() {
 			}
 		}
 	}
-	s.rollFlushed()
 }
 
 // lowWater is the position below which nothing is left to archive, and the
 // store time of the first message that is.
 func (s *session) lowWater() (position, storeMillis int64) {
 	position = s.pos
-	for _, t := range s.topics {
-		p, st := t.lowWater(position, nil)
-		if p < position {
-			position, storeMillis = p, st
-		}
+	if g := s.line.first(); g != nil && g.firstPhysical < position {
+		position, storeMillis = g.firstPhysical, g.firstStore
+	}
+	if low := s.blocks.low(); low < position {
+		position, storeMillis = low, 0
 	}
 	return position, storeMillis
 }

@@ -77,6 +77,7 @@ type segment struct {
 	blocks        [][]byte
 	shed          bool // not staged: the job reads the hot log
 	dropped       bool // a record before it, or its first, is lost
+	done          bool // committed, or let go
 	file          *archive.DataFile
 }
 
@@ -114,10 +115,14 @@ func (s *session) stage(q *queue, rec mq.Record) {
 		q.open, q.gap = g, mq.Range{}
 		q.topic.open[g] = struct{}{}
 		s.open++
+		s.line.add(g)
 	}
 	g.to = rec.QueueOffset() + 1
 	g.bytes += int64(len(rec))
 	q.next, q.known, q.lastPhysical = g.to, true, rec.PhysicalOffset()
+	if at := g.since.Add(s.roll.wait(g.bytes, s.open)); at.Before(s.due) {
+		s.due = at
+	}
 	if !g.shed {
 		s.keep(g, rec)
 	}
@@ -167,10 +172,17 @@ func (s *session) unstage(g *segment) {
 func (s *session) freeze(g *segment) {
 	g.q.open = nil
 	delete(g.q.topic.open, g)
-	s.open--
+	s.closed()
 	g.q.frozen = append(g.q.frozen, g)
 	g.q.topic.outstanding++
 	s.waiting = append(s.waiting, g)
+}
+
+// closed counts a segment that takes no more. The others wait for less time
+// now.
+func (s *session) closed() {
+	s.open--
+	s.due = time.Time{}
 }
 
 // discard forgets everything of a topic that is not committed.
@@ -179,8 +191,13 @@ func (s *session) discard(t *topic) {
 	for _, q := range t.queues {
 		if q.open != nil {
 			s.unstage(q.open)
-			s.open--
+			s.closed()
+			s.line.done(q.open)
 		}
+		for _, g := range q.frozen {
+			s.line.done(g)
+		}
+		s.blocks.remove(q)
 		q.open, q.frozen = nil, nil
 	}
 	clear(t.open)

@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"time"
@@ -72,15 +71,7 @@ func (c *Connector) Status() Status {
 	st.Blocked, st.Damaged = slices.Clone(st.Blocked), maps.Clone(st.Damaged)
 	c.mu.Unlock()
 	st.LagBytes = max(0, c.log.Confirmed()-low)
-	ctx := context.Background()
-	for _, q := range c.log.Queues() {
-		if mq.SystemTopic(q.Topic) {
-			continue
-		}
-		if r, err := c.log.Range(ctx, q); err == nil {
-			st.LagMessages += r.To - min(r.To, max(r.From, c.log.Archived(q)))
-		}
-	}
+	st.LagMessages = c.log.Unarchived(func(topic string) bool { return !mq.SystemTopic(topic) })
 	if oldest > 0 && st.LagMessages > 0 {
 		st.LagAge = max(0, c.cfg.Now().Sub(time.UnixMilli(oldest)))
 	}

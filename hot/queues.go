@@ -111,6 +111,25 @@ func (s *Store) Queues() []mq.Queue {
 	return out
 }
 
+// Unarchived counts the messages above their queues' archived marks, of the
+// topics that are wanted.
+func (s *Store) Unarchived(wanted func(topic string) bool) (n int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for name, t := range s.topics {
+		if !wanted(name) {
+			continue
+		}
+		for _, q := range t.queues {
+			q.mu.Lock()
+			end := q.end()
+			n += end - min(end, max(q.start, q.archived))
+			q.mu.Unlock()
+		}
+	}
+	return n
+}
+
 // Topics gives every topic that has a queue in the store, in order.
 func (s *Store) Topics() []string {
 	s.mu.RLock()

@@ -347,3 +347,22 @@ func TestTail(t *testing.T) {
 		t.Errorf("a tail of a closed store: %v", err)
 	}
 }
+
+func TestUnarchivedCountsWhatIsWanted(t *testing.T) {
+	s := mustOpen(t, "/hot", Options{FS: vfs.NewMem()})
+	defer closed(t, s)
+	l := newLedger()
+	orders, other := newSender(s, l, "orders", 2), newSender(s, l, "other", 2)
+	fill(t, orders, 20)
+	archiveAll(t, s)
+	fill(t, orders, 7)
+	fill(t, other, 5)
+	n := s.Unarchived(func(string) bool { return true })
+	if o := s.Unarchived(func(topic string) bool { return topic == "orders" }); n <= o || o == 0 {
+		t.Errorf("%d messages are not archived, %d of one topic", n, o)
+	}
+	archiveAll(t, s)
+	if n := s.Unarchived(func(string) bool { return true }); n != 0 {
+		t.Errorf("%d messages are not archived of a log that is", n)
+	}
+}

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"sync"
+	"time"
+
 	"varve/broker"
 	"varve/broker/front/grpc"
 	mqhttp "varve/broker/front/http"
@@ -9,6 +12,25 @@ import (
 	"varve/hot"
 	"varve/internal/obs"
 )
+
+// sharedFor is for how long the figures of one look are given out, so that one
+// collection looks once at what takes long with many queues.
+const sharedFor = 500 * time.Millisecond
+
+// shared makes one look serve all who ask soon after.
+func shared[T any](look func() T) func() T {
+	var mu sync.Mutex
+	var last T
+	var at time.Time
+	return func() T {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(at) >= sharedFor {
+			last, at = look(), time.Now()
+		}
+		return last
+	}
+}
 
 func (n *Node) logMetrics() {
 	m := n.metrics
@@ -113,13 +135,14 @@ func (n *Node) mqhttpMetrics() {
 
 func (n *Node) connectorMetrics() {
 	m := n.metrics
+	status := shared(n.connector.Status)
 	stat := func(f func(connector.Status) int64) func() float64 {
-		return func() float64 { return float64(f(n.connector.Status())) }
+		return func() float64 { return float64(f(status())) }
 	}
 	m.Gauge(obs.ConnectorLag, "log bytes that the archive doesn't have", stat(func(s connector.Status) int64 { return s.LagBytes }))
 	m.Gauge(obs.ConnectorLagMessages, "messages that the archive doesn't have", stat(func(s connector.Status) int64 { return s.LagMessages }))
 	m.Gauge(obs.ConnectorLagSeconds, "age of the oldest message that the archive doesn't have", func() float64 {
-		return n.connector.Status().LagAge.Seconds()
+		return status().LagAge.Seconds()
 	})
 	m.Gauge(obs.ConnectorMemory, "bytes of staged records", stat(func(s connector.Status) int64 { return s.StagedBytes }))
 	m.Gauge(obs.ConnectorRetrying, "1 while the bucket refuses or fails", stat(func(s connector.Status) int64 {
