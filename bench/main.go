@@ -36,6 +36,7 @@ type config struct {
 	lib     string
 	work    string
 	page    string
+	full    string
 	json    string
 	servers []string
 	only    []string
@@ -63,9 +64,10 @@ func parse() config {
 	flag.StringVar(&c.lib, "lib", "", "folder of the Apache broker's jars")
 	flag.StringVar(&c.work, "work", "", "scratch folder of servers; emptied")
 	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
+	flag.StringVar(&c.full, "full", "", "Markdown page of the full broker to write; none if empty")
 	flag.StringVar(&c.json, "json", "", "JSON file to write; none if empty")
 	flag.StringVar(&servers, "servers", "apache,varve", "brokers to run")
-	flag.StringVar(&only, "only", "", "parts to run: send, client, sync, pull, push, timer, connector, cold, hurt; all if empty")
+	flag.StringVar(&only, "only", "", "parts to run: send, client, sync, pull, push, timer, connector, cold, hurt, scale; all if empty")
 	flag.Float64Var(&c.scale, "scale", 1, "part of the full durations and counts; below 1 proves that it runs and measures little")
 	flag.IntVar(&c.rounds, "rounds", 3, "how often each case goes round both servers")
 	flag.BoolVar(&c.profile, "profile", false, "save a CPU profile of Varve for the last round of each send and pull case")
@@ -91,16 +93,19 @@ func run() error {
 	}
 	b := &bench{config: c, corpus: corpus.New(bodySize, 1), results: newResults()}
 	var errs []error
-	for _, session := range []session{asyncSession(), syncSession(), historySession(), timerSession()} {
+	for _, session := range []session{asyncSession(), syncSession(), historySession(), timerSession(), scaleSession()} {
 		errs = append(errs, b.session(ctx, session))
 	}
 	if c.json != "" {
 		errs = append(errs, b.results.writeJSON(c.json))
 	}
-	text := b.results.report()
-	fmt.Print("\n", text)
+	text, full := b.results.report(), b.results.fullReport()
+	fmt.Print("\n", text, "\n", full)
 	if c.page != "" {
 		errs = append(errs, writePage(c.page, text))
+	}
+	if c.full != "" && full != "" {
+		errs = append(errs, writePage(c.full, full))
 	}
 	return errors.Join(errs...)
 }

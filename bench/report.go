@@ -57,7 +57,7 @@ func bars() []bar {
 	)
 }
 
-// report is the whole page.
+// report is the page of the spine.
 func (r *results) report() string {
 	var b strings.Builder
 	b.WriteString("# The spine beside the real Apache broker\n\n")
@@ -70,15 +70,20 @@ func (r *results) report() string {
 		"catch-up. CPU is that of the server's process. Pulls ask for 32 messages, one open pull a queue. The first send is timed from the start of the broker's\n" +
 		"process (the name server of the real one runs already). Memory is read after the send cases. \"others' cores\" is what neither server nor driver took:\n" +
 		"the kernel's own threads, the disk's among them, and whatever else ran.\n\n")
-	r.barTable(&b)
-	r.figureTable(&b)
-	r.driftTable(&b)
+	r.tables(&b, bars(), func(name string) bool { return !ofFull(name) })
 	return b.String()
 }
 
-func (r *results) barTable(b *strings.Builder) {
+// tables are the bars, and the figures of the cases that are wanted.
+func (r *results) tables(b *strings.Builder, bars []bar, wanted func(name string) bool) {
+	r.barTable(b, bars)
+	r.figureTable(b, wanted)
+	r.driftTable(b, wanted)
+}
+
+func (r *results) barTable(b *strings.Builder, bars []bar) {
 	b.WriteString("## Bars\n\n| what | bar | measured | |\n|---|---|---|---|\n")
-	for _, x := range bars() {
+	for _, x := range bars {
 		f := r.get(x.over.name, x.over.server, x.over.metric)
 		if f == nil {
 			continue
@@ -102,13 +107,13 @@ func (r *results) barTable(b *strings.Builder) {
 	}
 }
 
-func (r *results) figureTable(b *strings.Builder) {
+func (r *results) figureTable(b *strings.Builder, wanted func(name string) bool) {
 	b.WriteString("\n## Figures\n\n| case | metric | Apache | Varve | Varve / Apache |\n|---|---|---|---|---|\n")
 	type key struct{ name, metric string }
 	var seen []key
 	for _, f := range r.Figures {
 		k := key{f.Case, f.Metric}
-		if slices.Contains(seen, k) {
+		if slices.Contains(seen, k) || !wanted(f.Case) {
 			continue
 		}
 		seen = append(seen, k)
@@ -122,11 +127,13 @@ func (r *results) figureTable(b *strings.Builder) {
 }
 
 // driftTable says what the machine was like meanwhile.
-func (r *results) driftTable(b *strings.Builder) {
+func (r *results) driftTable(b *strings.Builder, wanted func(name string) bool) {
 	b.WriteString("\n## The machine meanwhile\n\nThe calibration is a fixed piece of work on one core, timed before each turn while both servers are stopped: where it differs, the machine's speed did.\n" +
 		"\"stolen\" is how many cores the host kept for others.\n\n| case | server | calibration, ms a round | stolen cores a round |\n|---|---|---|---|\n")
 	for _, d := range r.Drifts {
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", d.Case, d.Server, list(d.Calibrations), list(d.Stolen))
+		if wanted(d.Case) {
+			fmt.Fprintf(b, "| %s | %s | %s | %s |\n", d.Case, d.Server, list(d.Calibrations), list(d.Stolen))
+		}
 	}
 }
 

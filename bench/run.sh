@@ -21,6 +21,6 @@ case " $* " in
 esac
 (cd "$here" && go build -o "$cache/bench" .)
 out=$here/.work/spine
-page=(-page "$out.md")
-[ $# -gt 0 ] || { out=$root/docs/bench/spine page=(-page "$root/docs/bench/spine.md"); }
+page=(-page "$out.md" -full "$here/.work/full-broker.md")
+[ $# -gt 0 ] || { out=$root/docs/bench/spine page=(-page "$root/docs/bench/spine.md" -full "$root/docs/bench/full-broker.md"); }
 exec "$e2e/loopback.sh" "$cache/bench" -binary "$cache/varve" -lib "$cache/apache-$apache/lib" -work "$here/.work" "${page[@]}" -json "$out.json" "$@"

@@ -92,7 +92,9 @@ func (c *Conn) fieldInt(name string, v int64) {
 
 // endHeader closes the header of the frame that starts at at; the body follows.
 func (c *Conn) endHeader(at int, opaque int32) {
-	c.out = c.out[:len(c.out)-1] // the last comma
+	if last := len(c.out) - 1; c.out[last] == ',' {
+		c.out = c.out[:last]
+	}
 	c.out = append(c.out, `},"flag":0,"language":"JAVA","opaque":`...)
 	c.out = strconv.AppendInt(c.out, int64(opaque), 10)
 	c.out = append(c.out, `,"serializeTypeCurrentRPC":"JSON","version":479}`...)

@@ -28,6 +28,8 @@ type Load struct {
 	Messages    int64         // after so many messages
 	Serial      *atomic.Int64 // next serial number, shared by all loads of a topic
 
+	// Place, if set, gives each request its topic and queue, in place of Topic and Queues.
+	Place func(serial int64) (topic string, queue int)
 	// Due, if set, gives each message the time to be delivered at.
 	Due func(now time.Time, serial int64) int64
 	// Acked, if set, is told the first serial of each request that was taken; from several goroutines.
@@ -226,12 +228,18 @@ func (s *sender) request(slot int32, now time.Time) {
 	if s.Batch > 1 {
 		code = codeSendBatch
 	}
+	topic, queue := s.Topic, 0
+	if s.Place != nil {
+		topic, queue = s.Place(n)
+	} else {
+		queue = int((n / int64(max(s.Batch, 1))) % int64(s.Queues))
+	}
 	at := c.begin(code)
 	c.field("a", "bench_producer")
-	c.field("b", s.Topic)
+	c.field("b", topic)
 	c.field("c", "TBW102")
 	c.field("d", "4")
-	c.fieldInt("e", (n/int64(max(s.Batch, 1)))%int64(s.Queues))
+	c.fieldInt("e", int64(queue))
 	c.field("f", "0")
 	c.fieldInt("g", now.UnixMilli())
 	c.field("h", "0")

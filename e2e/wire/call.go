@@ -1,0 +1,85 @@
+package wire
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+// Codes that Call is used with.
+const (
+	CodeHeartbeat    = 34
+	CodeRoute        = 105
+	CodeCreateTopics = 18
+)
+
+// Answer is what a Call was answered; its parts are valid until the next.
+type Answer struct {
+	Code   int
+	Header []byte
+	Body   []byte
+}
+
+// DialSmall connects with little memory, for connections that are many.
+func DialSmall(addr string, buffer int) (*Conn, error) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
+	}
+	conn := &Conn{c: c, r: bufio.NewReaderSize(c, buffer), end: time.Now().Add(connLimit)}
+	if err := c.SetDeadline(conn.end); err != nil {
+		return nil, errors.Join(fmt.Errorf("setting a deadline: %w", err), c.Close())
+	}
+	return conn, nil
+}
+
+// Call sends one request, its fields as name, value, name, value, and waits
+// for its answer; what else comes is dropped.
+func (c *Conn) Call(code int, body []byte, fields ...string) (Answer, error) {
+	c.n++
+	if err := c.request(code, c.n, body, fields); err != nil {
+		return Answer{}, err
+	}
+	for {
+		a, err := c.read()
+		if err != nil {
+			return Answer{}, err
+		}
+		if a.opaque == c.n && bytesFlag(a.header) {
+			return Answer{a.code, a.header, a.body}, nil
+		}
+	}
+}
+
+func (c *Conn) request(code int, opaque int32, body []byte, fields []string) error {
+	at := c.begin(code)
+	for i := 0; i+1 < len(fields); i += 2 {
+		c.field(fields[i], fields[i+1])
+	}
+	c.endHeader(at, opaque)
+	c.out = append(c.out, body...)
+	c.endFrame(at)
+	return c.flush()
+}
+
+// Pull is an open pull of one queue.
+type Pull struct {
+	Group, Topic string
+	Queue        int
+	Offset       int64
+	Suspend      time.Duration // how long the broker may hold it
+}
+
+// Open sends a pull and doesn't wait for its answer.
+func (c *Conn) Open(p Pull, opaque int32) error {
+	const mayHold = 2 // sysFlag
+	return c.request(codePull, opaque, nil, []string{
+		"consumerGroup", p.Group, "topic", p.Topic, "queueId", strconv.Itoa(p.Queue), "queueOffset", strconv.FormatInt(p.Offset, 10),
+		"maxMsgNums", "32", "sysFlag", strconv.Itoa(mayHold | pullSubscribed), "commitOffset", "0",
+		"suspendTimeoutMillis", strconv.FormatInt(p.Suspend.Milliseconds(), 10),
+		"subscription", "*", "subVersion", "0", "expressionType", "TAG",
+	})
+}
