@@ -3,6 +3,7 @@ package remoting
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -222,7 +223,8 @@ func (f *Front) answer(s *session, r *request, req *wire.Command) {
 // refuse answers a request with the code of an error.
 func (f *Front) refuse(s *session, name string, from wire.From, err error) {
 	code := codeOf(err)
-	if code == wire.SystemError {
+	gone := s.conn.Context().Err() != nil && errors.Is(err, context.Canceled) // its client's doing, and no failure
+	if code == wire.SystemError && !gone {
 		f.cfg.Logger.Warn("request failed", slog.String("request", name),
 			slog.String("peer", s.conn.Remote().String()), slog.Any("err", err))
 	}
