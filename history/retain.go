@@ -125,6 +125,17 @@ func (r *Retainer) Apply(ctx context.Context) (Report, error) {
 	return rep, errs
 }
 
+// TableError is why a pass could not do its work on one topic's table. Those of
+// several topics are joined; the others' work is done.
+type TableError struct {
+	Topic string
+	Err   error
+}
+
+func (e *TableError) Error() string { return fmt.Sprintf("retention of topic %s: %v", e.Topic, e.Err) }
+
+func (e *TableError) Unwrap() error { return e.Err }
+
 func (r *Retainer) eachTable(ctx context.Context, f func(*archive.Table) error) error {
 	topics, err := r.archive.Topics(ctx)
 	if err != nil {
@@ -144,14 +155,15 @@ func (r *Retainer) eachTable(ctx context.Context, f func(*archive.Table) error) 
 			return ctx.Err()
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("retention of topic %s: %w", topic, err))
+			errs = append(errs, &TableError{topic, err})
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // Explain is a dry run: what is decided about each archived queue of a topic
-// (of all where it is ""), and what would go now.
+// (of all where it is ""), and what would go now. Beside joined TableErrors it
+// gives what there is to say of the others.
 func (r *Retainer) Explain(ctx context.Context, topic string) ([]retention.Explanation, error) {
 	return r.ExplainPolicy(ctx, topic, r.cfg.Policy())
 }

@@ -135,12 +135,21 @@ func retentionExplain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd, list, func(t *table) {
+			err = show(cmd, list, func(t *table) {
 				t.row("QUEUE", "RULE", "FILES", "GO NOW", "MESSAGES", "BYTES", "NEXT GOES", "WHY")
 				for _, e := range list {
-					explainRow(t, e)
+					if e.Error == "" {
+						explainRow(t, e)
+					}
 				}
 			})
+			var unread []error
+			for _, e := range list {
+				if e.Error != "" {
+					unread = append(unread, fmt.Errorf("topic %s: %s", e.Queue.Topic, e.Error))
+				}
+			}
+			return errors.Join(append(unread, err)...)
 		},
 	}
 }

@@ -110,9 +110,9 @@ func breakTables(t *testing.T, c string, name string) {
 	}
 }
 
-// TestRemovalsGoOnPastADamagedTable lists what was removed of all topics while
-// one of them can't be read.
-func TestRemovalsGoOnPastADamagedTable(t *testing.T) {
+// TestRetentionGoesOnPastADamagedTable lists what was removed, says what would go
+// and removes it of all topics while one of them can't be read.
+func TestRetentionGoesOnPastADamagedTable(t *testing.T) {
 	c := settings(t)
 	_, api, stop := run(t, c)
 	for _, topic := range []string{"alpha", "beta", "gamma"} {
@@ -141,6 +141,19 @@ func TestRemovalsGoOnPastADamagedTable(t *testing.T) {
 	if err != nil || len(list) != 3 || list[0].Topic != "alpha" || list[1].Topic != "gamma" || list[0].Error != "" ||
 		list[2].Topic != "beta" || list[2].Error == "" {
 		t.Errorf("%+v, %v", list, err)
+	}
+	plan, err := api.Explain(t.Context(), "")
+	if err != nil || len(plan) != 3 || plan[0].Queue.Topic != "alpha" || plan[1].Queue.Topic != "gamma" || plan[0].Error+plan[1].Error != "" ||
+		plan[2].Queue.Topic != "beta" || !strings.Contains(plan[2].Error, "damaged") {
+		t.Errorf("%+v, %v", plan, err)
+	}
+	send(t, api, "gamma", 2, 3)
+	if err := api.Flush(t.Context()); err == nil {
+		t.Error("a topic that can't be archived is not told of")
+	}
+	gone, err := api.Apply(t.Context())
+	if err != nil || len(gone) != 2 || gone[0].Topic != "gamma" || gone[0].Error != "" || gone[1].Topic != "beta" || gone[1].Error == "" {
+		t.Errorf("removed %+v, %v", gone, err)
 	}
 	awaitCause(t, n, "beta")
 }

@@ -131,12 +131,38 @@ func (a retentionAPI) DeleteRule(_ context.Context, name string) error {
 
 func (a retentionAPI) Explain(ctx context.Context, topic string) ([]retention.Explanation, error) {
 	list, err := a.n.retainer.Explain(ctx, topic)
+	failed, err := failedTables(err)
+	for _, f := range failed {
+		list = append(list, retention.Explanation{Queue: mq.Queue{Topic: f.Topic}, Error: f.Err.Error()})
+	}
 	return list, tableError(err, topic)
+}
+
+// failedTables takes an error apart into the tables that it is about, and what is
+// about more than that.
+func failedTables(err error) (failed []*history.TableError, rest error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil, err
+	}
+	for _, e := range joined.Unwrap() {
+		var one *history.TableError
+		if !errors.As(e, &one) {
+			return nil, err
+		}
+		failed = append(failed, one)
+	}
+	return failed, nil
 }
 
 func (a retentionAPI) Apply(ctx context.Context) ([]admin.Removal, error) {
 	rep, err := a.n.retainer.Apply(ctx)
-	return removals(rep.Deletions), coldError(err)
+	failed, err := failedTables(err)
+	out := removals(rep.Deletions)
+	for _, f := range failed {
+		out = append(out, admin.Removal{Topic: f.Topic, Error: f.Err.Error()})
+	}
+	return out, coldError(err)
 }
 
 func (a retentionAPI) Removals(ctx context.Context, topic string) ([]admin.Removal, error) {
@@ -154,11 +180,11 @@ func (a retentionAPI) Removals(ctx context.Context, topic string) ([]admin.Remov
 		switch {
 		case errors.Is(err, archive.ErrNoTable):
 			continue
-		case archive.Unreadable(err):
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
 			unread = append(unread, admin.Removal{Topic: t, Error: err.Error()})
 			continue
-		case err != nil:
-			return nil, err
 		}
 		out = append(out, removals(list)...)
 	}

@@ -81,6 +81,9 @@ type Explanation struct {
 	// zero where no bound by age applies.
 	Next   *File     `json:"next,omitempty"`
 	NextAt time.Time `json:"next_at,omitzero"`
+	// Error is why nothing can be said of a topic; then Queue.Topic is all else
+	// that is set.
+	Error string `json:"error,omitempty"`
 }
 
 // Explain is a dry run for one queue: what would go now, by which rule, and
