@@ -60,7 +60,12 @@ func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Com
 		resp.Code = remoting.Success
 		return resp, nil
 	}
-	return s.pullReply(ctx, q, at, b, err)
+	resp, err := s.pullReply(ctx, q, at, b, err)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = mq.WithoutTenant(resp.Body, req.Namespace)
+	return resp, nil
 }
 
 // renewer is a Store that may lag behind other processes' commits.

@@ -311,7 +311,7 @@ func (s *Server) viewMessage(ctx context.Context, req *remoting.Command) (*remot
 			return nil, &refused{remoting.NoPermission, err.Error()}
 		}
 	}
-	return &remoting.Command{Body: rec}, err
+	return &remoting.Command{Body: mq.WithoutTenant(rec, req.Namespace)}, err
 }
 
 // uniqueField asks for a UNIQ_KEY; then beginTimestamp is no floor, because
@@ -342,7 +342,7 @@ func (s *Server) queryMessage(ctx context.Context, req *remoting.Command) (*remo
 	if b.Count == 0 && !strict {
 		return nil, &refused{remoting.QueryNotFound, fmt.Sprintf("no message of %s with key %q in the archive", k.Topic, k.Key)}
 	}
-	resp := &remoting.Command{Body: b.Body}
+	resp := &remoting.Command{Body: mq.WithoutTenant(b.Body, req.Namespace)}
 	resp.Ext.Set("indexLastUpdateTimestamp", strconv.FormatInt(0, 10))
 	resp.Ext.Set("indexLastUpdatePhyoffset", strconv.FormatInt(0, 10))
 	resp.Ext.SetInt(countField, int64(b.Count))

@@ -52,6 +52,7 @@ func (g *Guard) Admit(c *remoting.Conn, req *remoting.Command) (again bool, err 
 	if strings.ContainsRune(namespace, '%') {
 		return true, &remoting.ReplyError{Code: remoting.InvalidParameter, Remark: fmt.Sprintf("namespace %q has a %%", namespace)}
 	}
+	req.Namespace = strings.Clone(namespace)
 	a := ask{g: g, req: req, need: needOf(req.Code), namespace: namespace}
 	if on {
 		id, err := g.cfg.Store.VerifyRemoting(req.Ext.Raw(), req.Body, req.Version)
@@ -138,7 +139,7 @@ func (a *ask) topic(name string) (string, error) {
 		}
 		return name, a.allow(a.need.do, auth.Topic(name))
 	}
-	name = wrap(a.namespace, name)
+	name = a.wrapTopic(name)
 	r, do := auth.Topic(name), a.need.do
 	if r.Kind == auth.KindGroup && do&auth.Pub != 0 {
 		do = do&^auth.Pub | auth.Sub // a client that sends to its group's retry topic
@@ -147,6 +148,19 @@ func (a *ask) topic(name string) (string, error) {
 		do |= auth.Update
 	}
 	return name, a.allow(do, r)
+}
+
+// wrapTopic gives a topic its namespace. Clients make the name of a group's POP
+// retry topic of both names, and each of them has its own.
+func (a *ask) wrapTopic(name string) string {
+	if a.namespace == "" {
+		return name
+	}
+	group := a.req.Ext.Get("consumerGroup")
+	if topic, ok := strings.CutPrefix(name, mq.RetryPrefix+group+"_"); ok && group != "" && strings.HasPrefix(name, mq.RetryPrefix) {
+		return mq.RetryPrefix + wrap(a.namespace, group) + "_" + wrap(a.namespace, topic)
+	}
+	return wrap(a.namespace, name)
 }
 
 // group checks a group's name and gives it its namespace.

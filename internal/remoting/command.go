@@ -70,6 +70,9 @@ type Command struct {
 
 	// Caller is who sent a request, where Config.Admit found it out.
 	Caller any
+	// Namespace is that of a client which sends it beside its names, where
+	// Config.Admit gave the request's names theirs: its answer has names without.
+	Namespace string
 
 	// Free, of a command to be sent, is called once the body is written or
 	// copied. It may never be called: where the connection ends before that.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"varve/broker"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -37,13 +38,14 @@ func (f *Front) pullMessage(s *session, req *wire.Command) {
 		f.refuse(s, "PULL_MESSAGE", from, err)
 		return
 	}
+	ns := req.Namespace
 	s.conn.Do(from, func() {
 		f.broker.Pull(s.conn.Context(), pull, func(r broker.PullResult, err error) {
 			if err != nil {
 				f.refuse(s, "PULL_MESSAGE", from, err)
 				return
 			}
-			s.replyPull(from, &r)
+			s.replyPull(from, ns, &r)
 		})
 	})
 }
@@ -85,10 +87,10 @@ func (s *session) parsePull(req *wire.Command) (*broker.PullRequest, error) {
 	return r, nil
 }
 
-func (s *session) replyPull(from wire.From, r *broker.PullResult) {
+func (s *session) replyPull(from wire.From, ns string, r *broker.PullResult) {
 	resp := wire.Command{Code: pullCodes[r.Status]}
 	if r.Status == broker.PullFound {
-		resp.Body, resp.Free = r.Batch.Body, r.Batch.Free
+		resp.Body, resp.Free = mq.WithoutTenant(r.Batch.Body, ns), r.Batch.Free
 	}
 	x := &resp.Ext
 	x.Grow(6)

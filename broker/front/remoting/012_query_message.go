@@ -53,7 +53,7 @@ func (f *Front) queryMessage(s *session, req *wire.Command) (*wire.Command, erro
 	if batch.Count == 0 {
 		return nil, refused(wire.QueryNotFound, "can not find message, maybe time range not correct")
 	}
-	resp := &wire.Command{Body: batch.Body}
+	resp := &wire.Command{Body: mq.WithoutTenant(batch.Body, req.Namespace)}
 	resp.Ext.SetInt("indexLastUpdateTimestamp", 0)
 	resp.Ext.SetInt("indexLastUpdatePhyoffset", 0)
 	return resp, nil

@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"varve/internal/auth"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -23,5 +24,5 @@ func (f *Front) viewMessageByID(s *session, req *wire.Command) (*wire.Command, e
 	if err := f.mayRead(req, auth.Sub|auth.Get, rec); err != nil {
 		return nil, err
 	}
-	return &wire.Command{Body: rec}, nil
+	return &wire.Command{Body: mq.WithoutTenant(rec, req.Namespace)}, nil
 }

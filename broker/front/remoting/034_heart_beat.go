@@ -77,13 +77,15 @@ func (f *Front) heartbeat(s *session, req *wire.Command) (*wire.Command, error) 
 		Fingerprint: body.Fingerprint, WithoutSub: body.WithoutSub,
 	}
 	for _, p := range body.Producers {
-		hb.Producers = append(hb.Producers, p.GroupName)
+		hb.Producers = append(hb.Producers, inNamespace(req, p.GroupName))
 	}
 	for i := range body.Consumers {
 		hb.Consumers = append(hb.Consumers, body.Consumers[i].beat())
 	}
 	caller := f.caller(req)
 	s.beater.Store(&caller)
+	ns := req.Namespace
+	s.namespace.Store(&ns)
 	resend, err := f.broker.Heartbeat(s, &hb)
 	if err != nil {
 		return nil, err

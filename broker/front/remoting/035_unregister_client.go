@@ -9,6 +9,6 @@ import wire "varve/internal/remoting"
 //
 // Behaviours: the members that remain are told by code 40.
 func (f *Front) unregisterClient(s *session, req *wire.Command) (*wire.Command, error) {
-	f.broker.Unregister(s, req.Ext.Get("producerGroup"), req.Ext.Get("consumerGroup"))
+	f.broker.Unregister(s, inNamespace(req, req.Ext.Get("producerGroup")), req.Ext.Get("consumerGroup"))
 	return ok()
 }

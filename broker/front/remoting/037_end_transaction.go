@@ -23,7 +23,7 @@ func (f *Front) endTransaction(s *session, req *wire.Command) {
 	from := req.From()
 	p := req.Ext.Parse()
 	e := broker.EndTransaction{
-		Group:        s.own(p.Str("producerGroup")),
+		Group:        s.own(inNamespace(req, p.Str("producerGroup"))),
 		HalfOffset:   p.Int("tranStateTableOffset"),
 		HalfPhysical: p.Int("commitLogOffset"),
 		Resolution:   broker.Resolution(p.Int32("commitOrRollback")),

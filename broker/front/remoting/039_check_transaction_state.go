@@ -26,11 +26,11 @@ func (s *session) CheckTransaction(_ context.Context, h *broker.HalfMessage) err
 		}
 	}
 	req := wire.NewRequest(wire.CheckTransactionState,
-		"topic", h.Topic, "msgId", h.MsgID, "transactionId", h.MsgID, "offsetMsgId", h.OffsetMsgID,
+		"topic", s.called(h.Topic), "msgId", h.MsgID, "transactionId", h.MsgID, "offsetMsgId", h.OffsetMsgID,
 		"bname", s.front.broker.Config().Broker)
 	req.Ext.SetInt("tranStateTableOffset", h.Offset)
 	req.Ext.SetInt("commitLogOffset", h.Physical)
-	req.Body = h.Record
+	req.Body = s.seen(h.Record)
 	return s.conn.Push(req)
 }
 

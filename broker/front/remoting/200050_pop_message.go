@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"varve/broker"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -30,13 +31,14 @@ func (f *Front) popMessage(s *session, req *wire.Command) {
 		f.refuse(s, "POP_MESSAGE", from, err)
 		return
 	}
+	ns := req.Namespace
 	s.conn.Do(from, func() {
 		f.broker.Pop(s.conn.Context(), pop, func(r broker.PopResult, err error) {
 			if err != nil {
 				f.refuse(s, "POP_MESSAGE", from, err)
 				return
 			}
-			s.replyPop(from, pop, &r)
+			s.replyPop(from, ns, pop, &r)
 		})
 	})
 }
@@ -79,8 +81,8 @@ var popCodes = [...]int{
 	broker.PopFull:  wire.PollingFull,
 }
 
-func (s *session) replyPop(from wire.From, req *broker.PopRequest, r *broker.PopResult) {
-	resp := wire.Command{Code: popCodes[r.Status], Body: r.Body, Free: r.Free}
+func (s *session) replyPop(from wire.From, ns string, req *broker.PopRequest, r *broker.PopResult) {
+	resp := wire.Command{Code: popCodes[r.Status], Body: mq.WithoutTenant(r.Body, ns), Free: r.Free}
 	x := &resp.Ext
 	x.Grow(7)
 	x.SetInt("popTime", r.PopMillis)

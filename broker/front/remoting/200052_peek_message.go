@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"varve/broker"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -25,7 +26,7 @@ func (f *Front) peekMessage(s *session, req *wire.Command) (*wire.Command, error
 	if err != nil {
 		return nil, err
 	}
-	resp := &wire.Command{Body: body}
+	resp := &wire.Command{Body: mq.WithoutTenant(body, req.Namespace)}
 	if count == 0 {
 		resp.Code = wire.PullNotFound
 	}

@@ -57,30 +57,35 @@ func (f *Front) resetByClients(ctx context.Context, r *broker.ResetRequest) (map
 	if err != nil {
 		return nil, err
 	}
-	keyed, err := withQueueMap(nil, "offsetTable", queueMap[int64](table), "")
-	if err != nil {
-		return nil, err
-	}
-	listed, err := offsetList(table)
-	if err != nil {
-		return nil, err
-	}
 	for _, m := range members.Members {
 		target, isRemoting := m.Client.(*session)
 		if !isRemoting {
 			continue
 		}
-		push := wire.NewRequest(wire.ResetConsumerOffset, "topic", r.Topic, "group", r.Group)
+		push := wire.NewRequest(wire.ResetConsumerOffset, "topic", target.called(r.Topic), "group", target.called(r.Group))
 		push.Ext.SetInt("timestamp", r.TimeMillis)
 		push.Ext.SetBool("isForce", true)
-		if push.Body = keyed; m.Language == wire.CPP.String() {
-			push.Body = listed
+		if push.Body, err = target.offsetTable(table, m.Language); err != nil {
+			return nil, err
 		}
 		if err := target.conn.Push(push); err != nil {
 			f.cfg.Logger.Info("reset not told", slog.String("client", m.ClientID), slog.Any("err", err))
 		}
 	}
 	return table, nil
+}
+
+// offsetTable is a table of offsets as the session's client reads it.
+func (s *session) offsetTable(table map[mq.Queue]int64, language string) ([]byte, error) {
+	named := make(map[mq.Queue]int64, len(table))
+	for q, off := range table {
+		q.Topic = s.called(q.Topic)
+		named[q] = off
+	}
+	if language == wire.CPP.String() {
+		return offsetList(named)
+	}
+	return withQueueMap(nil, "offsetTable", queueMap[int64](named), "")
 }
 
 // offsetList is a table of offsets as C++ clients read it: a list.

@@ -63,7 +63,7 @@ func (f *Front) getConsumerStatus(s *session, req *wire.Command) (*wire.Command,
 func (s *session) status(ctx context.Context, topic, group string) (queueMap[int64], error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	reply, err := s.conn.Call(ctx, wire.NewRequest(wire.GetConsumerStatus, "topic", topic, "group", group))
+	reply, err := s.conn.Call(ctx, wire.NewRequest(wire.GetConsumerStatus, "topic", s.called(topic), "group", s.called(group)))
 	if err == nil {
 		err = reply.Err()
 	}

@@ -38,9 +38,12 @@ func (f *Front) relay(s *session, req *wire.Command, body []byte) (*wire.Command
 	}
 	out := wire.NewRequest(req.Code)
 	for name, value := range req.Ext.All() {
+		if name == "consumerGroup" || name == "topic" {
+			value = target.called(value)
+		}
 		out.Ext.Set(name, value)
 	}
-	out.Body = body
+	out.Body = target.seen(body)
 	ctx, cancel := context.WithTimeout(s.conn.Context(), relayTimeout)
 	defer cancel()
 	reply, err := target.conn.Call(ctx, out)

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"varve/broker"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -94,6 +95,12 @@ func (c *sendCall) parse(req *wire.Command) error {
 		return refused(wire.SystemError, "send: the fields producerGroup, topic and queueId are required")
 	}
 	m.BornTimeMillis, c.req.MaxReconsumeTimes = born, int32(maxTimes)
+	if req.Namespace != "" {
+		c.req.Group = inNamespace(req, c.req.Group)
+		if g, ok := mq.Property(m.Properties, mq.PropProducerGroup); ok {
+			m.Properties = mq.SetProperty(m.Properties, mq.PropProducerGroup, inNamespace(req, string(g)))
+		}
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"varve/internal/auth"
+	"varve/internal/mq"
 	wire "varve/internal/remoting"
 )
 
@@ -23,6 +24,8 @@ type session struct {
 	sends    int    // enqueued since the last readAll, for the connection's reader only
 
 	beater atomic.Pointer[auth.Caller] // who sent the last heartbeat
+
+	namespace atomic.Pointer[string] // of the last heartbeat, where its client keeps it beside names
 
 	// names is a ring of names that were seen lately, so that a request's
 	// topic and group cost no allocation. For the connection's reader only.
@@ -66,7 +69,7 @@ func (s *session) RemoteAddr() netip.AddrPort { return s.conn.Remote() }
 // so that the client rebalances at once and not at its next turn, up to 20 s
 // later.
 func (s *session) NotifyMembersChanged(group string) {
-	err := s.conn.Push(wire.NewRequest(wire.NotifyConsumerIDsChanged, "consumerGroup", group))
+	err := s.conn.Push(wire.NewRequest(wire.NotifyConsumerIDsChanged, "consumerGroup", s.called(group)))
 	if err != nil {
 		s.front.cfg.Logger.Debug("members' change not told", slog.String("group", group), slog.Any("err", err))
 	}
@@ -84,4 +87,34 @@ func (s *session) own(name string) string {
 	s.names[s.nextName] = name
 	s.nextName = (s.nextName + 1) % namesKept
 	return name
+}
+
+// inNamespace gives a producer group's name the namespace of a client that sends
+// it beside names. Topics and consumer groups have theirs already.
+func inNamespace(req *wire.Command, group string) string {
+	if req.Namespace == "" || group == "" {
+		return group
+	}
+	return mq.InTenant(req.Namespace, group)
+}
+
+// called is a topic or group as the session's client names it: without a
+// namespace that it keeps beside names.
+func (s *session) called(name string) string {
+	ns := s.namespace.Load()
+	if ns == nil || *ns == "" {
+		return name
+	}
+	if of, local := mq.SplitTenant(name); of == *ns {
+		return local
+	}
+	return name
+}
+
+// seen is records as the session's client names their topics.
+func (s *session) seen(records []byte) []byte {
+	if ns := s.namespace.Load(); ns != nil {
+		return mq.WithoutTenant(records, *ns)
+	}
+	return records
 }
