@@ -65,6 +65,20 @@ python_client() {
 	echo "$want" >"$cache/python-client/ready"
 }
 
+node_client() {
+	local want have
+	want=$(sha256sum <"$here/node/package-lock.json")
+	have=$(cat "$cache/node-client/ready" 2>/dev/null || true)
+	[ "$want" = "$have" ] && return
+	need npm "Node 20 with npm, for RocketMQ's Node client"
+	echo "Node client"
+	rm -rf "$cache/node-client"
+	mkdir -p "$cache/node-client"
+	cp "$here/node/package.json" "$here/node/package-lock.json" "$cache/node-client/"
+	(cd "$cache/node-client" && npm ci --silent --ignore-scripts)
+	echo "$want" >"$cache/node-client/ready"
+}
+
 parts=java,mqadmin,languages,s3,readers
 server=varve
 for ((i = 1; i <= $#; i++)); do
@@ -94,6 +108,7 @@ else
 	if wants languages; then
 		go_clients
 		python_client
+		node_client
 	fi
 	(cd "$root" && go build -trimpath -o "$cache/varve" ./cmd/varve)
 fi

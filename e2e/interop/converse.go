@@ -75,10 +75,10 @@ func (l *languageRun) verb(ctx context.Context, key, verb, arg string) error {
 	switch {
 	case verb == "topic" && len(words) > 0: // NAME [TYPE]
 		return wire.PutTopic(server.BrokerAddr, words[0], 4, strings.Join(words[1:], ""))
-	case verb == "group" && len(words) == 3: // NAME ATTEMPTS ORDERLY
-		return putGroup(words[0], words[1], words[2] == "true")
+	case verb == "group" && len(words) >= 3: // NAME ATTEMPTS ORDERLY [exponential]
+		return putGroup(words[0], words[1], words[2] == "true", len(words) > 3)
 	case verb == "reset" && len(words) == 2: // GROUP TOPIC
-		if err := putGroup(words[0], "16", false); err != nil {
+		if err := putGroup(words[0], "16", false, false); err != nil {
 			return err
 		}
 		_, err := l.open.CLI(ctx, "group", "reset", words[0], "--topic", words[1], "--to", "earliest")
@@ -93,16 +93,20 @@ func (l *languageRun) verb(ctx context.Context, key, verb, arg string) error {
 	return fmt.Errorf("no such call: %s %s", verb, arg)
 }
 
-// putGroup makes a group whose retries come a second apart.
-func putGroup(name, attempts string, orderly bool) error {
+// putGroup makes a group whose retries come a second apart, or at first.
+func putGroup(name, attempts string, orderly, exponential bool) error {
 	n, err := strconv.Atoi(attempts)
 	if err != nil {
 		return fmt.Errorf("attempts %q: %w", attempts, err)
 	}
+	policy := map[string]any{"type": "CUSTOMIZED", "customizedRetryPolicy": map[string]any{"next": []int{1000}}}
+	if exponential {
+		policy = map[string]any{"type": "EXPONENTIAL", "exponentialRetryPolicy": map[string]any{"initial": 1000, "max": 10_000, "multiplier": 2}}
+	}
 	settings, err := json.Marshal(map[string]any{
 		"groupName": name, "consumeEnable": true, "consumeBroadcastEnable": true, "consumeMessageOrderly": orderly, "retryMaxTimes": n - 1,
 		"retryQueueNums": 1, "notifyConsumerIdsChangedEnable": true,
-		"groupRetryPolicy": map[string]any{"type": "CUSTOMIZED", "customizedRetryPolicy": map[string]any{"next": []int{1000}}},
+		"groupRetryPolicy": policy,
 	})
 	if err != nil {
 		return fmt.Errorf("the group's settings: %w", err)

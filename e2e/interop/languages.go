@@ -47,6 +47,7 @@ var languages = []language{
 	{"python", "Python 5.1.2", func(c config) []string {
 		return []string{filepath.Join(c.cache, "python-client", "bin", "python"), filepath.Join(c.source, "python", "main.py")}
 	}},
+	{"node", "Node 1.0.8", func(c config) []string { return []string{"node", filepath.Join(c.source, "node", "main.js")} }},
 }
 
 // runLanguages runs every client's program at the same time, over three
@@ -258,6 +259,7 @@ func (l *languageRun) run(ctx context.Context, x language, names []string, paral
 	cmd.Dir = home
 	cmd.Env = append(os.Environ(), "HOME="+home, "user.home="+home, "rocketmq.client.logRoot="+home,
 		"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH="+l.certificate, "NODE_EXTRA_CA_CERTS="+l.certificate, "PYTHONDONTWRITEBYTECODE=1",
+		"NODE_PATH="+filepath.Join(l.cfg.cache, "node-client", "node_modules"),
 		"rocketmq.client.logLevel=warn", "rocketmq.client.localOffsetStoreDir="+home)
 	open := map[string]bool{}
 	for _, n := range names {

@@ -62,7 +62,7 @@ func parse() config {
 	flag.StringVar(&versions, "clients", "4.9.8,5.5.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
 	flag.StringVar(&parts, "only", "java,mqadmin,languages,s3,readers", "parts to run")
-	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5, python; all if empty")
+	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5, python, node; all if empty")
 	flag.IntVar(&c.parallel, "parallel", 6, "scenarios at a time in each client's process")
 	flag.Parse()
 	c.versions, c.parts = strings.Split(versions, ","), strings.Split(parts, ",")
