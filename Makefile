@@ -6,7 +6,7 @@ TOOL    := $(GO) tool -modfile=.ci/tools/go.mod
 # Packages with goroutines of their own: the race detector earns its time there.
 RACE    := ./hot/... ./broker/... ./connector/... ./history/... ./replay/... ./internal/remoting/... ./internal/tier/... ./internal/meta/... ./internal/objstore/... ./internal/app/...
 
-.PHONY: build run demo test lint lint-full race interop bench clean
+.PHONY: build run demo test lint lint-full race interop interop-apache bench clean
 
 build: $(VARVE)
 
@@ -43,6 +43,10 @@ race:
 ## interop: the Apache Java clients and a real MinIO (needs Java 17 and Maven)
 interop:
 	./e2e/run.sh
+
+## interop-apache: the same Java scenarios against the real Apache broker, kept in e2e/apache/results.json for the page
+interop-apache:
+	./e2e/run.sh -server apache -only java
 
 ## bench: Varve beside the real Apache broker (needs Java 17 and Maven)
 bench:

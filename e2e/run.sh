@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 cache=$here/.cache
-clients=${INTEROP_CLIENTS:-4.9.8,5.5.0}
+clients=${INTEROP_CLIENTS:-grpc-5.2.0,4.9.8,5.5.0}
 apache=5.5.0
 mkdir -p "$cache"
 
@@ -116,8 +116,9 @@ fi
 
 args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -source "$here" -clients "$clients")
 case " $* " in
-*" apache "* | *" -scenarios"* | *" -only"*) ;; # a part of it is not a page
-*) args+=(-page "$root/docs/compat/clients.md") ;;
+*" apache "*) args+=(-record "$here/apache/results.json") ;;
+*" -scenarios"* | *" -only"*) ;; # a part of it is not a page
+*) args+=(-beside "$here/apache/results.json" -page "$root/docs/compat/clients.md") ;;
 esac
 case " $* " in
 *" apache "* | *" -scenarios"*) ;;

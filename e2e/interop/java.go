@@ -110,8 +110,8 @@ func (l *javaList) runClients(ctx context.Context, c config, s *server.Server, p
 	var all sync.WaitGroup
 	for i, j := range clients {
 		j.cfg, j.server = c, s
+		slots <- struct{}{}
 		all.Go(func() {
-			slots <- struct{}{}
 			defer func() { <-slots }()
 			errs[i] = j.pass(ctx, p, l.name, c.scenarios, c.parallel)
 		})
@@ -149,7 +149,10 @@ func javaClients(c config) []*javaClient {
 	var all []*javaClient
 	for _, version := range c.versions {
 		if grpc, ok := strings.CutPrefix(version, "grpc-"); ok {
-			all = append(all, &javaClient{name: "Java gRPC " + grpc, root: "java-grpc-" + grpc, address: server.GRPCAddr})
+			all = append(all, &javaClient{
+				name: "Java gRPC " + grpc, root: "java-grpc-" + grpc, address: server.GRPCAddr,
+				options: []string{"-Dvarve.namesrv=" + server.RouteAddr},
+			})
 			continue
 		}
 		for _, serializer := range []string{"JSON", "ROCKETMQ"} {

@@ -34,6 +34,8 @@ type config struct {
 	source    string
 	page      string
 	adminPage string
+	record    string
+	beside    string
 	versions  []string
 	scenarios []string
 	languages []string
@@ -59,7 +61,9 @@ func parse() config {
 	flag.StringVar(&c.source, "source", "", "folder of the programs of clients in other languages")
 	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
 	flag.StringVar(&c.adminPage, "mqadmin-page", "", "Markdown page of mqadmin's commands; none if empty")
-	flag.StringVar(&versions, "clients", "4.9.8,5.5.0", "versions of the Java client")
+	flag.StringVar(&c.record, "record", "", "file that keeps how the Java scenarios ended; none if empty")
+	flag.StringVar(&c.beside, "beside", "", "such a file of another server, for a column of the page; none if empty")
+	flag.StringVar(&versions, "clients", "4.9.8,5.5.0,grpc-5.2.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
 	flag.StringVar(&parts, "only", "java,mqadmin,languages,s3,readers", "parts to run")
 	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5, python, node; all if empty")
@@ -84,6 +88,12 @@ func run() error {
 	}
 	p := &page{Server: c.server, Started: time.Now()}
 	var errs []error
+	if c.beside != "" {
+		var err error
+		if p.Beside, err = readResults(c.beside); err != nil {
+			return err
+		}
+	}
 	for _, part := range c.parts {
 		var err error
 		switch {
@@ -105,6 +115,9 @@ func run() error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", part, err))
 		}
+	}
+	if c.record != "" {
+		errs = append(errs, p.record(c.record))
 	}
 	if c.page != "" {
 		if err := p.write(c.page); err != nil {

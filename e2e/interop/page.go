@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"varve/e2e/server"
 )
 
 // check is one line of what was tried.
@@ -25,6 +27,7 @@ type page struct {
 	Server     string
 	ServerName string
 	Started    time.Time
+	Beside     results // how another server fared, a column of the scenarios
 
 	mu     sync.Mutex
 	checks []check
@@ -67,7 +70,7 @@ func (p *page) write(name string) error {
 	var b strings.Builder
 	b.WriteString("# Clients that were run\n\n")
 	fmt.Fprintf(&b, "Written by `make interop` on %s (%s, %d CPUs). Each cell is a scenario run end to end by that unmodified client\n"+
-		"against `varve server`; the same list is run against the real Apache broker with `e2e/run.sh -server apache`.\n",
+		"against `varve server`; `make interop-apache` runs the same list against the real Apache broker, and keeps what came of it for its column here.\n",
 		p.Started.UTC().Format("2006-01-02"), runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU())
 	p.matrix(&b)
 	p.languageMatrix(&b)
@@ -103,22 +106,29 @@ func (p *page) matrix(b *strings.Builder) {
 		return
 	}
 	slices.Sort(rows)
-	fmt.Fprintf(b, "\n## Scenarios\n\n| scenario | %s | remark |\n|---|%s---|\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
+	slices.Sort(columns)
+	beside := "Apache " + server.ApacheVersion
+	fmt.Fprintf(b, "\n## Scenarios\n\n| scenario | %s | %s | remark |\n|---|---|%s---|\n", strings.Join(columns, " | "), beside, strings.Repeat("---|", len(columns)))
 	for _, row := range rows {
 		fmt.Fprintf(b, "| %s |", row)
 		note := ""
 		for _, col := range columns {
 			c, ok := cells[[2]string{row, col}]
 			if !ok {
-				c.Verdict = "not run"
+				c.Verdict = ""
 			}
 			fmt.Fprintf(b, " %s |", c.Verdict)
-			if c.Note != "" && (note == "" || c.Verdict != "ok") {
+			if c.Note != "" && c.Verdict != "skip" && (note == "" || c.Verdict != "ok") {
 				note = c.Note
 			}
 		}
-		fmt.Fprintf(b, " %s |\n", strings.ReplaceAll(note, "|", "\\|"))
+		verdict, said := p.Beside.cell(row)
+		if said != "" {
+			note = strings.TrimPrefix(note+"; "+beside+": "+said, "; ")
+		}
+		fmt.Fprintf(b, " %s | %s |\n", verdict, strings.ReplaceAll(note, "|", "\\|"))
 	}
+	b.WriteString("\nAn empty cell: the client has no such thing, or no scenario for it. skip: it has not, says the scenario itself.\n")
 }
 
 // list writes the other checks, part by part.

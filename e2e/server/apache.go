@@ -93,6 +93,9 @@ func apacheConf(o Options) string {
 		"timerWheelEnable=true", "recallMessageEnable=true", "traceTopicEnable=true", "flushDiskType=" + flush,
 		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog",
 	}
+	if o.GRPC { // the judge of what works, on a busy machine: it isn't to refuse sends that had to wait
+		lines = append(lines, "waitTimeMillsInSendQueue=20000", "waitTimeMillsInTransactionQueue=20000")
+	}
 	if o.Access {
 		for key, value := range apacheAccess() {
 			lines = append(lines, fmt.Sprintf("%s=%v", key, value))
