@@ -24,6 +24,9 @@ func (s *Store) checkpointLoop() {
 		case <-s.checkpointCh:
 		case <-t.C:
 			s.blocks.sweep()
+			if err := s.flushIndexByAge(time.Now()); err != nil {
+				s.o.Logger.Error("flushing the indexes", "dir", s.dir, "err", err)
+			}
 		}
 		if s.checkpointed.Load() == s.confirmed.Load() {
 			continue
@@ -79,12 +82,34 @@ func (s *Store) tryCheckpoint() error {
 	s.checkpointed.Store(upTo)
 	s.checkpoints.Add(1)
 	if upTo-s.indexFlushed >= flushIndexBytes {
-		s.indexFlushed = upTo
+		s.indexFlushed, s.indexFlushedAt = upTo, time.Now()
 		if err := s.db.FlushSoon(); err != nil {
 			return err
 		}
 	}
 	return s.flushKeys(segs, upTo, false)
+}
+
+// flushIndexByAge makes the index durable where it wasn't for a while, so that
+// after a killed process too what is scanned, and must be whole, is recent.
+func (s *Store) flushIndexByAge(now time.Time) error {
+	s.trimMu.Lock()
+	upTo := s.checkpointed.Load()
+	due := upTo > s.indexFlushed && now.Sub(s.indexFlushedAt) >= flushIndexEvery
+	s.trimMu.Unlock()
+	if !due {
+		return nil
+	}
+	if err := s.roomForIndex(); err != nil {
+		return err
+	}
+	if err := s.db.Flush(); err != nil {
+		return err
+	}
+	s.trimMu.Lock()
+	defer s.trimMu.Unlock()
+	s.indexFlushed, s.indexFlushedAt = max(s.indexFlushed, upTo), now
+	return nil
 }
 
 // move is the head of a queue's memory tail on its way to Pebble.

@@ -125,7 +125,8 @@ func (s *Store) FindKey(ctx context.Context, k mq.KeyQuery) (mq.Batch, error) {
 		if err := ctx.Err(); err != nil {
 			return mq.Batch{}, err
 		}
-		if first, last := g.firstTime.Load(), g.lastTime.Load(); first == 0 ||
+		// The first time isn't known either where the first record is damaged.
+		if first, last := g.firstTime.Load(), g.lastTime.Load(); first == 0 && last == 0 ||
 			k.ToMillis > 0 && first > k.ToMillis || k.FromMillis > 0 && last > 0 && last < k.FromMillis {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -262,7 +263,7 @@ func (s *Store) adopt(st index.State) {
 	s.lastTime.Store(st.LastTime)
 	s.archived.Store(st.Archived)
 	s.checkpointed.Store(st.Checkpoint)
-	s.indexFlushed = st.Checkpoint
+	s.indexFlushed, s.indexFlushedAt = st.Checkpoint, time.Now()
 }
 
 // skipLost handles a disk that lost what it had synced, after the archive had

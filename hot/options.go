@@ -67,6 +67,8 @@ const (
 	// flushIndexBytes is how much log may be scanned at Open because the
 	// index of it was in memory only.
 	flushIndexBytes = 128 << 20
+	// flushIndexEvery is how long, while it is less.
+	flushIndexEvery = time.Minute
 	// diskCheckBytes and diskCheckEvery bound what is written between two
 	// looks at the free space.
 	diskCheckBytes = 16 << 20

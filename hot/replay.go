@@ -94,7 +94,11 @@ func (s *Store) replaySegment(st index.State, g *seg, epoch uint64) (end int64, 
 	sc := segment.NewScanner(g.f, g.base, from, g.end.Load(), epoch)
 	for {
 		b, err := sc.Next()
+		known := min(st.Checkpoint, g.end.Load())
 		switch {
+		case sc.Pos() < known && (errors.Is(err, segment.ErrInvalid) || Damaged(err)):
+			sc = segment.NewScanner(g.f, g.base, s.passOver(g, sc.Pos(), known, covered, err), g.end.Load(), sc.Epoch())
+			continue
 		case errors.Is(err, io.EOF):
 			return sc.Pos(), sc.Epoch(), nil, nil
 		case errors.Is(err, segment.ErrInvalid):
@@ -106,6 +110,42 @@ func (s *Store) replaySegment(st index.State, g *seg, epoch uint64) (end int64, 
 			return 0, 0, nil, fmt.Errorf("%w: %s at position %d: %w", ErrCorrupt, g.path, b.Start, err)
 		}
 	}
+}
+
+// passOver goes on behind a batch below the checkpoint that is damaged. The queue
+// index has its records, so that no offset is given out again and their readers
+// are told; only the keys of those that can be read are to be filed. It gives
+// where the scan goes on.
+func (s *Store) passOver(g *seg, from, known, covered int64, why error) int64 {
+	at, lost := from, 0
+	for at < known {
+		places, _ := s.placesIn(at, min(known, at+batchBytes), known)
+		n, next := s.untilBatch(g, places, known)
+		for _, p := range places[:n] {
+			r, err := s.one(g, want{off: p.off, pos: p.Pos, size: p.Size, sum: p.Sum}, known)
+			if err != nil {
+				lost++
+			} else if p.Pos >= covered {
+				s.addKeys(r)
+			}
+		}
+		if at = next; n < len(places) { // a good batch
+			break
+		}
+	}
+	s.o.Logger.Error("the log is damaged below the last checkpoint; its queue index knows what is there, and the start goes on",
+		"file", g.path, "position", from, "to", at, "lost", lost, "err", why)
+	return at
+}
+
+// addKeys has a record's keys filed.
+func (s *Store) addKeys(r mq.Record) {
+	_, hashes, _ := keysOf(nil, nil, string(r.Topic()), r.Properties())
+	es := make([]index.KeyEntry, len(hashes))
+	for i, h := range hashes {
+		es[i] = index.KeyEntry{Hash: h, Pos: r.PhysicalOffset()}
+	}
+	s.keys.add(es)
 }
 
 func (s *Store) replayBatch(st index.State, g *seg, covered int64, b segment.Batch) error {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"varve/hot/index"
 	"varve/internal/mq"
@@ -64,9 +65,10 @@ type Store struct {
 
 	// trimMu orders what changes the index: checkpoints, marks, trims,
 	// deletions of topics.
-	trimMu       sync.Mutex
-	indexFlushed int64
-	highUID      uint64 // highest uid in the index
+	trimMu         sync.Mutex
+	indexFlushed   int64 // up to here the index is durable, since then
+	indexFlushedAt time.Time
+	highUID        uint64 // highest uid in the index
 
 	// life is held for reading by every reading call, and by Close alone.
 	life   sync.RWMutex
