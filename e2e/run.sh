@@ -79,7 +79,23 @@ node_client() {
 	echo "$want" >"$cache/node-client/ready"
 }
 
-parts=java,mqadmin,languages,s3,readers
+http_sdks() {
+	[ -e "$cache/httpsdk-venv/ready" ] || {
+		echo "HTTP SDK for Python"
+		python3 -m venv "$cache/httpsdk-venv"
+		"$cache/httpsdk-venv/bin/pip" install -q -r "$here/httpsdk/python/requirements.txt"
+		touch "$cache/httpsdk-venv/ready"
+	}
+	[ -e "$cache/httpsdk-node/ready" ] || {
+		echo "HTTP SDK for Node.js"
+		mkdir -p "$cache/httpsdk-node"
+		cp "$here"/httpsdk/node/package*.json "$cache/httpsdk-node/"
+		(cd "$cache/httpsdk-node" && npm ci --silent --ignore-scripts)
+		touch "$cache/httpsdk-node/ready"
+	}
+}
+
+parts=java,mqadmin,languages,http,s3,readers
 server=varve
 for ((i = 1; i <= $#; i++)); do
 	next=$((i + 1))
@@ -109,6 +125,10 @@ else
 		go_clients
 		python_client
 		node_client
+	fi
+	if wants http; then
+		need npm "Node.js, for an HTTP SDK"
+		http_sdks
 	fi
 	(cd "$root" && go build -trimpath -o "$cache/varve" ./cmd/varve)
 fi

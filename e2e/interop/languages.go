@@ -89,6 +89,7 @@ type languagePlan struct {
 type languagePlace struct {
 	Route  string `json:"route"`
 	GRPC   string `json:"grpc"`
+	HTTP   string `json:"http"` // of HTTP SDKs
 	User   string `json:"user"`
 	Secret string `json:"secret"`
 }
@@ -106,7 +107,7 @@ func (l *languageRun) start(ctx context.Context) error {
 	l.servers = append(l.servers, l.open)
 	l.page.ServerName = l.open.Name
 	l.plan.Plain = languagePlace{Route: server.RouteAddr, GRPC: "127.0.0.1:8081"}
-	if l.plan.Access, err = l.startAccess(ctx); err != nil {
+	if l.plan.Access, err = l.startAccess(ctx, "languages-access"); err != nil {
 		return err
 	}
 	l.plan.TLS, err = l.startTLS(ctx)
@@ -123,18 +124,18 @@ func (l *languageRun) elsewhere(ctx context.Context, name, ports string, env ...
 		return languagePlace{}, err
 	}
 	l.servers = append(l.servers, s)
-	return languagePlace{Route: at + "76", GRPC: at + "81"}, nil
+	return languagePlace{Route: at + "76", GRPC: at + "81", HTTP: at + "83"}, nil
 }
 
 // startAccess starts the broker with access control, and makes the user app there.
-func (l *languageRun) startAccess(ctx context.Context) (languagePlace, error) {
+func (l *languageRun) startAccess(ctx context.Context, name string) (languagePlace, error) {
 	const super, secret = "root", "of-all-evil"
-	place, err := l.elsewhere(ctx, "languages-access", "210", "VARVE_AUTH_ENABLED=true",
+	place, err := l.elsewhere(ctx, name, "210", "VARVE_AUTH_ENABLED=true",
 		"VARVE_AUTH_SUPER_USER="+super, "VARVE_AUTH_SUPER_SECRET_KEY="+secret)
 	if err != nil {
 		return place, err
 	}
-	file := filepath.Join(l.cfg.work, "languages-access", "super")
+	file := filepath.Join(l.cfg.work, name, "super")
 	if err := os.WriteFile(file, []byte(super+":"+secret), 0o600); err != nil {
 		return place, fmt.Errorf("writing the super user's password: %w", err)
 	}

@@ -3,10 +3,11 @@
 //
 // Parts: java (the scenarios of e2e/java in each client version and header
 // serializer), mqadmin (RocketMQ's administration tool, written to a page of
-// its own), s3 (the archive on a MinIO server behind a proxy that is slow,
-// refuses, cuts and lies; needs Varve) and readers (PyIceberg and DuckDB on
-// what Varve wrote). The server is Varve, or with -server apache the real
-// broker: it judges the scenarios themselves.
+// its own), languages (clients in other languages; needs Varve), http (the SDKs
+// of the aliyunmq HTTP protocol; needs Varve), s3 (the archive on a MinIO
+// server behind a proxy that is slow, refuses, cuts and lies; needs Varve) and
+// readers (PyIceberg and DuckDB on what Varve wrote). The server is Varve, or
+// with -server apache the real broker: it judges the scenarios themselves.
 package main
 
 import (
@@ -65,7 +66,7 @@ func parse() config {
 	flag.StringVar(&c.beside, "beside", "", "such a file of another server, for a column of the page; none if empty")
 	flag.StringVar(&versions, "clients", "4.9.8,5.5.0,grpc-5.2.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
-	flag.StringVar(&parts, "only", "java,mqadmin,languages,s3,readers", "parts to run")
+	flag.StringVar(&parts, "only", "java,mqadmin,languages,http,s3,readers", "parts to run")
 	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5, python, node; all if empty")
 	flag.IntVar(&c.parallel, "parallel", 6, "scenarios at a time in each client's process")
 	flag.Parse()
@@ -103,14 +104,16 @@ func run() error {
 			err = runMqadmin(ctx, c, p)
 		case part == "languages" && c.server == "varve":
 			err = runLanguages(ctx, c, p)
+		case part == "http" && c.server == "varve":
+			err = runHTTP(ctx, c, p)
 		case part == "s3" && c.server == "varve":
 			err = runBucket(ctx, c, p)
 		case part == "readers" && c.server == "varve":
 			err = runReaders(ctx, c, p)
-		case part == "s3" || part == "readers" || part == "languages":
+		case part == "s3" || part == "readers" || part == "languages" || part == "http":
 			fmt.Printf("%s: is run against Varve only, left out\n", part)
 		default:
-			err = fmt.Errorf("no part %q: there are java, mqadmin, languages, s3 and readers", part)
+			err = fmt.Errorf("no part %q: there are java, mqadmin, languages, http, s3 and readers", part)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", part, err))

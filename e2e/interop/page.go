@@ -74,6 +74,7 @@ func (p *page) write(name string) error {
 		p.Started.UTC().Format("2006-01-02"), runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU())
 	p.matrix(&b)
 	p.languageMatrix(&b)
+	p.httpMatrix(&b)
 	p.list(&b)
 	passed, failed, skipped := p.count()
 	fmt.Fprintf(&b, "\n%d passed, %d failed, %d skipped.\n", passed, failed, skipped)
@@ -135,7 +136,7 @@ func (p *page) matrix(b *strings.Builder) {
 func (p *page) list(b *strings.Builder) {
 	part := ""
 	for _, c := range p.checks {
-		if strings.HasPrefix(c.Column, "Java") || isLanguage(c.Column) || c.Column == mqadminColumn { // the last has a page of its own
+		if strings.HasPrefix(c.Column, "Java") || isLanguage(c.Column) || isHTTPSDK(c.Column) || c.Column == mqadminColumn { // the last has a page of its own
 			continue
 		}
 		if c.Column != part {
