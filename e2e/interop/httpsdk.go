@@ -157,7 +157,7 @@ func (r *httpRun) verb(ctx context.Context, verb, arg string) error {
 		}
 		return wire.PutTopic(server.BrokerAddr, words[0], queues, "")
 	case verb == "history" && len(words) == 2: // TOPIC GROUP
-		if err := errors.Join(r.untilCold(ctx, words[0]), putGroup(words[1], "16", false)); err != nil {
+		if err := errors.Join(r.untilCold(ctx, words[0]), putGroup(words[1], "16", false, false)); err != nil {
 			return err
 		}
 		_, err := r.open.CLI(ctx, "group", "reset", words[1], "--topic", words[0], "--to", "earliest")
