@@ -45,3 +45,16 @@ func (s *Server) config(context.Context, *remoting.Command) (*remoting.Command, 
 func (s *Server) deleteTopic(context.Context, *remoting.Command) (*remoting.Command, error) {
 	return &remoting.Command{}, nil
 }
+
+// changeAccess: 3001 to 3003 and 3006 to 3008, changes of users and policies.
+// Tools send them to every member of a broker group, one after the other, and
+// stop at the first that fails. Users that the leader keeps for this process are
+// the leader's to change, once; a node with users of its own has to be told of
+// in another way.
+func (s *Server) changeAccess(_ context.Context, req *remoting.Command) (*remoting.Command, error) {
+	if s.cfg.SharesUsers {
+		return &remoting.Command{}, nil
+	}
+	return nil, &refused{remoting.RequestCodeNotSupported, fmt.Sprintf(
+		"request %d: this history node has users and policies of its own; change them by its HTTP API: varve user, varve acl with --server", req.Code)}
+}

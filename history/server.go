@@ -61,7 +61,10 @@ type ServerConfig struct {
 	// MayRead reports why the sender of a request that names a message by its
 	// place may not read the topic that it turns out to be of. Nil lets all.
 	MayRead func(req *remoting.Command, topic string) error
-	Logger  *slog.Logger
+	// SharesUsers says that the leader keeps its users and policies for this
+	// process too.
+	SharesUsers bool
+	Logger      *slog.Logger
 }
 
 // Server answers RocketMQ's remoting protocol from a Store, as a follower of
@@ -127,6 +130,16 @@ var handlers = map[int]func(*Server, context.Context, *remoting.Command) (*remot
 	remoting.GetBrokerRuntimeInfo:    (*Server).runtimeInfo,
 	remoting.GetBrokerConfig:         (*Server).config,
 	remoting.DeleteTopicInBroker:     (*Server).deleteTopic,
+	remoting.AuthCreateUser:          (*Server).changeAccess,
+	remoting.AuthUpdateUser:          (*Server).changeAccess,
+	remoting.AuthDeleteUser:          (*Server).changeAccess,
+	remoting.AuthCreateACL:           (*Server).changeAccess,
+	remoting.AuthUpdateACL:           (*Server).changeAccess,
+	remoting.AuthDeleteACL:           (*Server).changeAccess,
+	remoting.AuthGetUser:             (*Server).forward,
+	remoting.AuthListUsers:           (*Server).forward,
+	remoting.AuthGetACL:              (*Server).forward,
+	remoting.AuthListACLs:            (*Server).forward,
 }
 
 func (s *Server) handle(c *remoting.Conn, req *remoting.Command) {

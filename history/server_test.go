@@ -164,6 +164,9 @@ func TestOtherRequests(t *testing.T) {
 		{remoting.GetBrokerConfig, nil, 0, "", ""},
 		{remoting.DeleteTopicInBroker, []string{"topic", "t"}, 0, "", ""}, // the leader's doing; the archive stays
 		{remoting.GetMaxOffset, q, 0, "offset", "100"},
+		{remoting.AuthCreateUser, nil, remoting.RequestCodeNotSupported, "", ""},
+		{remoting.AuthDeleteACL, nil, remoting.RequestCodeNotSupported, "", ""},
+		{remoting.AuthListUsers, nil, 0, "offset", "4711"}, // the leader's answer
 	} {
 		r := call(t, s.client, c.code, "", c.ext...)
 		if r.Code != c.reply || c.field != "" && r.Ext.Get(c.field) != c.want {
@@ -173,8 +176,19 @@ func TestOtherRequests(t *testing.T) {
 	if r := call(t, s.client, remoting.Heartbeat, `{"consumerDataSet":3}`); r.Code == 0 {
 		t.Error("a broken heartbeat was taken")
 	}
-	if n := s.leader.Load(); n != 1 {
+	if n := s.leader.Load(); n != 2 {
 		t.Errorf("%d requests reached the broker", n)
+	}
+	// Where it has the users of its leader, tools that tell both must not fail.
+	shared := remoting.NewClient(serve(t, ServerConfig{Broker: broker, SharesUsers: true}, s.node), remoting.ClientConfig{})
+	defer shared.Close()
+	for _, code := range []int{
+		remoting.AuthCreateUser, remoting.AuthUpdateUser, remoting.AuthDeleteUser,
+		remoting.AuthCreateACL, remoting.AuthUpdateACL, remoting.AuthDeleteACL,
+	} {
+		if r := call(t, shared, code, ""); r.Code != 0 {
+			t.Errorf("request %d: code %d %s", code, r.Code, r.Remark)
+		}
 	}
 }
 

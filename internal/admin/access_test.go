@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -27,7 +30,8 @@ func TestRoutesUnderAccessControl(t *testing.T) {
 		s.CreateUser(auth.Anybody, auth.User{Name: "root", Password: "p", Type: auth.Super}),
 		s.CreateUser(auth.Anybody, auth.User{Name: "u", Password: "p"}),
 		s.PutACL(auth.Anybody, auth.ACL{Subject: "User:u", Policies: []auth.Policy{{Entries: []auth.Entry{
-			{Resource: "Topic:mine", Actions: []string{"Sub", "Create"}, SourceIPs: []string{"127.0.0.0/8"}, Decision: auth.Allow},
+			{Resource: "Topic:mine", Actions: []string{"Pub", "Sub", "Create"}, SourceIPs: []string{"127.0.0.0/8"}, Decision: auth.Allow},
+			{Resource: "Group:g", Actions: []string{"Sub", "Update"}, Decision: auth.Allow},
 			{Resource: "Topic:far", Actions: []string{"Sub"}, SourceIPs: []string{"10.0.0.0/8"}, Decision: auth.Allow},
 		}}}}),
 	} {
@@ -36,7 +40,7 @@ func TestRoutesUnderAccessControl(t *testing.T) {
 		}
 	}
 	f := &fake{rows: 1}
-	c, _ := start(t, Backend{Topics: f, Messages: f, SQL: f, Retention: &kept{}, Auth: s})
+	c, _ := start(t, Backend{Topics: f, Messages: f, SQL: f, Retention: &kept{}, Groups: dead{}, Timers: recalls{}, Auth: s})
 	want := func(what string, err error, status int) {
 		t.Helper()
 		var e *Error
@@ -64,6 +68,64 @@ func TestRoutesUnderAccessControl(t *testing.T) {
 	if see := f.asked.(SQLRequest).Visible; !see("mine") || see("theirs") || see("far") {
 		t.Error("SQL sees other topics than the user")
 	}
+	letters, err := c.DeadLetters(t.Context())
+	if want("dead letters", err, http.StatusOK); len(letters) != 1 || letters[0].Group != "g" {
+		t.Errorf("sees the dead letters %v", letters)
+	}
+	resend := func(group string) error {
+		_, err := c.ResendDeadLetters(t.Context(), group, Resend{All: true})
+		return err
+	}
+	want("one's own dead letters", resend("g"), http.StatusOK)
+	want("another's dead letters", resend("h"), http.StatusForbidden)
+	recall := func(topic string) error {
+		_, err := c.Recall(t.Context(), Recall{Handle: "x", Topic: topic})
+		return err
+	}
+	want("recall of one's own", recall("mine"), http.StatusOK)
+	want("recall of another's", recall("theirs"), http.StatusForbidden)
+	want("recall from wherever", recall(""), http.StatusForbidden)
+	held := func(topic string) error {
+		_, err := c.Held(t.Context(), HeldSearch{Topic: topic})
+		return err
+	}
+	want("one's own that wait", held("mine"), http.StatusOK)
+	want("all that wait", held(""), http.StatusForbidden)
 	c.As("root", "p")
 	want("a super user", read("theirs"), http.StatusOK)
+	want("its recall", recall(""), http.StatusOK)
+}
+
+// otherGroups is Groups under a name that its own method leaves free.
+type otherGroups interface{ Groups }
+
+// dead has the dead letters of two groups.
+type dead struct{ otherGroups }
+
+func (dead) DeadLetters(context.Context) ([]DeadLetters, error) {
+	return []DeadLetters{{Group: "g"}, {Group: "h"}}, nil
+}
+
+func (dead) ResendDeadLetters(context.Context, string, Resend) (Resent, error) { return Resent{}, nil }
+
+// recalls takes back whatever is asked.
+type recalls struct{}
+
+func (recalls) Held(context.Context, HeldSearch) (HeldPage, error) { return HeldPage{}, nil }
+
+func (recalls) Recall(context.Context, Recall) (Recalled, error) { return Recalled{}, nil }
+
+// What each route needs is written down, and nothing else is.
+func TestEveryRouteHasItsRights(t *testing.T) {
+	s := newServer(Backend{}, slog.New(slog.DiscardHandler))
+	for _, p := range s.patterns {
+		if _, listed := rights[p]; !listed {
+			t.Errorf("route %s is not in the table of rights", p)
+		}
+	}
+	for p := range rights {
+		if !slices.Contains(s.patterns, p) {
+			t.Errorf("the table of rights has %s, which is no route", p)
+		}
+	}
 }

@@ -26,7 +26,9 @@ const (
 )
 
 // Handler serves the API.
-func Handler(b Backend, log *slog.Logger) http.Handler {
+func Handler(b Backend, log *slog.Logger) http.Handler { return newServer(b, log).mux }
+
+func newServer(b Backend, log *slog.Logger) *server {
 	s := &server{b: b, log: log, mux: http.NewServeMux()}
 	s.handle("GET /api/v1/status", s.status)
 	s.topicRoutes()
@@ -41,13 +43,14 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, NotFound("no route %s %s", r.Method, r.URL.Path))
 	})
-	return s.mux
+	return s
 }
 
 type server struct {
-	b   Backend
-	log *slog.Logger
-	mux *http.ServeMux
+	b        Backend
+	log      *slog.Logger
+	mux      *http.ServeMux
+	patterns []string // of the routes that ask who calls
 }
 
 // action is a route that answers one JSON value.
@@ -81,6 +84,7 @@ func (s *server) handleWithin(d time.Duration, pattern string, f action) {
 // guard bounds the body and refuses writes that a page of another origin made
 // a browser send, and whatever the user may not do.
 func (s *server) guard(pattern string, f http.HandlerFunc) http.HandlerFunc {
+	s.patterns = append(s.patterns, pattern)
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead && foreign(r) {

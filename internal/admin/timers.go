@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"varve/internal/auth"
 )
 
 // Held is one message that waits for its time.
@@ -60,6 +62,13 @@ func (s *server) timerRoutes() {
 		}
 		if in.Handle == "" {
 			return nil, BadRequest("handle: a recall needs one")
+		}
+		do, of := auth.Pub, auth.Topic(in.Topic)
+		if in.Topic == "" { // it is whichever the handle says
+			do, of = auth.Update, s.b.Auth.Cluster()
+		}
+		if err := s.may(ctx, do, of); err != nil {
+			return nil, err
 		}
 		return s.b.Timers.Recall(ctx, in)
 	}))

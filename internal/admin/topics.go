@@ -58,7 +58,8 @@ func (s *server) topicRoutes() {
 		return s.b.Groups.ResetGroup(ctx, r.PathValue("group"), reset)
 	}))
 	s.handle("GET /api/v1/dlq", s.groups(func(ctx context.Context, _ *http.Request) (any, error) {
-		return s.b.Groups.DeadLetters(ctx)
+		all, err := s.b.Groups.DeadLetters(ctx)
+		return slices.DeleteFunc(all, func(d DeadLetters) bool { return !s.sees(ctx, auth.Group(d.Group)) }), err
 	}))
 	s.handle("POST /api/v1/dlq/{group}/resend", s.groups(func(ctx context.Context, r *http.Request) (any, error) {
 		var resend Resend
