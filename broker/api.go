@@ -127,6 +127,9 @@ type PullRequest struct {
 	Routable bool
 	// Client is who pulls; nil for a pull from within the process.
 	Client Client
+	// Elsewhere, if not nil, runs what may take long on another goroutine than
+	// the caller's, and may wait before it does.
+	Elsewhere func(f func())
 }
 
 // PullResult answers a pull.
@@ -139,7 +142,8 @@ type PullResult struct {
 	Suggest      int64
 	TopicSysFlag int32
 	GroupSysFlag int32
-	// Here says that done runs in the goroutine that called Pull.
+	// Here says that done runs in the goroutine that called Pull, or the one of
+	// Elsewhere.
 	Here bool
 }
 

@@ -15,8 +15,9 @@ const defaultPullMessages = 32
 // Pull reads a queue from an offset on. done is called once: before Pull
 // returns where there is an answer already, and later, from another goroutine,
 // where the pull is held or reads the archive. A pull from the hot log reads it
-// in the caller's goroutine. Where ctx ends first, done gets its error, of a held
-// pull when it is attempted next: at the latest when its time is over.
+// in the caller's goroutine, unless it has somewhere else to wait for the disk.
+// Where ctx ends first, done gets its error, of a held pull when it is attempted
+// next: at the latest when its time is over.
 func (b *Broker) Pull(ctx context.Context, req *PullRequest, done func(PullResult, error)) {
 	b.stats.pulls.Add(1)
 	p := &pull{
@@ -34,7 +35,19 @@ func (b *Broker) Pull(ctx context.Context, req *PullRequest, done func(PullResul
 		done(PullResult{}, err)
 		return
 	}
+	if req.Elsewhere != nil && !b.isQuick(p) {
+		req.Elsewhere(func() { b.attempt(p, true) })
+		return
+	}
+	p.quick = req.Elsewhere != nil
 	b.attempt(p, true)
+}
+
+// isQuick says that nothing but a read of the log can keep a pull: its group
+// needn't be made, and it looks at no more messages than it returns.
+func (b *Broker) isQuick(p *pull) bool {
+	_, known := b.groups.Get(p.req.Group)
+	return known && p.filter == nil
 }
 
 // pull is one Pull, from its arrival to its answer.
@@ -46,6 +59,7 @@ type pull struct {
 	filter mq.Filter
 	until  time.Time // end of the hold; zero where the client doesn't wait
 	here   bool      // not to be sent to a history node
+	quick  bool      // to be read elsewhere if the log is not in memory
 
 	held held // its place in the table of held pulls
 }
@@ -145,7 +159,25 @@ func (b *Broker) tryPull(p *pull, first bool) (r PullResult, held bool, err erro
 		b.pullCold(p, r)
 		return r, true, nil
 	}
-	batch, err := b.log.Read(p.ctx, p.queue, req.Offset, b.limit(p))
+	return b.readHot(p, r, first)
+}
+
+// readHot is the rest of an attempt whose offset the log has.
+func (b *Broker) readHot(p *pull, r PullResult, first bool) (_ PullResult, held bool, err error) {
+	req := p.req
+	lim := b.limit(p)
+	lim.NoWait = p.quick && first
+	batch, err := b.log.Read(p.ctx, p.queue, req.Offset, lim)
+	if errors.Is(err, mq.ErrWouldWait) {
+		p.quick = false
+		req.Elsewhere(func() {
+			if r, held, err := b.readHot(p, r, first); !held {
+				r.Here = first
+				b.answer(p, r, err)
+			}
+		})
+		return r, true, nil
+	}
 	if errors.Is(err, mq.ErrTooLow) || b.standsIn(p, err) { // trimmed since, or damaged
 		b.pullCold(p, r)
 		return r, true, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -255,6 +256,53 @@ func TestHeldPullsAreBounded(t *testing.T) {
 		}
 		if p := <-r.pullAsync(inline("orders", 0, 0)); p.err != nil || p.Next != 2 || !p.Here {
 			t.Errorf("pull of what is there got %v, here %t", p, p.Here)
+		}
+	})
+}
+
+// A pull that has somewhere else to wait is answered at once where nothing can
+// keep it, and goes there where its group has to be made, its filter looks
+// through messages, or the disk is needed.
+func TestPullsThatMayWaitGoElsewhere(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		r.send(message("orders", 0, "x"))
+		var elsewhere []func()
+		pull := func(req PullRequest) (answers []PullResult) {
+			req.Elsewhere = func(f func()) { elsewhere = append(elsewhere, f) }
+			r.Pull(t.Context(), &req, func(p PullResult, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				answers = append(answers, p)
+			})
+			for _, f := range elsewhere {
+				if len(answers) > 0 {
+					t.Error("a pull was answered and goes elsewhere too")
+				}
+				f()
+			}
+			return answers
+		}
+		for _, c := range []struct {
+			what      string
+			req       PullRequest
+			elsewhere int
+		}{
+			{"a group that has to be made", inline("orders", 0, 0), 1},
+			{"a known group", inline("orders", 0, 0), 0},
+			{"a filter", func() PullRequest { p := inline("orders", 0, 0); p.Expression = "nothing || else"; return p }(), 1},
+			{"a known group at the end", inline("orders", 0, 1), 0},
+		} {
+			elsewhere = nil
+			got := pull(c.req)
+			if len(elsewhere) != c.elsewhere || len(got) != 1 || !got[0].Here {
+				t.Errorf("%s: went elsewhere %d times, answers %+v", c.what, len(elsewhere), got)
+			}
+		}
+		time.Sleep(time.Minute) // the log's index goes to the disk
+		elsewhere = nil
+		if got := pull(inline("orders", 0, 0)); len(elsewhere) != 1 || len(got) != 1 || got[0].Status != PullFound {
+			t.Errorf("a read that would wait: went elsewhere %d times, answers %+v", len(elsewhere), got)
 		}
 	})
 }

@@ -46,17 +46,23 @@ type block struct {
 
 // get gives block no, pinned, or nil. One that isn't there is read from the
 // segment if that pays for the caller alone, or if the block before it is there:
-// then somebody reads his way along.
-func (c *blocks) get(g *seg, no int64, pays bool) *block {
+// then somebody reads his way along. With noWait one whose bytes aren't in
+// memory is nil too.
+func (c *blocks) get(g *seg, no int64, pays, noWait bool) *block {
 	b := c.pin(no, pays)
 	if b == nil || b.loaded.Load() {
 		return b
 	}
-	b.load.Lock()
+	if noWait && !b.load.TryLock() { // somebody reads it, perhaps from the disk
+		c.unpin(b)
+		return nil
+	}
+	if !noWait {
+		b.load.Lock()
+	}
 	defer b.load.Unlock()
 	if !b.loaded.Load() && !b.failed {
-		n, _ := g.f.ReadAt(b.data, no*c.size-g.base)
-		b.failed = n < len(b.data)
+		b.failed = !load(g, b.data, no*c.size-g.base, noWait)
 		b.loaded.Store(!b.failed)
 	}
 	if b.failed { // the caller reads what it needs by itself, and gets the error
@@ -65,6 +71,15 @@ func (c *blocks) get(g *seg, no int64, pays bool) *block {
 		return nil
 	}
 	return b
+}
+
+// load reads all of a block, or says that it didn't.
+func load(g *seg, data []byte, at int64, noWait bool) bool {
+	if noWait {
+		return readNow(g.f, data, at) == nil
+	}
+	n, _ := g.f.ReadAt(data, at)
+	return n == len(data)
 }
 
 func (c *blocks) pin(no int64, pays bool) *block {
@@ -146,6 +161,7 @@ type view struct {
 	c      *blocks
 	g      *seg
 	end    int64 // blocks that end beyond it are not complete, or not the segment's alone
+	noWait bool  // see mq.Limit
 	pinned [2]*block
 }
 
@@ -168,7 +184,7 @@ func (v *view) block(pos int64, ws []want) *block {
 	for ; records < len(ws) && records < payingRecords && ws[records].pos < end; records++ {
 		bytes += int64(ws[records].size)
 	}
-	b := v.c.get(v.g, no, records == payingRecords || bytes >= size/2)
+	b := v.c.get(v.g, no, records == payingRecords || bytes >= size/2, v.noWait)
 	if b != nil {
 		v.release(0)
 		v.pinned[0], v.pinned[1] = v.pinned[1], b

@@ -2,6 +2,7 @@ package hot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -96,7 +97,7 @@ func (s *Store) read(ctx context.Context, q *queue, at int64, lim mq.Limit) (mq.
 			if now := q.rng(); at < now.From {
 				return mq.Batch{}, fmt.Errorf("%w [%d, %d)", mq.ErrTooLow, now.From, now.To)
 			}
-			if rd.next > at {
+			if rd.next > at && !errors.Is(err, mq.ErrWouldWait) {
 				break // what is before the bad place is good; the next read begins there
 			}
 			return mq.Batch{}, err
@@ -167,7 +168,7 @@ func (s *Store) readSome(q *queue, rd *reading) (more bool, err error) {
 	if rd.lim.Filter == nil {
 		n = min(n, int64(rd.lim.Messages-rd.count))
 	}
-	if rd.entries, err = s.entries(q, rd.next, int(n), rd.entries[:0]); err != nil {
+	if rd.entries, err = s.entries(q, rd.next, int(n), rd.entries[:0], rd.lim.NoWait); err != nil {
 		return false, err
 	}
 	full := rd.plan()
@@ -234,7 +235,7 @@ func (s *Store) fetch(rd *reading) error {
 // fetchFrom is fetch from one segment, of which what is below end changes no
 // more: through the cache what it has, the rest from the file.
 func (s *Store) fetchFrom(rd *reading, g *seg, ws []want, end int64) error {
-	v := view{c: &s.blocks, g: g, end: end}
+	v := view{c: &s.blocks, g: g, end: end, noWait: rd.lim.NoWait}
 	bad, start := false, 0 // ws[start:i] is to be read from the file
 	defer func() { v.close(bad) }()
 	for i := 0; i < len(ws) && !bad; i++ {
@@ -313,7 +314,10 @@ func (rd *reading) fetchSpan(g *seg, ws []want, dense bool) error {
 	if direct {
 		start -= length
 	}
-	got, rerr := g.f.ReadAt(buf, ws[0].pos-g.base)
+	got, rerr := rd.readAt(g, buf, ws[0].pos-g.base)
+	if errors.Is(rerr, mq.ErrWouldWait) {
+		return rerr
+	}
 	for _, w := range ws {
 		at := w.pos - ws[0].pos
 		r := mq.Record(buf[at : at+int64(w.size) : at+int64(w.size)])
@@ -333,9 +337,19 @@ func (rd *reading) fetchSpan(g *seg, ws []want, dense bool) error {
 	return nil
 }
 
+func (rd *reading) readAt(g *seg, buf []byte, at int64) (int, error) {
+	if !rd.lim.NoWait {
+		return g.f.ReadAt(buf, at)
+	}
+	if err := readNow(g.f, buf, at); err != nil {
+		return 0, err
+	}
+	return len(buf), nil
+}
+
 // entries appends the index entries of up to n offsets from off on, all of
 // them below the hot end.
-func (s *Store) entries(q *queue, off int64, n int, dst []index.Entry) ([]index.Entry, error) {
+func (s *Store) entries(q *queue, off int64, n int, dst []index.Entry, noWait bool) ([]index.Entry, error) {
 	for n > 0 {
 		q.mu.Lock()
 		base := q.base
@@ -346,9 +360,15 @@ func (s *Store) entries(q *queue, off int64, n int, dst []index.Entry) ([]index.
 			return dst, nil
 		}
 		q.mu.Unlock()
-		b, err := s.db.Block(q.uid, off/index.BlockEntries)
-		if err != nil {
-			return nil, err
+		b := s.db.CachedBlock(q.uid, off/index.BlockEntries)
+		if b == nil && noWait {
+			return nil, mq.ErrWouldWait
+		}
+		if b == nil {
+			var err error
+			if b, err = s.db.Block(q.uid, off/index.BlockEntries); err != nil {
+				return nil, err
+			}
 		}
 		first := off % index.BlockEntries
 		take := min(int64(n), int64(b.Len())-first, base-off)
@@ -367,7 +387,7 @@ func (s *Store) entries(q *queue, off int64, n int, dst []index.Entry) ([]index.
 // entry gives the index entry of one offset of the range.
 func (s *Store) entry(q *queue, off int64) (index.Entry, error) {
 	var one [1]index.Entry
-	es, err := s.entries(q, off, 1, one[:0])
+	es, err := s.entries(q, off, 1, one[:0], false)
 	if err != nil {
 		return index.Entry{}, err
 	}

@@ -16,10 +16,15 @@ type blockName struct {
 	n   int64
 }
 
-func (c *blockCache) get(uid uint64, n int64) Block {
+// get gives a block, nil if it isn't there; along says that the one before it
+// is: then somebody reads his way along.
+func (c *blockCache) get(uid uint64, n int64) (b Block, along bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.blocks[blockName{uid, n}]
+	if b = c.blocks[blockName{uid, n}]; b == nil {
+		along = c.blocks[blockName{uid, n - 1}] != nil
+	}
+	return b, along
 }
 
 func (c *blockCache) put(uid uint64, n int64, b Block) {

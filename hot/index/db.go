@@ -39,6 +39,7 @@ const (
 	memTableBytes = 8 << 20
 	cacheBytes    = 8 << 20
 	cachedBlocks  = 256 // full queue blocks kept for readers, 12 KiB each
+	aheadBlocks   = 8   // read at once for who reads along a queue
 	maxOpenFiles  = 256
 )
 
@@ -193,23 +194,71 @@ func (d *DB) SegmentEnds(base int64) (map[uint64]int64, error) {
 // Block gives a block of a queue, empty where there is none. The caller may
 // keep it but not change it.
 func (d *DB) Block(uid uint64, n int64) (Block, error) {
-	if b := d.cache.get(uid, n); b != nil {
+	b, along := d.cache.get(uid, n)
+	if b != nil {
 		return b, nil
 	}
+	var err error
+	if along {
+		b, err = d.blocks(uid, n)
+	} else {
+		b, err = d.block(uid, n)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading block %d of queue %d: %w", n, uid, err)
+	}
+	return b, nil
+}
+
+// CachedBlock is Block where that needs no look at the disk, nil where it would.
+func (d *DB) CachedBlock(uid uint64, n int64) Block {
+	b, _ := d.cache.get(uid, n)
+	return b
+}
+
+// block reads one block.
+func (d *DB) block(uid uint64, n int64) (Block, error) {
 	v, closer, err := d.p.Get(blockKey(nil, uid, n))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading block %d of queue %d: %w", n, uid, err)
+		return nil, err
+	}
+	b, err := d.keep(uid, n, v)
+	return b, errors.Join(err, closer.Close())
+}
+
+// blocks reads a block and keeps those that follow it: most of what one costs
+// is to find its place.
+func (d *DB) blocks(uid uint64, n int64) (first Block, err error) {
+	it, err := d.p.NewIter(&pebble.IterOptions{LowerBound: blockKey(nil, uid, n), UpperBound: blockKey(nil, uid, n+aheadBlocks)})
+	if err != nil {
+		return nil, err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, errors.Join(err, it.Close())
+		}
+		no := int64(u64(it.Key()[len(it.Key())-8:]))
+		b, err := d.keep(uid, no, v)
+		if err != nil && no == n { // what is wrong further on is found out there
+			return nil, errors.Join(err, it.Close())
+		}
+		if no == n {
+			first = b
+		}
+	}
+	return first, it.Close()
+}
+
+// keep checks a stored block and keeps it for others if it is full.
+func (d *DB) keep(uid uint64, n int64, v []byte) (Block, error) {
+	if len(v)%entryLen != 0 || len(v) > BlockEntries*entryLen {
+		return nil, fmt.Errorf("%w: it has %d bytes", ErrBad, len(v))
 	}
 	b := Block(append([]byte(nil), v...))
-	if err := closer.Close(); err != nil {
-		return nil, fmt.Errorf("reading block %d of queue %d: %w", n, uid, err)
-	}
-	if len(b)%entryLen != 0 || b.Len() > BlockEntries {
-		return nil, fmt.Errorf("%w: block %d of queue %d has %d bytes", ErrBad, n, uid, len(b))
-	}
 	if b.Len() == BlockEntries {
 		d.cache.put(uid, n, b)
 	}

@@ -29,6 +29,43 @@ func commit(t *testing.T, d *DB, f func(u *Update)) {
 	}
 }
 
+// Who reads along a queue finds the next blocks in memory.
+func TestBlocksAreReadAhead(t *testing.T) {
+	d := openDB(t, vfs.NewMem())
+	const blocks = 3 * aheadBlocks
+	commit(t, d, func(u *Update) { u.Entries(7, 0, entriesFrom(0, blocks*BlockEntries+5)) })
+	commit(t, d, func(u *Update) { u.Entries(8, 0, entriesFrom(0, blocks*BlockEntries)) })
+	cached := func(from int64) (n int) {
+		for i := from; i <= blocks && d.CachedBlock(7, i) != nil; i++ {
+			n++
+		}
+		return n
+	}
+	read := func(n int64) {
+		t.Helper()
+		b, err := d.Block(7, n)
+		if err != nil || b.At(0) != entriesFrom(n*BlockEntries, 1)[0] {
+			t.Fatalf("block %d of %d entries, %v", n, b.Len(), err)
+		}
+	}
+	read(3)
+	if n := cached(3); n != 1 {
+		t.Errorf("one look keeps %d blocks", n)
+	}
+	read(4)
+	if n := cached(3); n != 1+aheadBlocks {
+		t.Errorf("reading along keeps %d blocks, want %d", n, 1+aheadBlocks)
+	}
+	read(blocks - 1)
+	read(blocks) // the last one, which is not full and never kept
+	if n := cached(blocks - 1); n != 1 {
+		t.Errorf("%d blocks from the last full one on", n)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func entriesFrom(off int64, n int) []Entry {
 	es := make([]Entry, n)
 	for i := range es {

@@ -15,6 +15,8 @@ var (
 	ErrTooHigh = errors.New("offset beyond the range")
 	// ErrNotFound says that no message has the given key or position.
 	ErrNotFound = errors.New("no such message")
+	// ErrWouldWait says that a read with Limit.NoWait would have to wait.
+	ErrWouldWait = errors.New("the read would wait for a disk")
 )
 
 // Limit bounds one Read. Zero fields mean no bound, but every tier also has a
@@ -26,6 +28,9 @@ type Limit struct {
 	Filter   Filter // nil keeps all
 	// Lend allows a body that the reader wants back: see Batch.Release.
 	Lend bool
+	// NoWait has a reader that would wait for a disk return ErrWouldWait
+	// instead, if it can tell.
+	NoWait bool
 }
 
 // Filter decides which records a Read returns. Its methods are called from one

@@ -23,6 +23,7 @@ type Conn struct {
 	known   bool // Config.Admit needn't see more; for the reader
 	remote  netip.AddrPort
 
+	prompt  *prompt // of the flusher; nil over TLS
 	out     outbox
 	flusher func() // flush, made once
 	calls   calls
@@ -45,6 +46,7 @@ func newConn(ctx context.Context, nc net.Conn, h Handler, cfg *Config) *Conn {
 	c := &Conn{nc: nc, raw: nc, cfg: cfg, handler: h, workers: make(chan struct{}, cfg.MaxWorkers)}
 	c.out.drained.L = &c.out.mu
 	c.flusher = c.flush
+	c.prompt = promptly(nc)
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		p := a.AddrPort()

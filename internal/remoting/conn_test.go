@@ -333,6 +333,40 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// Replies that the peer doesn't take keep the reader from nothing; when it takes
+// them all are there, in order. More in one write than an idle socket holds goes
+// through the flusher.
+func TestReaderWaitsForNoPeer(t *testing.T) {
+	const replies, size = 24, 1 << 20
+	reached := make(chan struct{})
+	body := bytes.Repeat([]byte{'b'}, size)
+	addr := serve(t, func(c *Conn, req *Command) {
+		if req.Code == 1 {
+			close(reached)
+			return
+		}
+		c.Reply(req.From(), &Command{Body: body})
+	}, Config{OutHigh: 2 * replies * size, OutMax: 2 * replies * size})
+	nc := rawPeer(t, addr)
+	var out []byte
+	for i := range replies {
+		req := NewRequest(10)
+		req.Opaque = int32(i)
+		out = AppendFrame(out, req)
+	}
+	last := NewRequest(1)
+	last.Flag = flagOneWay
+	if _, err := nc.Write(AppendFrame(out, last)); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	for i := range replies {
+		if r := readReply(t, nc); r.Opaque != int32(i) || !bytes.Equal(r.Body, body) {
+			t.Fatalf("reply %d is of request %d with %d bytes", i, r.Opaque, len(r.Body))
+		}
+	}
+}
+
 func TestOutMaxEndsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, done := pipeConn(echo, Config{OutMax: 10_000})

@@ -14,9 +14,14 @@ const (
 	inlineBody = 4 << 10
 	// maxWrite bounds one write, so that a deadline measures progress.
 	maxWrite = 4 << 20
-	// inlineFlush is how many bytes the reader writes by itself; more may have
-	// to wait for the peer, which may wait for the reader.
+	// inlineFlush is how many bytes the reader writes by itself over TLS; more
+	// may have to wait for the peer, which may wait for the reader.
 	inlineFlush = 32 << 10
+	// earlyFlush is how many bytes the reader doesn't let gather over more
+	// requests of one read.
+	earlyFlush = 32 << 10
+	// promptRounds is how often the reader writes what others add meanwhile.
+	promptRounds = 4
 	// maxVectors bounds the pieces of one write.
 	maxVectors = 64
 )
@@ -88,6 +93,13 @@ func (o *outbox) uncork() (start bool, waiting int) {
 	return start, o.bytes
 }
 
+// waiting is how many bytes are encoded and not yet written.
+func (o *outbox) waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes
+}
+
 func (o *outbox) seal() {
 	o.sealed = append(o.sealed, piece{b: *o.tail, pooled: o.tail})
 	o.tail = nil
@@ -153,21 +165,36 @@ func (o *outbox) close() {
 type flushWork struct {
 	pieces [maxVectors]piece
 	vec    [maxVectors][]byte
-	bufs   net.Buffers
+	batch  []piece     // being written
+	bufs   net.Buffers // of it, what is not written yet
+	n      int         // bytes of batch
 }
 
 var flushWorks = sync.Pool{New: func() any { return new(flushWork) }}
 
-// uncork writes what gathered since cork, in the caller's goroutine where it is
-// little.
+// uncork writes what gathered since cork: in the caller's goroutine what the
+// socket takes at once, or where that can't be known, what is little.
 func (c *Conn) uncork() {
 	switch start, waiting := c.out.uncork(); {
 	case !start:
+	case c.prompt != nil:
+		c.flushPromptly()
 	case waiting > inlineFlush:
-		go c.flush()
+		c.cfg.workers.run(c.flusher)
 	case c.flushOnce():
-		go c.flush() // others go on adding
+		c.cfg.workers.run(c.flusher) // others go on adding
 	}
+}
+
+// relieve is uncork and cork where much has gathered: the peer can go on with
+// it, and it doesn't pile up.
+func (c *Conn) relieve() {
+	if c.out.waiting() < earlyFlush {
+		return
+	}
+	c.uncork()
+	c.out.waitBelow(c.cfg.OutHigh)
+	c.out.cork()
 }
 
 // flush writes until nothing waits. One flusher runs at a time.
@@ -179,18 +206,74 @@ func (c *Conn) flush() {
 // flushOnce writes some of what waits and reports whether anything is left; if
 // not, the caller is the flusher no longer.
 func (c *Conn) flushOnce() (more bool) {
-	w := flushWorks.Get().(*flushWork)
-	defer flushWorks.Put(w)
-	batch := c.out.take(w.pieces[:0])
-	if len(batch) == 0 {
+	w := c.load()
+	if w == nil {
 		return false
 	}
-	n := 0
-	w.bufs = w.vec[:0]
-	for _, p := range batch {
-		w.bufs = append(w.bufs, p.b)
-		n += len(p.b)
+	if done, err := c.tryWrite(w); err != nil || done {
+		return c.unload(w, err)
 	}
+	return c.unload(w, c.write(w))
+}
+
+// flushPromptly is flush for who must not wait for the peer: what the socket
+// doesn't take at once another goroutine writes.
+func (c *Conn) flushPromptly() {
+	for range promptRounds {
+		w := c.load()
+		if w == nil {
+			return
+		}
+		done, err := c.tryWrite(w)
+		if err == nil && !done {
+			c.cfg.workers.run(func() {
+				if c.unload(w, c.write(w)) {
+					c.flush()
+				}
+			})
+			return
+		}
+		if !c.unload(w, err) {
+			return
+		}
+	}
+	c.cfg.workers.run(c.flusher) // others go on adding
+}
+
+// load takes what is to be written next, nil where nothing waits.
+func (c *Conn) load() *flushWork {
+	w := flushWorks.Get().(*flushWork)
+	w.batch = c.out.take(w.pieces[:0])
+	if len(w.batch) == 0 {
+		flushWorks.Put(w)
+		return nil
+	}
+	w.n, w.bufs = 0, w.vec[:0]
+	for _, p := range w.batch {
+		w.bufs = append(w.bufs, p.b)
+		w.n += len(p.b)
+	}
+	return w
+}
+
+// tryWrite writes what the socket takes at once; done says that it was all.
+func (c *Conn) tryWrite(w *flushWork) (done bool, err error) {
+	if c.prompt == nil {
+		return false, nil
+	}
+	n, err := c.prompt.write(w.bufs)
+	for n > 0 && len(w.bufs) > 0 {
+		k := min(n, len(w.bufs[0]))
+		w.bufs[0] = w.bufs[0][k:]
+		if n -= k; len(w.bufs[0]) == 0 {
+			w.bufs = w.bufs[1:]
+		}
+	}
+	return len(w.bufs) == 0, err
+}
+
+// write waits until the peer has taken the rest.
+func (c *Conn) write(w *flushWork) error {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout))
 	var err error
 	if len(w.bufs) == 1 {
@@ -198,8 +281,19 @@ func (c *Conn) flushOnce() (more bool) {
 	} else {
 		_, err = w.bufs.WriteTo(c.nc)
 	}
+	if c.prompt != nil { // whose writes wait for nothing, and must not find it over
+		_ = c.nc.SetWriteDeadline(time.Time{})
+	}
+	return err
+}
+
+// unload ends with what load took; more says that something else waits.
+func (c *Conn) unload(w *flushWork, err error) (more bool) {
+	n := w.n
 	clear(w.vec[:])
-	recycle(batch)
+	recycle(w.batch)
+	w.batch, w.bufs = nil, nil
+	flushWorks.Put(w)
 	if err != nil {
 		c.fail(err)
 		return false

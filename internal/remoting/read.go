@@ -22,6 +22,9 @@ const (
 	// maxSkippedHeader is the longest header of an oversized frame that is
 	// decoded to find out whom to answer.
 	maxSkippedHeader = 64 << 10
+	// deadlineSlack is the part of a read's time that it may be short of, so
+	// that not every read sets a deadline.
+	deadlineSlack = 64
 	// nobody is the opaque number of a reply to a request whose number can't
 	// be known. No client uses it.
 	nobody = -1
@@ -40,7 +43,9 @@ type reader struct {
 	begun time.Time // when the unread frame in buf was first waited for; zero if there is none
 	share share     // of Config.reading, for a buf over the large one
 	step  step      // of the frame in buf, while share has something
-	cmd   Command
+	// deadline is that of the connection's reads.
+	deadline time.Time
+	cmd      Command
 
 	pace  pace
 	posts int  // among the requests of the last read
@@ -127,6 +132,7 @@ func (rd *reader) frames() error {
 		rd.r += 4 + n
 		rd.begun, rd.step = time.Time{}, step{}
 		rd.c.dispatch(have[4:4+n], &rd.cmd)
+		rd.c.relieve()
 	}
 }
 
@@ -273,8 +279,12 @@ func (rd *reader) fillStep(left time.Duration) error {
 }
 
 func (rd *reader) readOnce(wait time.Duration) error {
-	if err := rd.c.nc.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return err
+	// One that is nearly as late already will do.
+	if end := time.Now().Add(wait); rd.deadline.After(end) || rd.deadline.Before(end.Add(-wait/deadlineSlack)) {
+		if err := rd.c.nc.SetReadDeadline(end); err != nil {
+			return err
+		}
+		rd.deadline = end
 	}
 	n, err := rd.c.nc.Read(rd.buf[rd.w:])
 	rd.w += n

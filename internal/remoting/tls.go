@@ -44,7 +44,7 @@ func (c *Conn) greet() error {
 	if err := over.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
-	c.nc = over
+	c.nc, c.prompt = over, nil
 	return nil
 }
 

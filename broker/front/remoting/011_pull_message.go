@@ -39,14 +39,13 @@ func (f *Front) pullMessage(s *session, req *wire.Command) {
 		return
 	}
 	ns := req.Namespace
-	s.conn.Do(from, func() {
-		f.broker.Pull(s.conn.Context(), pull, func(r broker.PullResult, err error) {
-			if err != nil {
-				f.refuse(s, "PULL_MESSAGE", from, err)
-				return
-			}
-			s.replyPull(from, ns, &r)
-		})
+	pull.Elsewhere = func(f func()) { s.conn.Do(from, f) }
+	f.broker.Pull(s.conn.Context(), pull, func(r broker.PullResult, err error) {
+		if err != nil {
+			f.refuse(s, "PULL_MESSAGE", from, err)
+			return
+		}
+		s.replyPull(from, ns, &r)
 	})
 }
 
