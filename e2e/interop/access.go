@@ -13,8 +13,8 @@ import (
 // accessUsers are who the scenarios of access control sign as; each one's
 // password is its name with "-secret-1".
 var accessUsers = []struct{ name, resources, actions string }{
-	{"app", "Topic:acl*,Group:*", "Pub,Sub"},
-	{"reader", "Topic:acl*,Group:*", "Sub"},
+	{"app", "Topic:acl*,Group:*", "Pub,Sub,Get"},
+	{"reader", "Topic:acl*,Group:*", "Sub,Get"},
 	{"writer", "Topic:acl*,Group:*", "Pub"},
 	{"nobody", "", ""},
 }

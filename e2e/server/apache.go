@@ -68,9 +68,13 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 		}
 		args = []string{"org.apache.rocketmq.proxy.ProxyStartup", "-n", o.addrs().Route, "-pm", "local", "-bc", conf, "-pc", proxy}
 	}
+	opts := append(tlsArgs(o), jvmArgs...)
+	if o.GRPC { // it would refuse messages on a disk that is nine tenths full
+		opts = append(opts, "-Drocketmq.broker.diskSpaceWarningLevelRatio=0.99", "-Drocketmq.broker.diskSpaceCleanForciblyRatio=0.99")
+	}
 	ready, said := onLine("boot success", "startup successfully")
 	spawned := time.Now()
-	p, err := a.java(o.Dir, "broker", ready, append(tlsArgs(o), jvmArgs...), args...)
+	p, err := a.java(o.Dir, "broker", ready, opts, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +98,7 @@ func apacheConf(o Options) string {
 		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog",
 	}
 	if o.GRPC { // the judge of what works, on a busy machine: it isn't to refuse sends that had to wait
-		lines = append(lines, "waitTimeMillsInSendQueue=20000", "waitTimeMillsInTransactionQueue=20000")
+		lines = append(lines, "waitTimeMillsInSendQueue=20000", "waitTimeMillsInTransactionQueue=20000", "diskMaxUsedSpaceRatio=99")
 	}
 	if o.Access {
 		for key, value := range apacheAccess() {

@@ -23,20 +23,31 @@ import org.apache.rocketmq.common.message.MessageQueue;
  */
 @SuppressWarnings("deprecation")
 final class HistoryScenarios {
+    private static final String NO_ARCHIVE = "this server keeps no archive";
+
     private HistoryScenarios() {
     }
 
     static void addTo(Map<String, Scenario<Env>> m) {
-        m.put("history-push", HistoryScenarios::push);
-        m.put("history-same-message", HistoryScenarios::sameMessage);
-        m.put("history-query-ids", HistoryScenarios::ids);
-        m.put("history-positions", HistoryScenarios::positions);
+        m.put("history-push", remembered(HistoryScenarios::push));
+        m.put("history-same-message", remembered(HistoryScenarios::sameMessage));
+        m.put("history-query-ids", remembered(HistoryScenarios::ids));
+        m.put("history-positions", remembered(HistoryScenarios::positions));
+    }
+
+    private static Scenario<Env> remembered(Scenario<Env> s) {
+        return env -> {
+            if (!env.call("archive", "")) {
+                throw new Env.Skip(NO_ARCHIVE);
+            }
+            s.run(env);
+        };
     }
 
     /** Archives all that the topic has and lets the hot log forget it. */
     private static void forget(Env env) throws Exception {
         if (!env.call("archive-and-trim", env.topic)) {
-            throw new Env.Skip("this server keeps no archive");
+            throw new Env.Skip(NO_ARCHIVE);
         }
     }
 

@@ -5,7 +5,6 @@ import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import org.apache.rocketmq.client.QueryResult;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
@@ -153,9 +152,9 @@ final class PullScenarios {
             return other.fetchConsumeOffset(q, true) == 7;
         });
         Env.until("both clients are members of the group", 40, () -> {
-            Set<String> members = new HashSet<>(c.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
-                .findConsumerIdList(env.topic, env.group));
-            return members.size() == 2;
+            List<String> members = c.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
+                .findConsumerIdList(env.topic, env.group);
+            return members != null && new HashSet<>(members).size() == 2;
         });
     }
 
