@@ -3,7 +3,6 @@ package grpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -11,13 +10,11 @@ import (
 
 	"varve/broker"
 	"varve/internal/mq"
+	"varve/internal/refusal"
 )
 
 // codes maps the errors of the core to the codes that clients branch on.
-var codes = []struct {
-	err  error
-	code v2.Code
-}{
+var codes = refusal.Codes[v2.Code]{
 	{broker.ErrNoTopic, v2.Code_TOPIC_NOT_FOUND},
 	{broker.ErrNoGroup, v2.Code_CONSUMER_GROUP_NOT_FOUND},
 	{broker.ErrForbidden, v2.Code_FORBIDDEN},
@@ -44,30 +41,12 @@ var codes = []struct {
 // not worth a line in the log.
 var expected = []error{broker.ErrDiskFull, broker.ErrClosed, context.Canceled}
 
-// refusal is an answer with a code that no error of the core stands for.
-type refusal struct {
-	code v2.Code
-	text string
-}
-
-func (r *refusal) Error() string { return r.text }
-
+// refused answers with a code that no error of the core stands for.
 func refused(code v2.Code, format string, args ...any) error {
-	return &refusal{code, fmt.Sprintf(format, args...)}
+	return refusal.New(code, format, args...)
 }
 
-func codeOf(err error) v2.Code {
-	var r *refusal
-	if errors.As(err, &r) {
-		return r.code
-	}
-	for i := range codes {
-		if errors.Is(err, codes[i].err) {
-			return codes[i].code
-		}
-	}
-	return v2.Code_INTERNAL_SERVER_ERROR
-}
+func codeOf(err error) v2.Code { return codes.Of(err, v2.Code_INTERNAL_SERVER_ERROR) }
 
 // statusOK is the status of what went well. It is shared: nobody writes to it.
 var statusOK = &v2.Status{Code: v2.Code_OK, Message: v2.Code_OK.String()}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -13,6 +11,7 @@ import (
 
 	"varve/broker"
 	"varve/internal/mq"
+	"varve/internal/refusal"
 )
 
 // code is an error of the protocol, with the status that it comes with.
@@ -44,10 +43,7 @@ var (
 )
 
 // codes maps the errors of the core.
-var codes = []struct {
-	err  error
-	code code
-}{
+var codes = refusal.Codes[code]{
 	{broker.ErrNoTopic, topicNotExist},
 	{broker.ErrNoGroup, groupNotExist},
 	{broker.ErrForbidden, accessDenied},
@@ -68,30 +64,10 @@ var codes = []struct {
 	{context.DeadlineExceeded, unavailable},
 }
 
-// refusal is an answer with a code that no error of the core stands for.
-type refusal struct {
-	code code
-	text string
-}
+// refused answers with a code that no error of the core stands for.
+func refused(c code, format string, args ...any) error { return refusal.New(c, format, args...) }
 
-func (r *refusal) Error() string { return r.text }
-
-func refused(c code, format string, args ...any) error {
-	return &refusal{c, fmt.Sprintf(format, args...)}
-}
-
-func codeOf(err error) code {
-	var r *refusal
-	if errors.As(err, &r) {
-		return r.code
-	}
-	for i := range codes {
-		if errors.Is(err, codes[i].err) {
-			return codes[i].code
-		}
-	}
-	return internalError
-}
+func codeOf(err error) code { return codes.Of(err, internalError) }
 
 // errNoMessages says that there is nothing to consume, which is the normal
 // answer of an empty topic.

@@ -30,7 +30,7 @@ func (f *Front) ackMessage(s *session, req *wire.Command) {
 // expired is a handle's error with the code that clients know.
 func expired(err error) error {
 	if errors.Is(err, broker.ErrHandleExpired) {
-		return &refusal{wire.NoMessage, err.Error()}
+		return refused(wire.NoMessage, "%s", err)
 	}
 	return err
 }

@@ -2,20 +2,16 @@ package remoting
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"varve/broker"
 	"varve/internal/auth"
 	"varve/internal/mq"
+	"varve/internal/refusal"
 	wire "varve/internal/remoting"
 )
 
 // codes maps the errors of the core to the codes that clients branch on.
-var codes = []struct {
-	err  error
-	code int
-}{
+var codes = refusal.Codes[int]{
 	{broker.ErrNoTopic, wire.TopicNotExist},
 	{broker.ErrNoGroup, wire.SubscriptionGroupNotExist},
 	{broker.ErrForbidden, wire.NoPermission},
@@ -42,27 +38,7 @@ var codes = []struct {
 	{context.DeadlineExceeded, wire.ConsumeMsgTimeout},
 }
 
-// refusal is an answer with a code that no error of the core stands for.
-type refusal struct {
-	code   int
-	remark string
-}
+// refused answers with a code that no error of the core stands for.
+func refused(code int, format string, args ...any) error { return refusal.New(code, format, args...) }
 
-func (r *refusal) Error() string { return r.remark }
-
-func refused(code int, format string, args ...any) error {
-	return &refusal{code, fmt.Sprintf(format, args...)}
-}
-
-func codeOf(err error) int {
-	var r *refusal
-	if errors.As(err, &r) {
-		return r.code
-	}
-	for i := range codes {
-		if errors.Is(err, codes[i].err) {
-			return codes[i].code
-		}
-	}
-	return wire.SystemError
-}
+func codeOf(err error) int { return codes.Of(err, wire.SystemError) }
