@@ -328,6 +328,28 @@ func (c *cache) store(b block, data []byte) {
 	}
 }
 
+// forget lets go of all that is kept of an object.
+func (c *cache) forget(name string) {
+	var paths []string
+	c.mu.Lock()
+	c.sizes.remove(name)
+	for b := range c.memory.by {
+		if b.name == name {
+			c.memory.remove(b)
+		}
+	}
+	for b, el := range c.disk.by {
+		if b.name == name {
+			paths = append(paths, el.Value.(*entry[block, diskBlock]).value.path)
+			c.disk.remove(b)
+		}
+	}
+	c.mu.Unlock()
+	for _, p := range paths {
+		_ = os.Remove(p) // what stays is never read again
+	}
+}
+
 func (c *cache) figures() CacheStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -52,7 +52,11 @@ func newFiles(cfg Config, b objstore.Bucket, requests chan struct{}, limit *rate
 // where it is a local directory, else one in the disk cache. The file stays
 // until release is called; release may be called more than once.
 func (n *Node) LocalFile(ctx context.Context, f archive.DataFile) (path string, release func(), err error) {
-	return n.files.lease(ctx, f)
+	path, release, err = n.files.lease(ctx, f)
+	if err != nil && ctx.Err() == nil && (errors.Is(err, archive.ErrDamaged) || errors.Is(err, objstore.ErrNotFound)) {
+		n.fileFailed(f, f.Offsets.From, err)
+	}
+	return path, release, err
 }
 
 // Pinned reports whether a data file is in use as a local file.

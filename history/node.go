@@ -33,6 +33,7 @@ type Node struct {
 	// damaged are the topics whose table couldn't be read when it was last
 	// tried, and why.
 	damaged  map[string]string
+	bad      badFiles
 	renewals *lru[string, *renewal] // by topic
 }
 
@@ -76,7 +77,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 		n.ranges = n.cache
 		n.ahead = newReadAhead(cfg, n.cache)
 	}
-	cfg.Reader.Pace = n.lane.pace
+	cfg.Reader.Pace, cfg.Reader.Failed = n.lane.pace, n.fileFailed
 	n.reader = archive.NewReader(a, n.ranges, cfg.Reader)
 	return n, nil
 }
@@ -89,6 +90,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.ahead != nil {
 		defer n.ahead.close()
 	}
+	var trying sync.WaitGroup
+	defer trying.Wait()
+	trying.Go(func() { every(ctx, tryEvery, n.tryBad) })
 	every(ctx, n.cfg.Poll, n.refresh)
 	return nil
 }
@@ -221,6 +225,9 @@ func (n *Node) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (mq
 	}
 	defer leave()
 	b, err := n.reader.Read(ctx, q, at, lim)
+	if err == nil {
+		n.bad.read(q, at, b.Next)
+	}
 	if err == nil && n.ahead != nil {
 		n.ahead.after(t.Index(), q, at, b.Next)
 	}

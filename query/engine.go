@@ -264,12 +264,20 @@ func (q *run) explain(err error) error {
 // object is a data file of the archive.
 type object struct{ topic, name string }
 
+// bad tells of an object that could not be read.
+func (q *run) bad(topic, object, why string) {
+	if q.e.deps.Bad != nil {
+		q.e.deps.Bad(q.outer, topic, object, why)
+	}
+}
+
 // damaged gives the error that names the data file where the worker couldn't
 // read one, nil for any other error.
 func (q *run) damaged(e *Error) *Error {
 	for link, o := range q.objects {
 		if strings.Contains(e.Message, link) {
 			why := strings.ReplaceAll(q.hidePaths(e.Message), link, "the file")
+			q.bad(o.topic, o.name, why)
 			return &Error{Kind: wire.Storage, Message: "reading " + o.name + " of topic " + o.topic + " in the archive: " + why}
 		}
 	}
@@ -282,6 +290,7 @@ func (q *run) damaged(e *Error) *Error {
 	for _, o := range q.objects {
 		if len(q.objects) == 1 {
 			which = o.name + " of topic "
+			q.bad(o.topic, o.name, q.hidePaths(e.Message))
 		}
 		topics[o.topic] = true
 	}

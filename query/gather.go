@@ -69,6 +69,7 @@ func (q *run) gatherTopic(topic string, b wire.Bounds) ([]string, error) {
 	}
 	var missing *missingError
 	if errors.As(last, &missing) {
+		q.bad(topic, missing.name, "it is missing")
 		return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the archive lists " + missing.name + ", and the object is missing: it was removed by other means than retention"}
 	}
 	return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the hot log is trimmed faster than the query can read its end; try again"}

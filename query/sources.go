@@ -91,6 +91,9 @@ type Deps struct {
 	// Empty lists topics that are tables even where they have no message yet,
 	// by wire name. It may be nil.
 	Empty func() []string
+	// Bad hears of an object of a topic's table that could not be read. It may be
+	// nil.
+	Bad func(ctx context.Context, topic, object, why string)
 }
 
 // PathFiles is Files over an archive in a local directory.

@@ -47,6 +47,9 @@ func archiveCommand() *cobra.Command {
 				if s.Error != "" {
 					t.row("the connector waits: " + s.Error)
 				}
+				for _, f := range s.BadFiles {
+					t.row(fmt.Sprintf("can't be read: %s (%s/%s/%d, offsets %d to %d) from offset %d on: %s", f.Name, f.Broker, f.Topic, f.Queue, f.From, f.To-1, f.At, f.Reason))
+				}
 				for _, b := range s.Blocked {
 					t.row(fmt.Sprintf("not archived any more: %s/%s/%d: %s", b.Broker, b.Topic, b.Queue, b.Reason))
 				}

@@ -320,6 +320,22 @@ type ArchiveStatus struct {
 	Unreached string `json:"unreached,omitempty"`
 	// Blocked are the queues that are not archived any more.
 	Blocked []ArchiveBlocked `json:"blocked,omitempty"`
+	// BadFiles are data files that a reader could not read.
+	BadFiles []ArchiveBadFile `json:"bad_files,omitempty"`
+}
+
+// ArchiveBadFile is a data file, of the offsets From to To, that could not be
+// read from At on when it was last tried.
+type ArchiveBadFile struct {
+	Name   string    `json:"name"`
+	Topic  string    `json:"topic"`
+	Broker string    `json:"broker"`
+	Queue  int32     `json:"queue"`
+	From   int64     `json:"from"`
+	To     int64     `json:"to"`
+	At     int64     `json:"at"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
 }
 
 // ArchiveBlocked is a queue that is not archived any more, and why.

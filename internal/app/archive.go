@@ -150,6 +150,12 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
 	}
+	for _, f := range a.n.history.BadFiles() {
+		out.BadFiles = append(out.BadFiles, admin.ArchiveBadFile{
+			Name: f.File.Name, Topic: f.File.Queue.Topic, Broker: f.File.Queue.Broker, Queue: f.File.Queue.ID,
+			From: f.File.Offsets.From, To: f.File.Offsets.To, At: f.At, Reason: f.Why, Since: f.Since,
+		})
+	}
 	for _, b := range st.Blocked {
 		out.Blocked = append(out.Blocked, admin.ArchiveBlocked{Broker: b.Queue.Broker, Topic: b.Queue.Topic, Queue: b.Queue.ID, Reason: b.Reason})
 	}

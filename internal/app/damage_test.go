@@ -172,3 +172,40 @@ func awaitCause(t *testing.T, n *Node, text string) {
 		}
 	}
 }
+
+// TestADamagedDataFileIsNamed damages a data file that only the archive has: who
+// runs into it is not the only one who learns of it.
+func TestADamagedDataFileIsNamed(t *testing.T) {
+	for name, meet := range map[string]func(*admin.Client) error{
+		"read": func(api *admin.Client) error {
+			_, err := api.ReadMessages(t.Context(), admin.Stretch{Topic: "orders", Offset: 10, Max: 10})
+			return err
+		},
+		"SQL": func(api *admin.Client) error { return ask(t, api, "select sum(length(body)) from orders") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settings(t)
+			filled(t, c)
+			n, api, _ := run(t, c)
+			files, err := api.ArchiveFiles(t.Context(), "orders")
+			if err != nil || len(files) != 1 {
+				t.Fatalf("%+v, %v", files, err)
+			}
+			path := filepath.Join(c.DataDir, "archive", files[0].Name)
+			if err := os.Chmod(path, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(path, files[0].Bytes/2); err != nil {
+				t.Fatal(err)
+			}
+			if err := meet(api); err == nil {
+				t.Fatal("nobody notices")
+			}
+			awaitCause(t, n, files[0].Name)
+			st, err := api.ArchiveStatus(t.Context())
+			if err != nil || len(st.BadFiles) != 1 || st.BadFiles[0].Name != files[0].Name || st.BadFiles[0].Topic != "orders" || st.BadFiles[0].Reason == "" {
+				t.Errorf("%+v, %v", st.BadFiles, err)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -34,7 +35,7 @@ func (n *Node) openReader(context.Context) error {
 			return fmt.Errorf("start the history node: %w", err)
 		}
 		n.onRun("history", n.history.Run)
-		n.health.Watch("history", func() string { return damagedTables(n.history.Damaged()) })
+		n.health.Watch("history", func() string { return cmp.Or(damagedTables(n.history.Damaged()), badFiles(n.history.BadFiles())) })
 		cold = n.history
 	}
 	switch {
@@ -48,6 +49,16 @@ func (n *Node) openReader(context.Context) error {
 		n.reader, n.finder = cold, cold
 	}
 	return nil
+}
+
+// badFiles says which data files can't be read, "" where all can, as far as is
+// known.
+func badFiles(list []history.BadFile) string {
+	if len(list) == 0 {
+		return ""
+	}
+	f := list[0]
+	return fmt.Sprintf("%d data files can't be read, such as %s of %v, from offset %d on: %s", len(list), f.File.Name, f.File.Queue, f.At, f.Why)
 }
 
 // queryFiles gives the query engine data files as local paths, held until

@@ -169,5 +169,6 @@ func (n *Node) historyMetrics() {
 	m.Counter(obs.HistoryRequests, "requests to the bucket", stat(func(s history.CacheStats) int64 { return s.Requests }))
 	m.Counter(obs.HistoryFetched, "bytes from the bucket", stat(func(s history.CacheStats) int64 { return s.FetchedBytes }))
 	m.Gauge(obs.HistoryMemory, "cached bytes in memory", stat(func(s history.CacheStats) int64 { return s.MemoryBytes }))
+	m.Gauge(obs.HistoryBadFiles, "data files that can't be read", func() float64 { return float64(len(n.history.BadFiles())) })
 	m.Gauge(obs.HistoryDisk, "cached bytes on disk", stat(func(s history.CacheStats) int64 { return s.DiskBytes }))
 }

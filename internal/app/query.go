@@ -20,7 +20,7 @@ func (n *Node) openQuery(context.Context) error {
 		return nil
 	}
 	c := n.cfg.Query
-	deps := query.Deps{Catalog: query.ArchiveCatalog(n.archive), Files: queryFiles{n.history}}
+	deps := query.Deps{Catalog: query.ArchiveCatalog(n.archive), Files: queryFiles{n.history}, Bad: n.history.NoteBad}
 	if n.store != nil {
 		deps.Hot = n.store
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 
@@ -29,6 +30,9 @@ type ReaderOptions struct {
 	// Pace, if set, is called before each page is decoded. It may wait, so that
 	// others get the processor.
 	Pace func()
+	// Failed, if set, hears of a data file that could not be read from an offset
+	// on because of what the file is: damaged, cut off or missing.
+	Failed func(f DataFile, at int64, err error)
 }
 
 // Reader reads all tables of an archive, each in the state that its *Table
@@ -100,6 +104,55 @@ func (r *Reader) File(ctx context.Context, f DataFile) (*File, error) {
 	return file, nil
 }
 
+// failed tells of an error that is about a data file, and lets go of what is kept
+// of it: a good one may be put in its place. It gives the error back.
+func (r *Reader) failed(ctx context.Context, f DataFile, at int64, err error) error {
+	if err == nil || ctx.Err() != nil || !errors.Is(err, ErrDamaged) && !errors.Is(err, objstore.ErrNotFound) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	r.forget(f)
+	if r.opts.Failed != nil && !(errors.Is(err, objstore.ErrNotFound) && r.deleted(ctx, f)) {
+		r.opts.Failed(f, at, err)
+	}
+	return err
+}
+
+// deleted reports whether another process took a file out of its table.
+func (r *Reader) deleted(ctx context.Context, f DataFile) bool {
+	t, err := r.table(ctx, f.Queue.Topic)
+	if err != nil {
+		return errors.Is(err, mq.ErrNoQueue)
+	}
+	if _, err := t.Refresh(ctx); err != nil {
+		return false
+	}
+	_, ok := t.index.File(f.Name)
+	return !ok
+}
+
+func (r *Reader) forget(f DataFile) {
+	r.mu.Lock()
+	el := r.open[f.Name]
+	if el != nil {
+		r.order.Remove(el)
+		delete(r.open, f.Name)
+	}
+	r.mu.Unlock()
+	if el != nil {
+		r.cursors.drop(el.Value.(*File))
+	}
+}
+
+// Try reads one message of a data file as if nothing was known of the file.
+func (r *Reader) Try(ctx context.Context, f DataFile, at int64) error {
+	r.forget(f)
+	file, err := r.File(ctx, f)
+	if err == nil {
+		_, err = file.Read(ctx, at, mq.Limit{Messages: 1})
+	}
+	return err
+}
+
 func (r *Reader) table(ctx context.Context, topic string) (*Table, error) {
 	t, err := r.a.Table(ctx, topic)
 	if errors.Is(err, ErrNoTable) {
@@ -168,7 +221,7 @@ func (r *Reader) read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (
 	for _, f := range t.index.Files(q, mq.Range{From: at, To: rng.To}) {
 		file, err := r.File(ctx, f)
 		if err != nil {
-			return mq.Batch{}, fmt.Errorf("read archive of %s at %d: %w", q, b.Next, err)
+			return mq.Batch{}, fmt.Errorf("read archive of %s at %d: %w", q, b.Next, r.failed(ctx, f, max(b.Next, f.Offsets.From), err))
 		}
 		if jump := f.Offsets.From - b.Next; jump > 0 { // a declared gap: within the range there is no other
 			b.Next = f.Offsets.From
@@ -179,7 +232,7 @@ func (r *Reader) read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (
 		}
 		from := b.Next
 		if err := file.readInto(ctx, lim, &b); err != nil {
-			return mq.Batch{}, err
+			return mq.Batch{}, r.failed(ctx, f, b.Next, err)
 		}
 		if lim.Scan > 0 {
 			if lim.Scan -= int(b.Next - from); lim.Scan <= 0 {
@@ -209,12 +262,13 @@ func (r *Reader) OffsetAt(ctx context.Context, q mq.Queue, millis int64, bound m
 			continue
 		}
 		file, err := r.File(ctx, f)
-		if err != nil {
-			return 0, fmt.Errorf("search archive of %s by time: %w", q, err)
+		var off int64
+		ok := false
+		if err == nil {
+			off, ok, err = file.OffsetAt(ctx, millis, bound)
 		}
-		off, ok, err := file.OffsetAt(ctx, millis, bound)
 		if err != nil {
-			return 0, fmt.Errorf("search archive of %s by time: %w", q, err)
+			return 0, fmt.Errorf("search archive of %s by time: %w", q, r.failed(ctx, f, f.Offsets.From, err))
 		}
 		if ok {
 			return off, nil
@@ -274,11 +328,12 @@ func (r *Reader) findPhysical(ctx context.Context, broker string, pos int64) (mq
 func (r *Reader) physicalIn(ctx context.Context, t *Table, broker string, pos int64) (mq.Record, error) {
 	for _, f := range t.index.FilesByPhysical(broker, pos) {
 		file, err := r.File(ctx, f)
-		if err != nil {
-			return nil, err
+		var rec mq.Record
+		if err == nil {
+			rec, err = file.FindPhysical(ctx, pos)
 		}
-		if rec, err := file.FindPhysical(ctx, pos); !errors.Is(err, mq.ErrNotFound) {
-			return rec, err
+		if !errors.Is(err, mq.ErrNotFound) {
+			return rec, r.failed(ctx, f, f.Offsets.From, err)
 		}
 	}
 	return nil, mq.ErrNotFound
@@ -330,11 +385,10 @@ func (r *Reader) findIn(ctx context.Context, files []DataFile, k mq.KeyQuery) ([
 	for i, f := range files {
 		g.Go(func() error {
 			file, err := r.File(gctx, f)
-			if err != nil {
-				return err
+			if err == nil {
+				found[i], err = file.records(gctx, k)
 			}
-			found[i], err = file.records(gctx, k)
-			return err
+			return r.failed(gctx, f, f.Offsets.From, err)
 		})
 	}
 	if err := g.Wait(); err != nil {

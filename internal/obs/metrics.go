@@ -71,6 +71,7 @@ const (
 	HistoryFetched       = "varve_history_fetched_bytes_total"
 	HistoryMemory        = "varve_history_memory_bytes"
 	HistoryDisk          = "varve_history_disk_bytes"
+	HistoryBadFiles      = "varve_history_bad_files"
 	AuthUnknown          = "varve_auth_unauthenticated_total"
 	AuthDenied           = "varve_auth_denied_total"
 	QuotaRefused         = "varve_quota_refused_total"
