@@ -27,7 +27,7 @@ const (
 
 // addrs are where each server listens: both are up at the same time.
 var addrs = map[string]server.Addrs{
-	apache: {Route: server.RouteAddr, Broker: server.BrokerAddr},
+	apache: {Route: server.RouteAddr, Broker: server.BrokerAddr, GRPC: server.GRPCAddr},
 	varve: {
 		Route: "127.0.0.1:9976", Broker: "127.0.0.1:11011", GRPC: "127.0.0.1:8181",
 		History: "127.0.0.1:11015", HTTP: "127.0.0.1:8182",

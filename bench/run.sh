@@ -11,9 +11,11 @@ for tool in java mvn go; do
 	command -v "$tool" >/dev/null || { echo "the benchmark needs $tool" >&2; exit 1; }
 done
 mkdir -p "$cache"
-if [ ! -d "$cache/apache-$apache/lib" ]; then
-	mvn -q -B -ntp -f "$e2e/apache/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$cache/apache-$apache/lib.part"
-	mv "$cache/apache-$apache/lib.part" "$cache/apache-$apache/lib"
+jars=$cache/apache-$apache
+if ! cmp -s "$e2e/apache/pom.xml" "$jars/pom.xml"; then
+	rm -rf "$jars"
+	mvn -q -B -ntp -f "$e2e/apache/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars/lib"
+	cp "$e2e/apache/pom.xml" "$jars/pom.xml"
 fi
 case " $* " in
 *" -servers apache "*) ;;
@@ -23,4 +25,4 @@ esac
 out=$here/.work/spine
 page=(-page "$out.md" -full "$here/.work/full-broker.md")
 [ $# -gt 0 ] || { out=$root/docs/bench/spine page=(-page "$root/docs/bench/spine.md" -full "$root/docs/bench/full-broker.md"); }
-exec "$e2e/loopback.sh" "$cache/bench" -binary "$cache/varve" -lib "$cache/apache-$apache/lib" -work "$here/.work" "${page[@]}" -json "$out.json" "$@"
+exec "$e2e/loopback.sh" "$cache/bench" -binary "$cache/varve" -lib "$jars/lib" -work "$here/.work" "${page[@]}" -json "$out.json" "$@"

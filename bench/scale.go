@@ -149,6 +149,21 @@ func (s *subject) makeTopics(n, queues int, name func(int) string) error {
 	return nil
 }
 
+// makeGroup makes a consumer group as mqadmin does.
+func (s *subject) makeGroup(name string) error {
+	c, err := wire.Dial(s.Addrs.Broker)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	body := fmt.Sprintf(`{"groupName":%q,"consumeEnable":true,"consumeBroadcastEnable":true,"retryQueueNums":1,"retryMaxTimes":16}`, name)
+	a, err := c.Call(wire.CodeCreateGroup, []byte(body))
+	if err == nil && a.Code != 0 {
+		err = fmt.Errorf("making group %s: %q", name, a.Header)
+	}
+	return err
+}
+
 // idleCase measures a server that nobody asks for anything.
 func idleCase(ctx context.Context, s *subject) error {
 	if err := pause(ctx, s.seconds(idleSettle)); err != nil {

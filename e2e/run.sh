@@ -24,10 +24,12 @@ java_clients() {
 }
 
 apache_broker() {
-	[ -d "$cache/apache-$apache/lib" ] && return
+	cmp -s "$here/apache/pom.xml" "$cache/apache-$apache/pom.xml" && return
+	rm -rf "$cache/apache-$apache"
 	echo "Apache broker $apache"
 	mvn -q -B -ntp -f "$here/apache/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$cache/apache-$apache/lib.part"
 	mv "$cache/apache-$apache/lib.part" "$cache/apache-$apache/lib"
+	cp "$here/apache/pom.xml" "$cache/apache-$apache/pom.xml"
 }
 
 minio() {

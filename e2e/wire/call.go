@@ -14,6 +14,7 @@ const (
 	CodeHeartbeat    = 34
 	CodeRoute        = 105
 	CodeCreateTopics = 18
+	CodeCreateGroup  = 200
 )
 
 // Answer is what a Call was answered; its parts are valid until the next.
