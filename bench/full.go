@@ -23,6 +23,6 @@ func (r *results) fullReport() string {
 		"up at a time, each case goes round both, a ratio is the median of the rounds' own. The driver speaks the wire itself, with many unanswered requests on\n" +
 		"each connection, so that it takes little of the cores: gRPC is unary calls as HTTP/2 frames, POP and transactions are remoting frames. 1 KiB bodies, four\n" +
 		"queues. Receives ask for 32 messages. The cases with 10,000 topics and connections are Varve's alone: all roles, three messages in each of 100,000 queues.\n\n")
-	r.tables(&b, slices.Concat(protocolBars(), scaleBars()), ofFull)
+	r.tables(&b, slices.Concat(protocolBars(), scaleBars(), connectionBars()), ofFull)
 	return b.String()
 }

@@ -67,7 +67,7 @@ func parse() config {
 	flag.StringVar(&c.full, "full", "", "Markdown page of the full broker to write; none if empty")
 	flag.StringVar(&c.json, "json", "", "JSON file to write; none if empty")
 	flag.StringVar(&servers, "servers", "apache,varve", "brokers to run")
-	flag.StringVar(&only, "only", "", "parts to run: send, client, sync, pull, push, timer, connector, cold, hurt, grpc, pop, txn, scale; all if empty")
+	flag.StringVar(&only, "only", "", "parts to run: send, client, sync, pull, push, timer, connector, cold, hurt, grpc, pop, txn, scale, connections; all if empty")
 	flag.Float64Var(&c.scale, "scale", 1, "part of the full durations and counts; below 1 proves that it runs and measures little")
 	flag.IntVar(&c.rounds, "rounds", 3, "how often each case goes round both servers")
 	flag.BoolVar(&c.profile, "profile", false, "save a CPU profile of Varve for the last round of each send and pull case")
@@ -93,7 +93,7 @@ func run() error {
 	}
 	b := &bench{config: c, corpus: corpus.New(bodySize, 1), results: newResults()}
 	var errs []error
-	for _, session := range []session{asyncSession(), syncSession(), historySession(), timerSession(), protocolSession(), scaleSession()} {
+	for _, session := range []session{asyncSession(), syncSession(), historySession(), timerSession(), protocolSession(), scaleSession(), connectionSession()} {
 		errs = append(errs, b.session(ctx, session))
 	}
 	if c.json != "" {

@@ -41,15 +41,26 @@ func DialSmall(addr string, buffer int) (*Conn, error) {
 // for its answer; what else comes is dropped.
 func (c *Conn) Call(code int, body []byte, fields ...string) (Answer, error) {
 	c.n++
-	if err := c.request(code, c.n, body, fields); err != nil {
+	return c.CallAs(code, c.n, body, fields...)
+}
+
+// CallAs is Call under a number of the caller's.
+func (c *Conn) CallAs(code int, opaque int32, body []byte, fields ...string) (Answer, error) {
+	if err := c.request(code, opaque, body, fields); err != nil {
 		return Answer{}, err
 	}
+	return c.Await(opaque)
+}
+
+// Await waits for the answer to the request of a number; what else comes is
+// dropped.
+func (c *Conn) Await(opaque int32) (Answer, error) {
 	for {
 		a, err := c.read()
 		if err != nil {
 			return Answer{}, err
 		}
-		if a.opaque == c.n && bytesFlag(a.header) {
+		if a.opaque == opaque && bytesFlag(a.header) {
 			return Answer{a.code, a.header, a.body}, nil
 		}
 	}

@@ -214,9 +214,9 @@ func Default() Config {
 		Route:   Route{Listen: "127.0.0.1:9876", Addresses: []string{}},
 		Broker: Broker{
 			Name: "varve-a", Listen: "127.0.0.1:10911", AutoCreateTopics: true, DefaultQueues: 4, PullMessages: 32, CheckTypes: "grpc",
-			MaxMessage: 4 << 20, Connections: 4096, VIP: true, RouteCold: true, PopQueue: 10_000, PopGroup: 200_000,
+			MaxMessage: 4 << 20, Connections: 20_000, VIP: true, RouteCold: true, PopQueue: 10_000, PopGroup: 200_000,
 		},
-		GRPC:   GRPC{Listen: "127.0.0.1:8081", Connections: 4096},
+		GRPC:   GRPC{Listen: "127.0.0.1:8081", Connections: 20_000},
 		MQHTTP: MQHTTP{Listen: "127.0.0.1:8083", Connections: 4096, Invisible: 5 * time.Minute, InvisibleOrdered: time.Minute},
 		Transactions: Transactions{
 			Timeout: 6 * time.Second, CheckInterval: 30 * time.Second, MaxChecks: 15, MaxAge: 72 * time.Hour,
