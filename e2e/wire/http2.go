@@ -64,8 +64,14 @@ func dialGRPC(addr, client string) (*grpcConn, error) {
 		return nil, errors.Join(fmt.Errorf("setting a deadline: %w", err), c.Close())
 	}
 	g.headers = [][2]string{
-		{":authority", addr}, {"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "30S"},
-		{"x-mq-client-id", client}, {"x-mq-language", "GO"}, {"x-mq-protocol", "v2"}, {"x-mq-client-version", "5.1.3"},
+		{":authority", addr},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+		{"grpc-timeout", "30S"},
+		{"x-mq-client-id", client},
+		{"x-mq-language", "GO"},
+		{"x-mq-protocol", "v2"},
+		{"x-mq-client-version", "5.1.3"},
 	}
 	g.out = append(g.out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"...)
 	at := g.begin(frameSettings, 0, 0)
