@@ -12,6 +12,8 @@ const (
 	noFilterSrv  = "there are no filter servers; filter by tag or by SQL92"
 	noSlaveSync  = "followers are sent the log itself, and no tables"
 	noRollback   = "what POP consumers have in flight has one form: there is nothing to turn back to"
+	noLite       = "there are no lite topics: queues are cheap here, make ordinary topics"
+	noListDelete = "topics and groups are deleted one at a time (requests 215 and 207)"
 	noSuchClient = "no client sends this any more"
 )
 
@@ -33,7 +35,10 @@ var unsupported = map[int]string{
 	2001: noColdLimits, 2002: noColdLimits, 2003: noColdLimits,
 	2004:                    "the log is read as it is needed: its read-ahead is not set from outside",
 	PopRollback & shortMask: noRollback,
-	5001:                    "there is one timer engine",
+	200070 & shortMask:      noLite, 200071 & shortMask: noLite, 200072 & shortMask: noLite, 200073 & shortMask: noLite,
+	200074 & shortMask: noLite, 200075 & shortMask: noLite, 200076 & shortMask: noLite, 200077 & shortMask: noLite,
+	200078 & shortMask: noLite, 200079 & shortMask: noLite,
+	5001: "there is one timer engine", 5002: noListDelete, 5003: noListDelete,
 }
 
 // Unsupported says why a known request has no meaning here; false where it is

@@ -37,7 +37,9 @@ func (t *telemetry) send(c *v2.TelemetryCommand) error {
 // Behaviours: a client sends its settings first, and again every few minutes,
 // and gets them back completed; without publishing and subscription in them it
 // is INVALID_ARGUMENT. The broker asks over the stream what becomes of
-// transactions. The newest stream of a client is the one that is spoken over.
+// transactions. A type of client that the broker doesn't know, such as the lite
+// consumers of 5.5, is INVALID_ARGUMENT too, with the reason. The newest stream
+// of a client is the one that is spoken over.
 func (f *Front) Telemetry(stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2.TelemetryCommand]) error {
 	ctx := stream.Context()
 	t := &telemetry{out: make(chan *v2.TelemetryCommand, maxCommands)}
@@ -142,6 +144,8 @@ const (
 
 func (f *Front) checkSettings(s *v2.Settings) error {
 	switch {
+	case s.GetClientType() > v2.ClientType_PULL_CONSUMER:
+		return refused(v2.Code_UNRECOGNIZED_CLIENT_TYPE, "clients of type %s are not supported: there are no lite topics, consume an ordinary one", s.GetClientType())
 	case s.GetPublishing() != nil:
 		topics := s.GetPublishing().GetTopics()
 		if len(topics) > maxTopics {

@@ -100,6 +100,8 @@ func TestSettingsThatAreNoneEndTheStream(t *testing.T) {
 		"no group": consumerSettings("", v2.ClientType_PUSH_CONSUMER),
 		"topic":    producerSettings("a b"),
 		"filter":   consumerSettings("g", v2.ClientType_PUSH_CONSUMER, bad),
+		"lite":     consumerSettings("g", 5),
+		"lite too": consumerSettings("g", 6),
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream, err := c.Telemetry(as(t, "x"))
