@@ -35,7 +35,9 @@ type client struct {
 	stream   *telemetry   // the newest; nil where there is none
 	seen     time.Time    // last sign of life
 	gone     bool
-	renewals map[string]*renewal // by the handle that the client knows
+	renewals map[string]*renewal                    // by the handle that the client knows
+	asked    map[string]chan<- *v2.TelemetryCommand // questions without an answer, by nonce
+	nonces   uint64
 }
 
 // RemoteAddr is where the client connects from.

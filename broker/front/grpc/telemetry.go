@@ -57,7 +57,8 @@ func (f *Front) Telemetry(stream rpc.BidiStreamingServer[v2.TelemetryCommand, v2
 		case answer = <-t.out:
 		case cmd := <-in:
 			if cmd.GetSettings() == nil {
-				continue // what a client says of itself, unasked
+				attached.answered(cmd)
+				continue
 			}
 			c, err := f.takeSettings(ctx, cmd)
 			if err != nil {

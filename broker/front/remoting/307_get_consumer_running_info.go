@@ -34,7 +34,7 @@ func (f *Front) relay(s *session, req *wire.Command, body []byte) (*wire.Command
 	}
 	target, isRemoting := c.(*session)
 	if !isRemoting {
-		return nil, refused(wire.ConsumerNotOnline, "client %s of group %s is not a remoting client", client, group)
+		return f.askOther(s.conn.Context(), c, req, body)
 	}
 	out := wire.NewRequest(req.Code)
 	for name, value := range req.Ext.All() {
