@@ -234,7 +234,7 @@ func (j *javaClient) process(ctx context.Context, list string, scenarios []strin
 		case f[0] == "RESULT" && len(f) == 5:
 			add(result(j.name, f))
 		case f[0] == "CALL" && len(f) == 4:
-			calls.Go(func() { j.answer(ctx, f[1], f[2]) })
+			calls.Go(func() { j.answer(ctx, f[1], f[2], f[3]) })
 		}
 	}
 	calls.Wait()
@@ -253,7 +253,7 @@ func result(client string, f []string) check {
 }
 
 // answer does what a scenario asks the harness for.
-func (j *javaClient) answer(ctx context.Context, id, verb string) {
+func (j *javaClient) answer(ctx context.Context, id, verb, topic string) {
 	reply := "error\tno such call: " + verb
 	switch {
 	case j.server.Archive == "": // both calls are about it
@@ -262,13 +262,28 @@ func (j *javaClient) answer(ctx context.Context, id, verb string) {
 		reply = "ok"
 	case verb == "archive-and-trim":
 		reply = "ok"
-		if err := archiveAndTrim(ctx, j.server); err != nil {
+		if err := forget(ctx, j.server, topic); err != nil {
 			reply = "error\t" + strings.ReplaceAll(err.Error(), "\n", " ")
 		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	fmt.Fprintf(j.in, "%s\t%s\n", id, reply)
+}
+
+// forgetTries bounds how often forget trims.
+const forgetTries = 20
+
+// forget archives and trims until nothing of a topic is hot: what another
+// scenario sends between the two keeps the segment that it stands in, and with
+// it the topic's messages there.
+func forget(ctx context.Context, s *server.Server, topic string) (err error) {
+	for range forgetTries {
+		if err = errors.Join(archiveAndTrim(ctx, s), isCold(ctx, topic)); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func archiveAndTrim(ctx context.Context, s *server.Server) error {
