@@ -131,6 +131,8 @@ func proxyConf(o Options) []byte {
 	}
 	if o.Access {
 		maps.Copy(conf, apacheAccess())
+		conf["authenticationMetadataProvider"] = "org.apache.rocketmq.proxy.auth.ProxyAuthenticationMetadataProvider" // the broker's users
+		conf["authorizationMetadataProvider"] = "org.apache.rocketmq.proxy.auth.ProxyAuthorizationMetadataProvider"
 	}
 	b, err := json.Marshal(conf)
 	if err != nil { // of texts, numbers and truths
