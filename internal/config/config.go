@@ -58,7 +58,7 @@ type Broker struct {
 	Advertise        string        `koanf:"advertise" help:"host:port that clients are told; the listen address where empty"`
 	AutoCreateTopics bool          `koanf:"auto-create-topics" help:"a send to an unknown topic creates it"`
 	DefaultQueues    int           `koanf:"default-queues" help:"queues of an auto-created topic"`
-	CheckTypes       string        `koanf:"check-types" help:"whose messages must be of their topic's message.type: grpc (as RocketMQ: remoting clients send anything), all or none"`
+	CheckTypes       string        `koanf:"check-types" help:"whose messages must be of their topic's message.type: grpc (and HTTP SDKs; as RocketMQ: remoting clients send anything), all or none"`
 	MaxMessage       Bytes         `koanf:"max-message" help:"largest body taken"`
 	PullMessages     int           `koanf:"pull-messages" help:"most messages of one pull, whatever the client asks for; more suits batch readers, RocketMQ gives 32"`
 	MaxDelay         time.Duration `koanf:"max-delay" help:"longest time that a message may be held back; 0 is no bound"`

@@ -48,6 +48,7 @@ var codes = refusal.Codes[code]{
 	{broker.ErrNoGroup, groupNotExist},
 	{broker.ErrForbidden, accessDenied},
 	{broker.ErrIllegalMessage, invalidArgument},
+	{broker.ErrMessageType, invalidArgument},
 	{broker.ErrBadRequest, invalidArgument},
 	{broker.ErrBadFilter, invalidArgument},
 	{broker.ErrBusy, throttled},

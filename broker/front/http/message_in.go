@@ -2,7 +2,6 @@ package http
 
 import (
 	"encoding/xml"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +38,6 @@ type posted struct {
 type sending struct {
 	req      broker.SendRequest
 	half     bool
-	delayed  bool
 	sharding string
 }
 
@@ -56,7 +54,7 @@ func (f *Front) messageOf(c *call) (*sending, error) {
 	case len(p.Body) > limit:
 		return nil, refused(invalidArgument, "MessageBody of %d bytes is over the limit of %d", len(p.Body), limit)
 	}
-	s := &sending{req: broker.SendRequest{MaxReconsumeTimes: -1}}
+	s := &sending{req: broker.SendRequest{MaxReconsumeTimes: -1, Typed: true}}
 	m := &s.req.Message
 	m.Topic, m.QueueID, m.Body, m.BornHost = c.topic, broker.AnyQueue, []byte(p.Body), c.from
 	m.BornTimeMillis = f.cfg.Now().UnixMilli()
@@ -64,9 +62,6 @@ func (f *Front) messageOf(c *call) (*sending, error) {
 		return nil, err
 	}
 	t, _ := f.broker.Topic(c.topic) // a missing one is made or refused by the core
-	if err := s.checkType(t); err != nil {
-		return nil, err
-	}
 	if s.sharding != "" && t != nil && t.WriteQueues > 0 {
 		m.QueueID = mq.QueueOfGroup(s.sharding, t.WriteQueues)
 	}
@@ -112,7 +107,6 @@ func (s *sending) named(name, value string) error {
 		if n, err := strconv.ParseInt(value, 10, 64); err != nil || n < 0 {
 			return refused(invalidArgument, "property %s is %q, want a time in milliseconds", name, value)
 		}
-		s.delayed = true
 		return s.property(mq.PropTimerDeliverMs, value)
 	case propTransCheck:
 		return s.transaction(value)
@@ -150,32 +144,6 @@ func (s *sending) transaction(seconds string) error {
 		if err := s.property(p[0], p[1]); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// attrMessageType is the attribute of a topic that says which messages it
-// takes; one that doesn't say takes all.
-const attrMessageType = "message.type"
-
-// checkType holds a message to its topic's type. t is nil where the topic
-// doesn't exist.
-func (s *sending) checkType(t *broker.Topic) error {
-	is := "NORMAL"
-	switch {
-	case s.half:
-		is = "TRANSACTION"
-	case s.delayed:
-		is = "DELAY"
-	case s.sharding != "":
-		is = "FIFO"
-	}
-	if t == nil {
-		return nil
-	}
-	takes := t.Attributes[attrMessageType]
-	if takes != is && slices.Contains([]string{"NORMAL", "FIFO", "DELAY", "TRANSACTION", "PRIORITY", "LITE"}, takes) {
-		return refused(invalidArgument, "the message is of type %s, topic %q takes %s", is, t.Name, takes)
 	}
 	return nil
 }
