@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -9,6 +10,10 @@ import (
 // invisibleAfterLoss is how soon others get what a client was given and can't
 // have got.
 const invisibleAfterLoss = time.Second
+
+// ErrMemberLeft is the cause with which a front ends the pops of a member that
+// has said goodbye.
+var ErrMemberLeft = errors.New("the member has left its group")
 
 // AwaitPop is Pop that waits. Where ctx ends first nobody hears the answer any
 // more: what it brings is given back.
@@ -27,7 +32,8 @@ func (b *Broker) AwaitPop(ctx context.Context, req *PopRequest) (PopResult, erro
 	go func() {
 		a := <-ch
 		for i := range a.r.Messages {
-			if !req.Ordered { // which is kept for the client's next try
+			// What is in order is kept for the client's next try, if there may be one.
+			if !req.Ordered || errors.Is(context.Cause(ctx), ErrMemberLeft) {
 				b.GiveBack(req.Group, a.r.Messages[i].Handle)
 			}
 		}

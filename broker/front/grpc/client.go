@@ -1,6 +1,7 @@
 package grpc
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type client struct {
 	id       string
 	addr     netip.AddrPort // of its first call
 	language string
+	life     context.Context // ends when the client has left
+	end      context.CancelFunc
 
 	mu       sync.Mutex
 	settings *v2.Settings // as the client sent them; never changed
@@ -75,6 +78,7 @@ func (t *clients) getOrMake(who caller, language string, now time.Time) (*client
 		return nil, refused(v2.Code_TOO_MANY_REQUESTS, "%d clients are connected", len(t.m))
 	}
 	c := &client{id: who.id, addr: who.addr, language: language, seen: now, renewals: map[string]*renewal{}}
+	c.life, c.end = context.WithCancel(context.Background())
 	t.m[c.id] = c
 	return c, nil
 }
@@ -209,7 +213,21 @@ func expressionType(e *v2.FilterExpression) string {
 	return "TAG"
 }
 
-// leave takes a client out of its groups and lets go of what it held.
+// present is ctx, which ends with the client's goodbye too.
+func (c *client) present(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c == nil {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(c.life, func() { cancel(broker.ErrMemberLeft) })
+	return ctx, func() {
+		forget()
+		cancel(nil)
+	}
+}
+
+// leave takes a client out of its groups, ends its receives and lets go of what
+// it held.
 func (f *Front) leave(c *client) {
 	f.clients.remove(c)
 	c.mu.Lock()
@@ -217,6 +235,7 @@ func (f *Front) leave(c *client) {
 	held := c.renewals
 	c.renewals = nil
 	c.mu.Unlock()
+	c.end()
 	f.broker.Disconnect(c)
 	f.letGo(held)
 }

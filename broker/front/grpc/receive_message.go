@@ -26,7 +26,7 @@ const (
 // Behaviours: first a status, then the messages, then the time of delivery.
 // None is MESSAGE_NOT_FOUND, after long_polling_timeout or, without it, shortly
 // before the call's deadline. A push consumer (auto_renew) has its messages
-// kept invisible for as long as it lives. The queue that is named counts only
+// kept invisible for as long as it lives; its goodbye ends the call. The queue that is named counts only
 // for a push consumer in order; all others receive from the whole topic.
 func (f *Front) ReceiveMessage(req *v2.ReceiveMessageRequest, stream rpc.ServerStreamingServer[v2.ReceiveMessageResponse]) error {
 	ctx := stream.Context()
@@ -36,7 +36,9 @@ func (f *Front) ReceiveMessage(req *v2.ReceiveMessageRequest, stream rpc.ServerS
 	c := f.clients.get(who.id)
 	if err == nil {
 		if p, err = f.popRequest(ctx, req, c); err == nil {
-			r, err = f.broker.AwaitPop(ctx, p)
+			here, end := c.present(ctx)
+			r, err = f.broker.AwaitPop(here, p)
+			end()
 		}
 	}
 	status := f.status("ReceiveMessage", err)
@@ -46,8 +48,11 @@ func (f *Front) ReceiveMessage(req *v2.ReceiveMessageRequest, stream rpc.ServerS
 	if r.Free != nil {
 		defer r.Free()
 	}
-	if len(r.Messages) > 0 && req.GetAutoRenew() {
-		f.remember(c, p, &r)
+	if len(r.Messages) > 0 && req.GetAutoRenew() && !f.remember(c, p, &r) {
+		for i := range r.Messages {
+			f.broker.GiveBack(p.Group, r.Messages[i].Handle)
+		}
+		r.Messages, status = nil, statusIs(v2.Code_MESSAGE_NOT_FOUND)
 	}
 	if err := f.sendReceived(stream, status, req, p, &r); err != nil {
 		f.lost(p, &r)

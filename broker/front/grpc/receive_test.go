@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -325,5 +326,46 @@ func TestAFIFOGroupGetsMessagesInOrder(t *testing.T) {
 				t.Fatalf("group %s: %v", group, bodies)
 			}
 		}
+	}
+}
+
+// A push consumer's goodbye ends its held receive: what is sent then isn't kept
+// for it until its invisible time is over.
+func TestAGoodbyeEndsHeldReceives(t *testing.T) {
+	for _, ordered := range []bool{false, true} {
+		t.Run(fmt.Sprint("ordered ", ordered), func(t *testing.T) {
+			n := startNode(t, nodeOptions{})
+			n.topic(t, "orders", 1, "")
+			g := broker.DefaultGroup("g")
+			g.Orderly = ordered
+			if err := n.broker.PutGroup(g); err != nil {
+				t.Fatal(err)
+			}
+			c, leaving, staying := n.stub(t, false), as(t, "leaving"), as(t, "staying")
+			introduce(t, c, leaving, consumerSettings("g", v2.ClientType_PUSH_CONSUMER))
+			introduce(t, c, staying, consumerSettings("g", v2.ClientType_PUSH_CONSUMER))
+			push := ask("g", "orders")
+			push.AutoRenew, push.MessageQueue.Id, push.InvisibleDuration = true, 0, nil
+			var held sync.WaitGroup
+			held.Go(func() {
+				s, err := c.ReceiveMessage(leaving, push)
+				for err == nil {
+					_, err = s.Recv()
+				}
+			})
+			defer held.Wait()
+			for n.broker.Stats().HeldPops == 0 {
+				runtime.Gosched()
+			}
+			r, err := c.NotifyClientTermination(leaving, &v2.NotifyClientTerminationRequest{Group: resource("g")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantCode(t, r, v2.Code_OK)
+			sendOK(t, c, staying, message("orders", "1", "for who stays"))
+			if got := receive(t, c, staying, push); len(got.messages) != 1 {
+				t.Errorf("who stays gets %v and %d messages", got.status, len(got.messages))
+			}
+		})
 	}
 }

@@ -29,16 +29,17 @@ type renewal struct {
 	ended  bool
 }
 
-// remember has the messages of a pop renewed from now on.
-func (f *Front) remember(c *client, p *broker.PopRequest, r *broker.PopResult) {
+// remember has the messages of a pop renewed from now on. It is false where the
+// client has said goodbye meanwhile: nobody will work on them.
+func (f *Front) remember(c *client, p *broker.PopRequest, r *broker.PopResult) bool {
 	if c == nil {
-		return
+		return true
 	}
 	now := f.cfg.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
-		return
+		return false
 	}
 	for i := range r.Messages {
 		h := r.Messages[i].Handle
@@ -47,6 +48,7 @@ func (f *Front) remember(c *client, p *broker.PopRequest, r *broker.PopResult) {
 			due: time.UnixMilli(h.PopMillis + h.InvisibleMillis),
 		}
 	}
+	return true
 }
 
 // take ends the renewing of a delivery, by the handle that the client knows; ok
