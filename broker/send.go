@@ -29,6 +29,9 @@ func (b *Broker) Enqueue(req *SendRequest, done func([]Receipt, error)) {
 	b.submit(req, done, b.log.Enqueue)
 }
 
+// SendShare is how many bytes of sends one connection may have waiting.
+func (b *Broker) SendShare() int64 { return b.log.Share() }
+
 // Commit stores what is enqueued, in the caller's goroutine where the log's
 // flush policy lets it.
 func (b *Broker) Commit() { b.log.Commit() }

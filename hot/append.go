@@ -178,6 +178,16 @@ func (s *Store) enqueue(u *unit) error {
 	return nil
 }
 
+// Share is how many bytes one of many senders may have waiting, of what
+// Options.MaxPendingBytes bounds for all: a part of the room that is left, so
+// that a new one always finds some, however many fill it, and never more than a
+// batch takes in quickly.
+func (s *Store) Share() int64 {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	return min(maxShare, max(minShare, (s.o.MaxPendingBytes-s.pendingBytes)/sharePart))
+}
+
 // run has f run between two batches and returns its error.
 func (s *Store) run(ctx context.Context, f func() error) error {
 	ch := make(chan error, 1)

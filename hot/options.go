@@ -44,6 +44,10 @@ const (
 	leaderRounds = 4
 	// batchBytes is where a commit batch stops taking more units.
 	batchBytes = 4 << 20
+	// maxShare and minShare bound Share, sharePart is its part of the room.
+	maxShare  = 1 << 20
+	minShare  = 64 << 10
+	sharePart = 8
 	// fillBytes is the most that the active segment is filled ahead of its
 	// end, minFill the least, and pageBytes what it is filled in.
 	fillBytes = 512 << 10

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -62,5 +63,45 @@ func TestEndBelowWhatWasSynced(t *testing.T) {
 		sees(t, s2, q, 0, 5)
 		closed(t, s2)
 		closed(t, s)
+	}
+}
+
+// Where the index is durable, which by age it becomes by itself, it tells of a
+// lost end as SYNCED does: a log that lost both its end and that file doesn't
+// begin its queues anew, whose offsets the archive may have.
+func TestEndBelowTheIndexWithoutSyncedFile(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "/hot", Options{FS: mem, Flush: FlushSync})
+	defer closed(t, s)
+	first := appendOne(t, s, 0)
+	for i := range 4 {
+		appendOne(t, s, i+1)
+	}
+	if err := s.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.flushIndexByAge(time.Now().Add(flushIndexEvery)); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int64{first.PhysicalOffset, 10, -1} {
+		fs := mem.CrashClone(vfs.CrashCloneCfg{})
+		path := s.files.segs[0].path
+		if size < 0 {
+			if err := fs.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			truncate(t, fs, path, size)
+		}
+		if err := fs.Remove("/hot/" + syncedFile); err != nil && !isNotExist(err) {
+			t.Fatal(err)
+		}
+		s, err := Open("/hot", Options{FS: fs, Broker: "b", MinFreeBytes: -1})
+		if !errors.Is(err, ErrCorrupt) {
+			t.Errorf("cut at %d: %v", size, err)
+		}
+		if err == nil {
+			closed(t, s)
+		}
 	}
 }

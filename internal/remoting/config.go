@@ -45,6 +45,9 @@ type Config struct {
 	// It says how many of the requests were posts: such whose handling and
 	// answers cost less together. See pace.
 	AfterRead func(c *Conn) (posts int)
+	// BeforeRead, if not nil, is called on the connection's reader before it reads
+	// on after posts, when what could be answered was written. It may wait.
+	BeforeRead func(c *Conn)
 	// Admit, if not nil, sees requests before their handler does, on the
 	// connection's reader, and may change them. An error is the answer: a
 	// *ReplyError gives the code, any other is NO_PERMISSION. Further requests

@@ -80,6 +80,9 @@ func (rd *reader) run() error {
 			return err
 		}
 		rd.c.out.waitBelow(rd.c.cfg.OutHigh)
+		if f := rd.c.cfg.BeforeRead; f != nil && rd.posts > 0 {
+			f(rd.c)
+		}
 		if rd.pace.next(rd.posts, rd.ready) {
 			time.Sleep(pauseTime)
 		}

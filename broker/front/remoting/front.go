@@ -35,6 +35,7 @@ type Front struct {
 	sessions sync.Map // *wire.Conn → *session
 	clients  sync.Map // client id → *session that sent its last heartbeat
 	rates    rates
+	told     func() // hears of a connection that waits for its turn; for tests
 }
 
 // rates is what code 28 remembers from one question to the next.
@@ -56,6 +57,7 @@ func New(b *broker.Broker, cfg Config) *Front {
 	}
 	f.cfg.Conn.OnClose = f.ended
 	f.cfg.Conn.AfterRead = f.readAll
+	f.cfg.Conn.BeforeRead = func(c *wire.Conn) { f.session(c).takeTurn() }
 	now := time.Now()
 	f.rates.start = now
 	f.rates.put, f.rates.get = rate{start: now, last: now}, rate{start: now, last: now}

@@ -19,6 +19,7 @@ type sendCall struct {
 	from  wire.From
 	req   broker.SendRequest
 	resp  wire.Command
+	bytes int64 // of session.waiting
 	done  func([]broker.Receipt, error)
 }
 
@@ -43,6 +44,8 @@ func (f *Front) submit(s *session, req *wire.Command, batch bool) {
 		return
 	}
 	s.sends++
+	c.bytes = int64(len(c.req.Message.Body) + len(c.req.Message.Properties))
+	s.waiting.Add(c.bytes)
 	f.broker.Enqueue(&c.req, c.done) // Front.readAll commits
 }
 
@@ -127,6 +130,9 @@ func (c *sendCall) finish(receipts []broker.Receipt, err error) {
 		c.front.refuse(c.sess, "SEND_MESSAGE", c.from, err)
 	case !c.from.OneWay:
 		c.acknowledge(receipts)
+	}
+	if c.bytes > 0 {
+		c.sess.answered(c.bytes)
 	}
 	ext := c.resp.Ext
 	ext.Reset()

@@ -23,6 +23,12 @@ type session struct {
 	clientID string // of the last heartbeat, for the connection's reader only
 	sends    int    // enqueued since the last readAll, for the connection's reader only
 
+	// waiting is the bytes of the sends that are not answered yet; turn wakes the
+	// reader that waits for them to be fewer.
+	waiting atomic.Int64
+	stalled atomic.Bool
+	turn    chan struct{}
+
 	beater atomic.Pointer[auth.Caller] // who sent the last heartbeat
 
 	namespace atomic.Pointer[string] // of the last heartbeat, where its client keeps it beside names
@@ -37,7 +43,7 @@ func (f *Front) session(c *wire.Conn) *session {
 	if s, ok := f.sessions.Load(c); ok {
 		return s.(*session)
 	}
-	s := &session{front: f, conn: c}
+	s := &session{front: f, conn: c, turn: make(chan struct{}, 1)}
 	f.sessions.Store(c, s)
 	return s
 }
@@ -60,6 +66,39 @@ func (s *session) identify(clientID string) {
 		s.clientID = clientID
 	}
 	s.front.clients.Store(clientID, s)
+}
+
+// freeBytes of sends that are not answered never keep a connection waiting.
+const freeBytes = 64 << 10
+
+// takeTurn waits while the connection has more than its share of what may wait
+// for the log: what it goes on sending stays with it, and the room is others'.
+func (s *session) takeTurn() {
+	for s.waiting.Load() > freeBytes && s.waiting.Load() > s.front.broker.SendShare() {
+		s.stalled.Store(true)
+		if s.waiting.Load() > freeBytes { // else its answer may have come before the flag
+			if told := s.front.told; told != nil {
+				told()
+			}
+			select {
+			case <-s.turn:
+			case <-s.conn.Context().Done():
+				return
+			}
+		}
+		s.stalled.Store(false)
+	}
+}
+
+// answered takes a send's bytes off.
+func (s *session) answered(bytes int64) {
+	s.waiting.Add(-bytes)
+	if s.stalled.Load() {
+		select {
+		case s.turn <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // RemoteAddr is where the client connects from.
