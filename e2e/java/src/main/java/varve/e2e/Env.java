@@ -25,6 +25,8 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 /** What a scenario of the remoting client works with. */
 final class Env extends Scope {
     private static final AtomicInteger CLIENTS = new AtomicInteger();
+    /** Of this process: an address and an instance's name are a client's id, by which replies find it. */
+    private static final String PROCESS = Long.toString(System.nanoTime() & 0xffffffffL, 36);
 
     private final String namesrv;
     private RPCHook hook;
@@ -112,7 +114,7 @@ final class Env extends Scope {
 
     void client(ClientConfig c) {
         c.setNamesrvAddr(namesrv);
-        c.setInstanceName("i" + CLIENTS.incrementAndGet());
+        c.setInstanceName("i" + PROCESS + "x" + CLIENTS.incrementAndGet());
         c.setPollNameServerInterval(1_000);
         c.setHeartbeatBrokerInterval(5_000);
         c.setUseTLS(tls);

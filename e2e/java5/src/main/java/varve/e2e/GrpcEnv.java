@@ -74,7 +74,7 @@ final class GrpcEnv extends Scope {
         RPCHook hook = user == null ? null : new AclClientRPCHook(new SessionCredentials("root", "root-secret-1"));
         DefaultMQAdminExt a = new DefaultMQAdminExt(hook, 10_000);
         a.setNamesrvAddr(System.getProperty("varve.namesrv"));
-        a.setInstanceName("admin" + CLIENTS.incrementAndGet());
+        a.setInstanceName("admin" + group + CLIENTS.incrementAndGet());
         a.setUseTLS(tls);
         a.start();
         onClose(a::shutdown);
