@@ -69,12 +69,13 @@ func (c ClientGRPC) ReceiveAndAck(ctx context.Context, n int64, batch int) (*Sen
 		w.settings, w.ends = c.settings(), true
 		w.ackWindow = ackWindow
 		w.request = func() (string, []byte, bool) {
-			if k := len(due); k > 0 && w.acking < w.ackWindow {
-				b := due[k-1]
-				due = due[:k-1]
+			// The oldest first: behind a message without an ack a group's window only grows so far.
+			if len(due) > 0 && w.acking < w.ackWindow {
+				b := due[0]
+				due = due[1:]
 				return "AckMessage", b, true
 			}
-			if len(due) > ackWindow {
+			if len(due) > ackWindow || len(w.free) == 0 { // no call that waits for a slot holds up the acks
 				return "", nil, false
 			}
 			return "ReceiveMessage", request, false
