@@ -43,8 +43,12 @@ func (m memKV) Scan(prefix string, fn func(string, []byte) error) error {
 	return nil
 }
 
-// clock is a settable time.
-type clock struct{ now time.Time }
+// clock is a time that only a test moves.
+type clock struct{ nanos atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Unix(0, c.nanos.Load()) }
+
+func (c *clock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
 // start runs a name server with a leader, a history node and two topics.
 func start(t *testing.T) (*Table, *remoting.Client, *clock) {
@@ -77,9 +81,10 @@ func (d *told) answered(t *testing.T, code int) {
 
 func startTold(t *testing.T) (*Table, *remoting.Client, *clock, *told) {
 	t.Helper()
-	c := &clock{time.Unix(1_700_000_000, 0)}
+	c := &clock{}
+	c.advance(1_700_000_000 * time.Second)
 	d := &told{make(chan int, 100), make(chan struct{}, 100)}
-	table := New(Config{KV: memKV{}, Now: func() time.Time { return c.now }})
+	table := New(Config{KV: memKV{}, Now: c.now})
 	table.Join(Member{Cluster: "c", Broker: "a", ID: 0, Addr: "127.0.0.1:10911"}, topicSet{
 		"orders": {Name: "orders", ReadQueues: 4, WriteQueues: 8, Perm: 6},
 		"TBW102": {Name: "TBW102", ReadQueues: 8, WriteQueues: 8, Perm: 7, SysFlag: 2},
@@ -199,13 +204,13 @@ func TestRegisterExpireUnregister(t *testing.T) {
 	if err := a.Register(t.Context(), peer); err != nil {
 		t.Fatal(err)
 	}
-	clk.now = clk.now.Add(100 * time.Second)
+	clk.advance(100 * time.Second)
 	ask(t, c, remoting.BrokerHeartbeat, "brokerName", "b", "brokerAddr", second.Addr, "clusterName", "c")
-	clk.now = clk.now.Add(100 * time.Second)
+	clk.advance(100 * time.Second)
 	if table.Expire(); groups() != 2 {
 		t.Error("expired in spite of its heartbeat")
 	}
-	clk.now = clk.now.Add(100 * time.Second)
+	clk.advance(100 * time.Second)
 	if table.Expire(); groups() != 1 {
 		t.Error("silent member still in the route")
 	}

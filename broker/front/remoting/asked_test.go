@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"varve/broker"
@@ -12,7 +13,7 @@ import (
 )
 
 // other is a client of another protocol.
-type other struct{ verdict broker.Verdict }
+type other struct{ verdict atomic.Int64 } // a broker.Verdict
 
 func (*other) RemoteAddr() netip.AddrPort { return netip.AddrPort{} }
 
@@ -22,7 +23,7 @@ func (o *other) VerifyMessage(_ context.Context, rec mq.Record) (broker.Verdict,
 	if string(rec.Body()) != "x" {
 		return broker.VerdictCorrupted, nil
 	}
-	return o.verdict, nil
+	return broker.Verdict(o.verdict.Load()), nil
 }
 
 func (*other) StackTrace(context.Context) (string, error) { return "main()", nil }
@@ -48,12 +49,12 @@ func TestToolsAskClientsOfOtherProtocols(t *testing.T) {
 		return result
 	}
 	for v, want := range map[broker.Verdict]string{broker.VerdictConsumed: "CR_SUCCESS", broker.VerdictLater: "CR_LATER"} {
-		o.verdict = v
+		o.verdict.Store(int64(v))
 		if r := directly(wire.Success); r.ConsumeResult != want {
 			t.Errorf("verdict %d is %q, want %q", v, r.ConsumeResult, want)
 		}
 	}
-	o.verdict = broker.VerdictNone
+	o.verdict.Store(int64(broker.VerdictNone))
 	directly(wire.NoPermission)
 	for stack, want := range map[string]string{"true": "main()", "false": ""} {
 		r := call(t, c, wire.Success, wire.NewRequest(wire.GetConsumerRunningInfo, "consumerGroup", "g", "clientId", "o", "jstackEnable", stack))
