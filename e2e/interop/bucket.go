@@ -252,8 +252,16 @@ func (b *bucketRun) outage(ctx context.Context) (string, error) {
 	}
 	b.proxy.Set(faulty.Healthy, 0)
 	back := time.Now()
-	if err := archiveAndTrim(ctx, b.varve); err != nil {
-		return "", err
+	// What needs the bucket is refused until the server has asked it again, once a second.
+	for err := archiveAndTrim(ctx, b.varve); err != nil; err = archiveAndTrim(ctx, b.varve) {
+		if time.Since(back) > noticedWithin {
+			return "", err
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	took := time.Since(back)
 	if _, err := b.readBack(ctx, topic("outage"), sent.Messages, nil); err != nil {
@@ -261,6 +269,9 @@ func (b *bucketRun) outage(ctx context.Context) (string, error) {
 	}
 	return fmt.Sprintf("%d messages sent in %v without a bucket, archived %.1f s after it was back", sent.Messages, outageTime, took.Seconds()), nil
 }
+
+// noticedWithin bounds the time in which a bucket that is back is used again.
+const noticedWithin = 10 * time.Second
 
 // killed: the process dies in the middle of uploads and commits, several times.
 func (b *bucketRun) killed(ctx context.Context) (string, error) {
