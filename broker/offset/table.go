@@ -156,8 +156,7 @@ func (t *Table) Commit(group, topic string, queue int32, off int64) (previous in
 	enlist := false
 	if previous != off {
 		p.set(queue, off)
-		enlist = !p.dirty
-		p.dirty = true
+		enlist = p.touch()
 	}
 	p.mu.Unlock()
 	if enlist {
@@ -225,8 +224,7 @@ func (t *Table) Clamp(end func(topic string, queue int32) (int64, error)) ([]Bey
 			}
 		}
 		if len(out) > had {
-			enlist = !p.dirty
-			p.dirty = true
+			enlist = p.touch()
 		}
 		p.mu.Unlock()
 		if enlist {
@@ -234,6 +232,14 @@ func (t *Table) Clamp(end func(topic string, queue int32) (int64, error)) ([]Bey
 		}
 	}
 	return out, nil
+}
+
+// touch marks progress as changed; first says that it has to be enlisted. mu is
+// held.
+func (p *progress) touch() (first bool) {
+	first = !p.dirty
+	p.dirty = true
+	return first
 }
 
 func (t *Table) enlist(k key) {
@@ -290,8 +296,7 @@ func (t *Table) TakeReset(group, topic string, queue int32) (off int64, ok bool)
 	enlist := false
 	if ok {
 		delete(p.resets, queue)
-		enlist = !p.dirty
-		p.dirty = true
+		enlist = p.touch()
 	}
 	p.mu.Unlock()
 	if enlist {
@@ -431,8 +436,7 @@ func (t *Table) putBack(keys []key) {
 			continue
 		}
 		p.mu.Lock()
-		enlist := !p.dirty
-		p.dirty = true
+		enlist := p.touch()
 		p.mu.Unlock()
 		if enlist {
 			t.enlist(k)

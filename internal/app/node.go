@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -184,21 +183,6 @@ func (n *Node) serveHTTP(h http.Handler) func(ctx context.Context) error {
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
 	return func(ctx context.Context) error {
-		ended := make(chan error, 1)
-		go func() { ended <- srv.Serve(tlsport.Listen(n.ports.http, n.tls, n.tlsOnly(), "http/1.1")) }()
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-		}
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin/4)
-		defer cancel()
-		if err := srv.Shutdown(stop); err != nil {
-			_ = srv.Close()
-		}
-		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
+		return tlsport.ServeHTTP(ctx, srv, tlsport.Listen(n.ports.http, n.tls, n.tlsOnly(), "http/1.1"), stopWithin/4)
 	}
 }

@@ -1,5 +1,6 @@
 // Package tlsport gives ports TLS: the certificate, its own one where the user
-// has none, and listeners that take TLS and plain connections on one port.
+// has none, listeners that take TLS and plain connections on one port, and the
+// life of an HTTP server on them.
 //
 // Invariants:
 //   - A key that is made here is readable by its owner only and is never

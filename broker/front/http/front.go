@@ -3,7 +3,6 @@ package http
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -113,27 +112,10 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
 	}
-	ended := make(chan error, 1)
-	go func() {
-		ended <- srv.Serve(tlsport.Listen(f.conns.Listen(ln), f.cfg.TLS, f.cfg.TLSOnly, "http/1.1"))
-	}()
 	swept := make(chan struct{})
 	go func() { defer close(swept); f.questions.sweep(ctx) }()
 	defer func() { <-swept }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-	defer cancel()
-	if err := srv.Shutdown(stop); err != nil {
-		_ = srv.Close()
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return tlsport.ServeHTTP(ctx, srv, tlsport.Listen(f.conns.Listen(ln), f.cfg.TLS, f.cfg.TLSOnly, "http/1.1"), stopWithin)
 }
 
 // call is one request on its way.
