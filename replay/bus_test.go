@@ -257,6 +257,9 @@ func (s source) Queues(ctx context.Context, topic string) ([]mq.Queue, error) {
 type publisher struct{ *life }
 
 func (p publisher) Queues(ctx context.Context, topic string, count int) ([]mq.Queue, error) {
+	if err := p.life.at("destination"); err != nil {
+		return nil, err
+	}
 	return p.life.Queues(ctx, topic, count)
 }
 

@@ -166,6 +166,13 @@ func (s *Service) Start(ctx context.Context, spec Spec) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
+	// Before the destination is made: a job that is refused leaves no topic behind.
+	s.mu.Lock()
+	_, err = s.oldest()
+	s.mu.Unlock()
+	if err != nil {
+		return Job{}, err
+	}
 	queues, err := s.assign(ctx, &spec, spans)
 	if err != nil {
 		return Job{}, err
@@ -193,8 +200,22 @@ func (s *Service) Start(ctx context.Context, spec Spec) (Job, error) {
 
 // makeRoom removes the oldest ended job where there are too many. s.mu is held.
 func (s *Service) makeRoom() error {
+	oldest, err := s.oldest()
+	if oldest == nil || err != nil {
+		return err
+	}
+	if err := s.jobs.Delete(oldest.job.ID); err != nil {
+		return fmt.Errorf("removing replay job %s: %w", oldest.job.ID, err)
+	}
+	delete(s.byID, oldest.job.ID)
+	return nil
+}
+
+// oldest gives the ended job that has to make room for one more, nil where
+// there is room. s.mu is held.
+func (s *Service) oldest() (*entry, error) {
 	if len(s.byID) < s.cfg.MaxJobs {
-		return nil
+		return nil, nil
 	}
 	var oldest *entry
 	for _, e := range s.byID {
@@ -203,13 +224,9 @@ func (s *Service) makeRoom() error {
 		}
 	}
 	if oldest == nil {
-		return bad("there are %d unfinished jobs, which is the limit; cancel some", len(s.byID))
+		return nil, bad("there are %d unfinished jobs, which is the limit; cancel some", len(s.byID))
 	}
-	if err := s.jobs.Delete(oldest.job.ID); err != nil {
-		return fmt.Errorf("removing replay job %s: %w", oldest.job.ID, err)
-	}
-	delete(s.byID, oldest.job.ID)
-	return nil
+	return oldest, nil
 }
 
 // List gives all jobs, newest first.

@@ -272,6 +272,36 @@ func TestLifecycle(t *testing.T) {
 	})
 }
 
+// TestRefusedJobMakesNoDestination: where there is no place for another job, no
+// topic is made for it.
+func TestRefusedJobMakesNoDestination(t *testing.T) {
+	b := newBus()
+	b.send(srcQueue(0), 1000, "b")
+	synctest.Test(t, func(t *testing.T) {
+		l := &life{bus: b, jobs: newMemJobs()}
+		made := 0
+		l.fault = func(point string) error {
+			if point == "destination" {
+				made++
+			}
+			return nil
+		}
+		s, stop := l.start(t, Config{MaxRunning: 1, MaxJobs: 1})
+		defer stop()
+		ctx := context.Background()
+		if _, err := s.Start(ctx, Spec{Source: "src", Destination: "dest", BytesPerSecond: 1}); err != nil {
+			t.Fatal(err)
+		}
+		made = 0
+		if _, err := s.Start(ctx, Spec{Source: "src", Destination: "more"}); err == nil || !strings.Contains(err.Error(), "the limit") {
+			t.Errorf("a second job of one: %v", err)
+		}
+		if made != 0 {
+			t.Error("a destination was made for the refused job")
+		}
+	})
+}
+
 // TestGivesUp: what fails again and again ends as failed, with the reason, and
 // goes on when it is resumed.
 func TestGivesUp(t *testing.T) {

@@ -112,9 +112,10 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
 	}
+	sweeping, enough := context.WithCancel(ctx)
 	swept := make(chan struct{})
-	go func() { defer close(swept); f.questions.sweep(ctx) }()
-	defer func() { <-swept }()
+	go func() { defer close(swept); f.questions.sweep(sweeping) }()
+	defer func() { enough(); <-swept }()
 	return tlsport.ServeHTTP(ctx, srv, tlsport.Listen(f.conns.Listen(ln), f.cfg.TLS, f.cfg.TLSOnly, "http/1.1"), stopWithin)
 }
 

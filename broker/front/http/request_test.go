@@ -3,6 +3,7 @@ package http_test
 import (
 	"context"
 	"html"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -131,6 +132,21 @@ func TestAConsumerThatIsGoneGetsNothing(t *testing.T) {
 	publish(t, n.sdk().GetProducer("", "orders"), mqhttp.PublishMessageRequest{MessageBody: "x"})
 	if got := consumeAll(t, c.ConsumeMessage, 1); got[0].MessageBody != "x" {
 		t.Errorf("got %q", got[0].MessageBody)
+	}
+}
+
+// A listener that fails ends Serve with its error, whatever the context says.
+func TestAFailedListenerEndsServe(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := front.New(n.broker, front.Config{}).Serve(t.Context(), ln); err == nil {
+		t.Error("it served a closed listener")
 	}
 }
 
