@@ -11,8 +11,14 @@ const (
 	// blockBytes is the length of one cached stretch of the log. Blocks lie at
 	// multiples of it.
 	blockBytes = 64 << 10
+	// fewBlocks is what the cache makes do with while nobody needs more: what
+	// is read into memory that a core's own cache has costs less.
+	fewBlocks = 12
 	// maxBlocks bounds the cache: 8 MiB.
 	maxBlocks = 128
+	// calmLoads is how many blocks are read, none of which more room would
+	// have kept, before the cache becomes an eighth smaller.
+	calmLoads = 4 * maxBlocks
 	// payingRecords is from how many wanted records on one read of a block
 	// costs less than a read for each of them.
 	payingRecords = 4
@@ -29,8 +35,48 @@ type blocks struct {
 	mu    sync.Mutex
 	byNo  map[int64]*block
 	slots []*block
+	room  room
 	hand  int  // next slot to look at for one to give up
 	used  bool // since the last sweep
+}
+
+// room is how many blocks are kept. Readers that go along close to each other
+// need few, however much they read; who comes to a block after it was given up
+// shows how many would have kept it.
+type room struct {
+	more int              // than fewBlocks
+	gone [maxBlocks]int64 // the last blocks that were given up, as a ring
+	n    int              // were given up so far
+	calm int              // blocks read since more of them would have been of use
+}
+
+func (r *room) blocks() int { return fewBlocks + r.more }
+
+// gave notes that a block was given up.
+func (r *room) gave(no int64) {
+	r.gone[r.n%maxBlocks] = no
+	r.n++
+}
+
+// missed says whether more room would have kept a block that is wanted, and
+// makes it.
+func (r *room) missed(no int64) bool {
+	for ago := 1; ago <= min(r.n, maxBlocks-r.blocks()); ago++ {
+		if r.gone[(r.n-ago)%maxBlocks] == no {
+			r.more += ago
+			r.calm = 0
+			return true
+		}
+	}
+	return false
+}
+
+// loads notes that a block is read.
+func (r *room) loads() {
+	if r.calm++; r.calm >= calmLoads {
+		r.calm = 0
+		r.more -= (r.more + 7) / 8
+	}
 }
 
 // block is one stretch. It is not given up while refs count its users.
@@ -87,12 +133,13 @@ func (c *blocks) pin(no int64, pays bool) *block {
 	defer c.mu.Unlock()
 	b := c.byNo[no]
 	if b == nil {
-		if !pays && c.byNo[no-1] == nil {
+		if !c.room.missed(no) && !pays && c.byNo[no-1] == nil {
 			return nil
 		}
 		if b = c.claim(); b == nil {
 			return nil
 		}
+		c.room.loads()
 		b.no, b.failed = no, false
 		b.loaded.Store(false)
 		if c.byNo == nil {
@@ -107,14 +154,30 @@ func (c *blocks) pin(no int64, pays bool) *block {
 
 // claim gives a slot for a new block, nil where all are pinned. mu is held.
 func (c *blocks) claim() *block {
-	if len(c.slots) < maxBlocks {
-		b := &block{data: make([]byte, c.size)}
-		c.slots = append(c.slots, b)
-		return b
+	for len(c.slots) > c.room.blocks() && c.giveUp() {
+		last := len(c.slots) - 1
+		c.slots[c.hand] = c.slots[last]
+		c.slots[last], c.slots = nil, c.slots[:last]
+		c.hand %= last
 	}
-	for range 2 * len(c.slots) {
+	if len(c.slots) >= c.room.blocks() && c.giveUp() {
 		b := c.slots[c.hand]
 		c.hand = (c.hand + 1) % len(c.slots)
+		return b
+	}
+	if len(c.slots) == maxBlocks {
+		return nil
+	}
+	b := &block{data: make([]byte, c.size)}
+	c.slots = append(c.slots, b)
+	return b
+}
+
+// giveUp moves the hand to a slot that nobody uses and empties it; false where
+// there is none. mu is held.
+func (c *blocks) giveUp() bool {
+	for range 2 * len(c.slots) {
+		b := c.slots[c.hand]
 		switch {
 		case b.refs > 0:
 		case b.used:
@@ -122,11 +185,13 @@ func (c *blocks) claim() *block {
 		default:
 			if c.byNo[b.no] == b {
 				delete(c.byNo, b.no)
+				c.room.gave(b.no)
 			}
-			return b
+			return true
 		}
+		c.hand = (c.hand + 1) % len(c.slots)
 	}
-	return nil
+	return false
 }
 
 func (c *blocks) unpin(b *block) {
@@ -150,7 +215,7 @@ func (c *blocks) sweep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.used {
-		c.byNo, c.slots, c.hand = nil, nil, 0 // a pinned block lives on with its user
+		c.byNo, c.slots, c.room, c.hand = nil, nil, room{}, 0 // a pinned block lives on with its user
 	}
 	c.used = false
 }

@@ -26,7 +26,7 @@ func TestReaderThroughBlocks(t *testing.T) {
 					s, out := stored(t, Options{FS: vfs.NewMem(), SegmentBytes: segment}, "/hot", in, false)
 					s.blocks.size = size
 					t.Cleanup(func() {
-						if n := len(s.blocks.slots); n < maxBlocks/2 {
+						if n := len(s.blocks.slots); n < fewBlocks {
 							t.Errorf("only %d blocks were used", n)
 						}
 						unpinned(t, s)
@@ -105,6 +105,8 @@ func TestBlocksSpareReads(t *testing.T) {
 	if had < 10 {
 		t.Fatalf("%d blocks of the whole queue", had)
 	}
+	sees(t, s, q, 0, 100) // there are more of them than fewBlocks
+	had = len(s.blocks.byNo)
 	reads = 0
 	sees(t, s, q, 0, 100)
 	if reads > 2 { // the parts of a block at either end
@@ -180,6 +182,7 @@ func TestBlocksAfterReadErrors(t *testing.T) {
 	}
 	f.on.Store(false)
 	sees(t, s, q, 0, 100)
+	sees(t, s, q, 0, 100) // now all of it has room
 	f.on.Store(true)
 	if b, err := s.Read(t.Context(), q, 20, mq.Limit{Messages: 30}); err != nil || b.Count != 30 {
 		t.Errorf("what the cache has while the file can't be read: %d messages, %v", b.Count, err)

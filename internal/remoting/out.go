@@ -18,8 +18,10 @@ const (
 	// may have to wait for the peer, which may wait for the reader.
 	inlineFlush = 32 << 10
 	// earlyFlush is how many bytes the reader doesn't let gather over more
-	// requests of one read.
-	earlyFlush = 32 << 10
+	// requests of one read. Two answers to a usual pull pass it, one doesn't: a
+	// write to both costs half of two, and the peer still has those to go on
+	// with while the next are read.
+	earlyFlush = 64 << 10
 	// promptRounds is how often the reader writes what others add meanwhile.
 	promptRounds = 4
 	// maxVectors bounds the pieces of one write.
