@@ -33,6 +33,7 @@ type world struct {
 	unkept  []func()         // what a power cut would undo; called when it no longer can
 	history map[int64]string // what is in the real queue, by offset
 	asked   int
+	ask     func(ctx context.Context, group string, load func() (*Half, error)) (bool, error)
 }
 
 // sent is one transaction as its producer knows it.
@@ -85,8 +86,8 @@ func (w *world) open() {
 	}
 }
 
-// ask is a group that has a producer now and then, which never knows.
-func (w *world) ask(_ context.Context, group string, load func() (*Half, error)) (bool, error) {
+// nowAndThen is a group that has a producer now and then, which never knows.
+func (w *world) nowAndThen(_ context.Context, group string, load func() (*Half, error)) (bool, error) {
 	h, err := load()
 	if err != nil || h.Topic != orders.Topic || h.Group != group || string(h.Record.Topic()) != orders.Topic {
 		w.t.Errorf("asked about half %+v of group %s, error %v", h, group, err)
@@ -232,10 +233,7 @@ func (w *world) trim() {
 // cut takes a picture of the disk as it would be after a power cut (or, with
 // all unsynced data kept, a kill), and goes on from it.
 func (w *world) cut() {
-	percent := []int{0, 50, 100}[w.rng.IntN(3)]
-	fs := w.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: w.rng})
-	w.end()
-	w.fs = fs
+	w.power([]int{0, 50, 100}[w.rng.IntN(3)])
 	w.unkept = nil
 	for _, x := range w.sent {
 		if !x.sure { // it is not known, so it may be said again
@@ -246,6 +244,13 @@ func (w *world) cut() {
 	w.open()
 	w.observe()
 	w.check()
+}
+
+// power cuts the power: so much of what wasn't synced is on the disk.
+func (w *world) power(percent int) {
+	fs := w.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: w.rng})
+	w.end()
+	w.fs = fs
 }
 
 // check compares what there is with what was sent.
@@ -312,6 +317,7 @@ func life(t *testing.T, seed uint64, sync bool) {
 		t: t, rng: rand.New(rand.NewPCG(seed, 11)), fs: vfs.NewCrashableMem(), sync: sync,
 		history: map[int64]string{},
 	}
+	w.ask = w.nowAndThen
 	w.open()
 	for range 120 {
 		switch n := w.rng.IntN(24); {
