@@ -77,6 +77,42 @@ func TestRecordedRequestsAreUnderstood(t *testing.T) {
 	}
 }
 
+// FuzzRequests sends any bytes to the front, recorded requests to begin with:
+// it may answer or end the connection, and serves the next one.
+func FuzzRequests(f *testing.F) {
+	n := startNode(f, nodeOptions{})
+	files, err := filepath.Glob("testdata/requests/*.http")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("recorded requests: %v, %v", files, err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(bytes.ReplaceAll(text, []byte("waitseconds=3"), []byte("waitseconds=0")))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := net.Dial("tcp", n.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write(text); err == nil {
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, c) // whatever it says
+		}
+		resp, err := http.Get("http://" + n.addr + "/topics/nobodys/messages?consumer=g&numOfMessages=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound {
+			t.Errorf("the next request is answered %s", resp.Status)
+		}
+	})
+}
+
 // replay sends a file and gives the answer.
 func (n *node) replay(t *testing.T, file string) answer {
 	t.Helper()

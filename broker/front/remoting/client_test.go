@@ -31,11 +31,7 @@ func TestGoClient(t *testing.T) {
 			c.DelayLevels = "1s 1s 1s 1s 1s"
 			c.TransactionTimeout, c.TransactionCheckInterval, c.TransactionMaxChecks = time.Second, time.Second, 6
 		},
-		announce: recorder(t),
 	})
-	if *record {
-		n.route = startTee(t, "go-2.1.2", n.route)
-	}
 	t.Run("scenarios", func(t *testing.T) {
 		for name, f := range map[string]func(*testing.T, *node){
 			"SendAndPull":   sendAndPull,

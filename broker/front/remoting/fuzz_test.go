@@ -2,11 +2,85 @@ package remoting_test
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
 	"testing"
+	"time"
 
 	"varve/broker"
+	front "varve/broker/front/remoting"
 	"varve/internal/mq"
+	wire "varve/internal/remoting"
 )
+
+// FuzzRequests sends any frame to the front, those of real clients to begin
+// with: it may refuse it or end the connection, and serves the next one.
+func FuzzRequests(f *testing.F) {
+	n := startNode(f, nodeOptions{})
+	for _, recorded := range front.RecordedFrames(f) {
+		for _, r := range recorded {
+			f.Add(r.Frame[4:])
+		}
+	}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		c := n.dial(t)
+		raw := append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
+		if n.answers(t, c, raw) {
+			return
+		}
+		if !n.answers(t, n.dial(t), nil) { // that one was ended
+			t.Error("the front serves nobody any more")
+		}
+	})
+}
+
+func (n *node) dial(t *testing.T) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", n.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// answers sends a frame and then a question, and tells whether the question is
+// answered, or the connection ended.
+func (n *node) answers(t *testing.T, c net.Conn, frame []byte) bool {
+	t.Helper()
+	question := wire.NewRequest(wire.GetMinOffset, "topic", "nobody's", "queueId", "0")
+	question.Opaque = 1<<31 - 7
+	if _, err := c.Write(wire.AppendFrame(frame, question)); err != nil {
+		return false
+	}
+	for {
+		var head [4]byte
+		_, err := io.ReadFull(c, head[:])
+		body := make([]byte, binary.BigEndian.Uint32(head[:]))
+		if err == nil {
+			_, err = io.ReadFull(c, body)
+		}
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() {
+			t.Fatal("no answer")
+		}
+		if err != nil {
+			return false
+		}
+		var got wire.Command
+		if err := wire.DecodeFrame(body, &got); err != nil {
+			t.Fatalf("the front's own frame: %v", err)
+		}
+		if got.IsReply() && got.Opaque == question.Opaque {
+			return true
+		}
+	}
+}
 
 // FuzzSendBatch sends any bytes as a batch: it is stored whole, each message
 // with the next offset, or refused without a trace.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -32,13 +31,12 @@ type node struct {
 
 // nodeOptions change what startNode makes.
 type nodeOptions struct {
-	conf     func(*broker.Config)
-	conn     wire.Config
-	dir      string                                         // a new one if empty
-	announce func(t testing.TB, addr netip.AddrPort) string // address in the route; the front's own if nil
-	auth     bool                                           // access control is on, with the super user admin (password admin)
-	tls      *tls.Config
-	tlsOnly  bool
+	conf    func(*broker.Config)
+	conn    wire.Config
+	dir     string // a new one if empty
+	auth    bool   // access control is on, with the super user admin (password admin)
+	tls     *tls.Config
+	tlsOnly bool
 }
 
 // startNode runs a node until the test ends.
@@ -76,11 +74,7 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	log.OnArrival(func([]hot.Arrival) { stirred.fire() })
 	f := front.New(b, front.Config{Conn: o.conn, Auth: users})
 	routes := route.New(route.Config{KV: state.Table("kv")})
-	announced := addr.String()
-	if o.announce != nil {
-		announced = o.announce(t, addr)
-	}
-	routes.Join(route.Member{Cluster: conf.Cluster, Broker: conf.Broker, Addr: announced}, front.Topics(b))
+	routes.Join(route.Member{Cluster: conf.Cluster, Broker: conf.Broker, Addr: addr.String()}, front.Topics(b))
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
