@@ -6,7 +6,7 @@ TOOL    := $(GO) tool -modfile=.ci/tools/go.mod
 # Packages with goroutines of their own: the race detector earns its time there.
 RACE    := ./hot/... ./broker/... ./connector/... ./history/... ./replay/... ./internal/remoting/... ./internal/tier/... ./internal/meta/... ./internal/objstore/... ./internal/app/...
 
-.PHONY: build run demo test lint lint-full race interop interop-apache bench clean
+.PHONY: build run demo test lint lint-full race interop interop-apache golden bench clean
 
 build: $(VARVE)
 
@@ -44,9 +44,14 @@ race:
 interop:
 	./e2e/run.sh
 
-## interop-apache: the same Java scenarios against the real Apache broker, kept in e2e/apache/results.json for the page
+## interop-apache: the same scenarios against the real Apache broker, kept in e2e/apache/results.json for the page
 interop-apache:
-	./e2e/run.sh -server apache -only java
+	./e2e/run.sh -server apache -only java,languages
+
+## golden: records a few requests of each client for the fronts' tests
+golden:
+	./e2e/run.sh -only java,mqadmin,languages -golden $(CURDIR)/broker/front
+	$(GO) test ./broker/front/remoting ./broker/front/grpc -run TestGolden -update
 
 ## bench: Varve beside the real Apache broker (needs Java 17 and Maven)
 bench:

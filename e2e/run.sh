@@ -109,12 +109,17 @@ for ((i = 1; i <= $#; i++)); do
 done
 wants() { case ",$parts," in *",$1,"*) ;; *) return 1 ;; esac; }
 
-if wants java || wants mqadmin; then
+if wants java || wants mqadmin || [ "$server" = apache ]; then
 	need java "a Java 17 runtime"
 	need mvn "Maven, for the Apache clients"
 	mqadmin
 fi
 if wants java; then java_clients; fi
+if wants languages; then
+	go_clients
+	python_client
+	node_client
+fi
 if [ "$server" = apache ]; then
 	apache_broker
 else
@@ -123,11 +128,6 @@ else
 		(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)
 	fi
 	if wants s3 || wants readers; then python_env; fi
-	if wants languages; then
-		go_clients
-		python_client
-		node_client
-	fi
 	if wants http; then
 		need npm "Node.js, for an HTTP SDK"
 		http_sdks
@@ -139,11 +139,11 @@ fi
 args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -source "$here" -clients "$clients")
 case " $* " in
 *" apache "*) args+=(-record "$here/apache/results.json") ;;
-*" -scenarios"* | *" -only"*) ;; # a part of it is not a page
+*" -scenarios"* | *" -only"* | *" -golden"*) ;; # a part of it is not a page
 *) args+=(-beside "$here/apache/results.json" -page "$root/docs/compat/clients.md") ;;
 esac
 case " $* " in
-*" apache "* | *" -scenarios"*) ;;
+*" apache "* | *" -scenarios"* | *" -golden"*) ;;
 *) args+=(-mqadmin-page "$root/docs/compat/mqadmin.md") ;;
 esac
 exec "$here/loopback.sh" "$cache/interop" "${args[@]}" "$@"

@@ -19,8 +19,20 @@ var accessUsers = []struct{ name, resources, actions string }{
 	{"nobody", "", ""},
 }
 
-// makeUsers makes them with RocketMQ's own tool, as its super user.
+// makeUsers makes them with RocketMQ's own tool.
 func makeUsers(ctx context.Context, c config, s *server.Server) error {
+	var commands [][]string
+	for _, u := range accessUsers {
+		commands = append(commands, []string{"createUser", "-b", server.BrokerAddr, "-u", u.name, "-p", u.name + "-secret-1", "-t", "Normal"})
+		if u.resources != "" {
+			commands = append(commands, []string{"createAcl", "-b", server.BrokerAddr, "-s", "User:" + u.name, "-r", u.resources, "-a", u.actions, "-d", "Allow"})
+		}
+	}
+	return asRoot(ctx, c, s, commands...)
+}
+
+// asRoot runs commands of RocketMQ's own tool as a server's super user.
+func asRoot(ctx context.Context, c config, s *server.Server, commands ...[]string) error {
 	home := filepath.Join(s.Dir, "tool")
 	if err := os.MkdirAll(filepath.Join(home, "conf"), 0o755); err != nil {
 		return fmt.Errorf("making the tool's folder: %w", err)
@@ -31,19 +43,13 @@ func makeUsers(ctx context.Context, c config, s *server.Server) error {
 	}
 	r := &adminRun{cfg: c, server: s, names: map[string]string{"dir": home}, home: home}
 	defer r.endTool()
-	for _, u := range accessUsers {
-		commands := [][]string{{"createUser", "-b", server.BrokerAddr, "-u", u.name, "-p", u.name + "-secret-1", "-t", "Normal"}}
-		if u.resources != "" {
-			commands = append(commands, []string{"createAcl", "-b", server.BrokerAddr, "-s", "User:" + u.name, "-r", u.resources, "-a", u.actions, "-d", "Allow"})
+	for _, words := range commands {
+		out, err := r.command(ctx, append(words, "-n", s.Addrs.Route)...)
+		if err != nil {
+			return err
 		}
-		for _, words := range commands {
-			out, err := r.command(ctx, append(words, "-n", server.RouteAddr)...)
-			if err != nil {
-				return err
-			}
-			if !strings.Contains(string(out), "success") {
-				return fmt.Errorf("mqadmin %s of user %s: %s", words[0], u.name, tail(out))
-			}
+		if !strings.Contains(string(out), "success") {
+			return fmt.Errorf("mqadmin %s: %s", strings.Join(words, " "), tail(out))
 		}
 	}
 	return nil

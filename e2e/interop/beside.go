@@ -41,14 +41,14 @@ func readResults(name string) (results, error) {
 	return r, nil
 }
 
-// record puts what was tried by Java clients in place of what the file has of it.
+// record puts what clients tried in place of what the file has of it.
 func (p *page) record(name string) error {
 	r, err := readResults(name)
 	if err != nil {
 		return err
 	}
 	for _, c := range p.checks {
-		if !strings.HasPrefix(c.Column, "Java") {
+		if !isJava(c.Column) && !isLanguage(c.Column) {
 			continue
 		}
 		kept := keptResult{Scenario: c.Name, Client: c.Column, Verdict: c.Verdict, Note: firstOf(c.Note)}
@@ -82,14 +82,14 @@ func firstOf(note string) string {
 	return strings.ToValidUTF8(note[:most], "") + " …"
 }
 
-// cell is how a scenario ended with all clients together, and what was said of
+// cell is how a scenario ended with such clients together, and what was said of
 // those with which it failed.
-func (r *results) cell(scenario string) (verdict, note string) {
+func (r *results) cell(scenario string, such func(client string) bool) (verdict, note string) {
 	var failed []string
 	ok := 0
 	for _, k := range r.Checks {
 		switch {
-		case k.Scenario != scenario:
+		case k.Scenario != scenario || !such(k.Client):
 		case k.Verdict == "ok":
 			ok++
 		case k.Verdict == "skip":

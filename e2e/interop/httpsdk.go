@@ -190,5 +190,5 @@ func (p *page) httpMatrix(b *strings.Builder) {
 	for _, x := range httpSDKs {
 		columns = append(columns, x.column)
 	}
-	p.table(b, "HTTP SDKs", "The SDKs of the aliyunmq HTTP protocol: [http.md](http.md). The Go SDK runs in `make test`.", columns, httpScenarios)
+	p.table(b, "HTTP SDKs", "The SDKs of the aliyunmq HTTP protocol: [http.md](http.md). The Go SDK runs in `make test`.", columns, httpScenarios, nil)
 }

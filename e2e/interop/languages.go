@@ -52,6 +52,7 @@ var languages = []language{
 
 // runLanguages runs every client's program at the same time, over three
 // brokers: one that is open, one with access control, one that takes TLS alone.
+// The real broker has no archive, and its TLS is tried by the Java clients.
 func runLanguages(ctx context.Context, c config, p *page) error {
 	l := &languageRun{cfg: c, page: p, cold: &coldGate{coming: map[string]bool{}}}
 	err := l.start(ctx)
@@ -98,15 +99,21 @@ type languagePlace struct {
 func (l *languageRun) start(ctx context.Context) error {
 	var err error
 	l.plan.Topic, l.plan.Closed = "shared_with_app", "not_for_app"
-	l.open, err = l.cfg.start(ctx, "languages", server.Options{RollAge: time.Second, Env: append([]string{
-		"VARVE_TRANSACTIONS_TIMEOUT=2s", "VARVE_TRANSACTIONS_CHECK_INTERVAL=4s",
-	}, smallSegments...)})
+	l.open, err = l.cfg.start(ctx, "languages", server.Options{
+		RollAge: time.Second, GRPC: true, SmallHeap: true,
+		Env:  append([]string{"VARVE_TRANSACTIONS_TIMEOUT=2s", "VARVE_TRANSACTIONS_CHECK_INTERVAL=4s"}, smallSegments...),
+		Conf: []string{"transactionTimeOut=2000", "transactionCheckInterval=4000"},
+	})
 	if err != nil {
 		return err
 	}
 	l.servers = append(l.servers, l.open)
 	l.page.ServerName = l.open.Name
 	l.plan.Plain = languagePlace{Route: server.RouteAddr, GRPC: "127.0.0.1:8081"}
+	if l.cfg.server == "apache" {
+		l.plan.Access, err = l.startApacheAccess(ctx)
+		return err
+	}
 	if l.plan.Access, err = l.startAccess(ctx, "languages-access"); err != nil {
 		return err
 	}
@@ -117,9 +124,10 @@ func (l *languageRun) start(ctx context.Context) error {
 // elsewhere is a broker on ports of its own, by the ports' first digits.
 func (l *languageRun) elsewhere(ctx context.Context, name, ports string, env ...string) (languagePlace, error) {
 	at := "127.0.0.1:" + ports
-	s, err := l.cfg.start(ctx, name, server.Options{HotOnly: true, Env: append(env,
-		"VARVE_ROUTE_LISTEN="+at+"76", "VARVE_BROKER_LISTEN="+at+"11", "VARVE_BROKER_VIP=false",
-		"VARVE_GRPC_LISTEN="+at+"81", "VARVE_HTTP_LISTEN="+at+"82", "VARVE_MQHTTP_LISTEN="+at+"83")})
+	s, err := l.cfg.start(ctx, name, server.Options{
+		HotOnly: true, GRPC: true, SmallHeap: true, Access: l.cfg.server == "apache", Addrs: server.Addrs{Route: at + "76", Broker: at + "11", GRPC: at + "81", History: at + "15", HTTP: at + "82"},
+		Env: append(env, "VARVE_BROKER_VIP=false", "VARVE_MQHTTP_LISTEN="+at+"83"),
+	})
 	if err != nil {
 		return languagePlace{}, err
 	}
@@ -156,6 +164,25 @@ func (l *languageRun) startAccess(ctx context.Context, name string) (languagePla
 	return place, nil
 }
 
+// startApacheAccess does the same with the real broker and its own tool.
+func (l *languageRun) startApacheAccess(ctx context.Context) (languagePlace, error) {
+	place, err := l.elsewhere(ctx, "languages-access", "210")
+	if err != nil {
+		return place, err
+	}
+	place.User, place.Secret = "app", "app-has-a-secret"
+	s := l.servers[len(l.servers)-1]
+	topic := func(name string) []string {
+		return []string{"updateTopic", "-b", s.Addrs.Broker, "-t", name, "-r", "4", "-w", "4", "-a", "+message.type=NORMAL"}
+	}
+	allow := func(resource, actions string) []string {
+		return []string{"createAcl", "-b", s.Addrs.Broker, "-s", "User:" + place.User, "-r", resource, "-a", actions, "-d", "Allow"}
+	}
+	return place, asRoot(ctx, l.cfg, s,
+		[]string{"createUser", "-b", s.Addrs.Broker, "-u", place.User, "-p", place.Secret, "-t", "Normal"},
+		topic(l.plan.Topic), topic(l.plan.Closed), allow("Topic:"+l.plan.Topic, "Pub,Sub"), allow("Group:*", "Sub"))
+}
+
 func (l *languageRun) startTLS(ctx context.Context) (languagePlace, error) {
 	place, err := l.elsewhere(ctx, "languages-tls", "220", "VARVE_TLS_MODE=enforcing")
 	if err != nil {
@@ -176,6 +203,9 @@ func (l *languageRun) runAll(ctx context.Context) error {
 		return len(l.cfg.languages) > 0 && !slices.Contains(l.cfg.languages, x.key)
 	})
 	warm, cold := l.wanted(languageScenarios), l.wanted(coldScenarios)
+	if l.cfg.server == "apache" {
+		warm, cold = slices.DeleteFunc(warm, func(n string) bool { return n == "tls-enforced" }), nil
+	}
 	for _, names := range [][]string{warm, cold} {
 		if len(names) == 0 {
 			continue
@@ -262,6 +292,9 @@ func (l *languageRun) run(ctx context.Context, x language, names []string, paral
 		"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH="+l.certificate, "NODE_EXTRA_CA_CERTS="+l.certificate, "PYTHONDONTWRITEBYTECODE=1",
 		"NODE_PATH="+filepath.Join(l.cfg.cache, "node-client", "node_modules"),
 		"rocketmq.client.logLevel=warn", "rocketmq.client.localOffsetStoreDir="+home)
+	if l.cfg.recorder != nil {
+		cmd.Env = append(cmd.Env, "rocketmq.client.enableSsl=false") // of the Go client, which prefers it
+	}
 	open := map[string]bool{}
 	for _, n := range names {
 		open[n] = true

@@ -3,11 +3,12 @@
 //
 // Parts: java (the scenarios of e2e/java in each client version and header
 // serializer), mqadmin (RocketMQ's administration tool, written to a page of
-// its own), languages (clients in other languages; needs Varve), http (the SDKs
+// its own), languages (clients in other languages), http (the SDKs
 // of the aliyunmq HTTP protocol; needs Varve), s3 (the archive on a MinIO
 // server behind a proxy that is slow, refuses, cuts and lies; needs Varve) and
 // readers (PyIceberg and DuckDB on what Varve wrote). The server is Varve, or
-// with -server apache the real broker: it judges the scenarios themselves.
+// with -server apache the real broker: it judges the scenarios themselves. With
+// -golden a few requests of each client are kept for the tests of the fronts.
 package main
 
 import (
@@ -22,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"varve/e2e/golden"
 	"varve/e2e/server"
 )
 
@@ -42,6 +44,8 @@ type config struct {
 	languages []string
 	parallel  int
 	parts     []string
+	fronts    string           // folder of the fronts, for recorded requests; none if empty
+	recorder  *golden.Recorder // nil without fronts
 }
 
 func main() {
@@ -68,6 +72,7 @@ func parse() config {
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
 	flag.StringVar(&parts, "only", "java,mqadmin,languages,http,s3,readers", "parts to run")
 	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5, python, node; all if empty")
+	flag.StringVar(&c.fronts, "golden", "", "folder of the fronts, to keep requests of each client under; none if empty")
 	flag.IntVar(&c.parallel, "parallel", 6, "scenarios at a time in each client's process")
 	flag.Parse()
 	c.versions, c.parts = strings.Split(versions, ","), strings.Split(parts, ",")
@@ -89,6 +94,12 @@ func run() error {
 	}
 	p := &page{Server: c.server, Started: time.Now()}
 	var errs []error
+	if c.fronts != "" {
+		var err error
+		if c.recorder, err = golden.New(); err != nil {
+			return err
+		}
+	}
 	if c.beside != "" {
 		var err error
 		if p.Beside, err = readResults(c.beside); err != nil {
@@ -102,7 +113,7 @@ func run() error {
 			err = runJava(ctx, c, p)
 		case part == "mqadmin":
 			err = runMqadmin(ctx, c, p)
-		case part == "languages" && c.server == "varve":
+		case part == "languages":
 			err = runLanguages(ctx, c, p)
 		case part == "http" && c.server == "varve":
 			err = runHTTP(ctx, c, p)
@@ -110,7 +121,7 @@ func run() error {
 			err = runBucket(ctx, c, p)
 		case part == "readers" && c.server == "varve":
 			err = runReaders(ctx, c, p)
-		case part == "s3" || part == "readers" || part == "languages" || part == "http":
+		case part == "s3" || part == "readers" || part == "http":
 			fmt.Printf("%s: is run against Varve only, left out\n", part)
 		default:
 			err = fmt.Errorf("no part %q: there are java, mqadmin, languages, http, s3 and readers", part)
@@ -118,6 +129,9 @@ func run() error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", part, err))
 		}
+	}
+	if c.recorder != nil {
+		errs = append(errs, c.recorder.Write(c.fronts))
 	}
 	if c.record != "" {
 		errs = append(errs, p.record(c.record))
@@ -140,6 +154,11 @@ func (c config) start(ctx context.Context, dir string, o server.Options) (*serve
 	o.Dir = filepath.Join(c.work, dir)
 	if c.server == "apache" {
 		return server.Apache{Lib: filepath.Join(c.cache, "apache-"+server.ApacheVersion, "lib")}.Start(ctx, o)
+	}
+	if c.recorder != nil {
+		if err := c.standBefore(&o); err != nil {
+			return nil, err
+		}
 	}
 	return server.Varve{Binary: c.binary}.Start(ctx, o)
 }

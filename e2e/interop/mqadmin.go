@@ -73,6 +73,10 @@ type adminRow struct {
 
 // runMqadmin runs every command of RocketMQ's administration tool.
 func runMqadmin(ctx context.Context, c config, p *page) error {
+	if c.recorder != nil {
+		c.recorder.SetClient(mqadminColumn + "-" + toolVersion)
+		defer c.recorder.SetClient("")
+	}
 	s, err := c.start(ctx, "mqadmin", server.Options{RollAge: time.Second, Env: smallSegments})
 	if err != nil {
 		return err

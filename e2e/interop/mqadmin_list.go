@@ -132,7 +132,7 @@ var adminChecks = []adminCheck{
 	{line: "cleanBrokerMetadata -a {ns} -bn {broker} -c {cluster}", refused: "there is no controller"},
 	{line: "getBrokerEpoch -b {broker}", refused: "there is no controller"},
 	{line: "resetMasterFlushOffset -b {addr} -o 0", refused: "there is no controller"},
-	{line: "addBroker -c {addr} -b {dir}/none.conf", refused: "no container"},
+	{line: "addBroker -c {addr} -b none.conf", refused: "no container"},
 	{line: "removeBroker -c {addr} -b {cluster}:{broker}:0", refused: "no container"},
 	{line: "getColdDataFlowCtrInfo -b {addr}", refused: "cold reads have budgets of their own"},
 	{line: "updateColdDataFlowCtrGroupConfig -b {addr} -g mq_group -v 1", refused: "cold reads have budgets of their own"},

@@ -92,7 +92,7 @@ func (p *page) matrix(b *strings.Builder) {
 	var columns, rows []string
 	cells := map[[2]string]check{}
 	for _, c := range p.checks {
-		if !strings.HasPrefix(c.Column, "Java") {
+		if !isJava(c.Column) {
 			continue
 		}
 		if !slices.Contains(columns, c.Column) {
@@ -123,7 +123,7 @@ func (p *page) matrix(b *strings.Builder) {
 				note = c.Note
 			}
 		}
-		verdict, said := p.Beside.cell(row)
+		verdict, said := p.Beside.cell(row, isJava)
 		if said != "" {
 			note = strings.TrimPrefix(note+"; "+beside+": "+said, "; ")
 		}
@@ -136,7 +136,7 @@ func (p *page) matrix(b *strings.Builder) {
 func (p *page) list(b *strings.Builder) {
 	part := ""
 	for _, c := range p.checks {
-		if strings.HasPrefix(c.Column, "Java") || isLanguage(c.Column) || isHTTPSDK(c.Column) || c.Column == mqadminColumn { // the last has a page of its own
+		if isJava(c.Column) || isLanguage(c.Column) || isHTTPSDK(c.Column) || c.Column == mqadminColumn { // the last has a page of its own
 			continue
 		}
 		if c.Column != part {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,7 +34,7 @@ type Apache struct{ Lib string }
 
 // StartNamesrv starts the name server alone, which the broker needs beforehand.
 func (a Apache) startNamesrv(ctx context.Context, o Options) (*process, error) {
-	home, addr := o.Dir, o.addrs().Route
+	home, addr := o.Dir, o.Addresses().Route
 	conf := filepath.Join(home, "namesrv.conf")
 	text := "listenPort=" + portOf(addr) + "\nbindAddress=127.0.0.1\nkvConfigPath=" + home + "/kvConfig.json\nconfigStorePath=" + home + "/namesrv.properties\n"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
@@ -66,11 +67,14 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 		if err := os.WriteFile(proxy, proxyConf(o), 0o644); err != nil {
 			return nil, fmt.Errorf("writing %s: %w", proxy, err)
 		}
-		args = []string{"org.apache.rocketmq.proxy.ProxyStartup", "-n", o.addrs().Route, "-pm", "local", "-bc", conf, "-pc", proxy}
+		args = []string{"org.apache.rocketmq.proxy.ProxyStartup", "-n", o.Addresses().Route, "-pm", "local", "-bc", conf, "-pc", proxy}
 	}
 	opts := append(tlsArgs(o), jvmArgs...)
 	if o.GRPC { // it would refuse messages on a disk that is nine tenths full
 		opts = append(opts, "-Drocketmq.broker.diskSpaceWarningLevelRatio=0.99", "-Drocketmq.broker.diskSpaceCleanForciblyRatio=0.99")
+	}
+	if o.SmallHeap {
+		opts = append(opts, "-Xms1g", "-Xmx1g")
 	}
 	ready, said := onLine("boot success", "startup successfully")
 	spawned := time.Now()
@@ -78,7 +82,7 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Name: "apache-" + ApacheVersion, Dir: o.Dir, Addrs: o.addrs(), Spawned: spawned, broker: p, helpers: []*process{ns}}
+	s := &Server{Name: "apache-" + ApacheVersion, Dir: o.Dir, Addrs: o.Addresses(), Spawned: spawned, broker: p, helpers: []*process{ns}}
 	for _, d := range []string{"commitlog", "consumequeue", "index"} {
 		s.HotDirs = append(s.HotDirs, filepath.Join(o.Dir, "store", d))
 	}
@@ -92,7 +96,7 @@ func apacheConf(o Options) string {
 	}
 	lines := []string{
 		"brokerClusterName=DefaultCluster", "brokerName=broker-a", "brokerId=0", "brokerRole=ASYNC_MASTER",
-		"brokerIP1=127.0.0.1", "bindAddress=127.0.0.1", "listenPort=" + portOf(o.addrs().Broker), "namesrvAddr=" + o.addrs().Route,
+		"brokerIP1=127.0.0.1", "bindAddress=127.0.0.1", "listenPort=" + portOf(o.Addresses().Broker), "namesrvAddr=" + o.Addresses().Route,
 		"autoCreateTopicEnable=true", "autoCreateSubscriptionGroup=true", "enablePropertyFilter=true",
 		"timerWheelEnable=true", "recallMessageEnable=true", "traceTopicEnable=true", "flushDiskType=" + flush,
 		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog",
@@ -105,7 +109,7 @@ func apacheConf(o Options) string {
 			lines = append(lines, fmt.Sprintf("%s=%v", key, value))
 		}
 	}
-	return strings.Join(append(lines, ""), "\n")
+	return strings.Join(append(append(lines, o.Conf...), ""), "\n")
 }
 
 // apacheAccess are the settings of access control, in the broker's file and in its proxy's.
@@ -125,9 +129,13 @@ func apacheAccess() map[string]any {
 
 // proxyConf is the configuration of the gRPC proxy in the broker's process.
 func proxyConf(o Options) []byte {
+	port, err := strconv.Atoi(portOf(o.Addresses().GRPC))
+	if err != nil { // ports are ours
+		panic(err)
+	}
 	conf := map[string]any{
-		"rocketMQClusterName": "DefaultCluster", "proxyMode": "LOCAL", "namesrvAddr": o.addrs().Route,
-		"grpcServerPort": portOf(o.addrs().GRPC), "localServeAddr": "127.0.0.1",
+		"rocketMQClusterName": "DefaultCluster", "proxyMode": "LOCAL", "namesrvAddr": o.Addresses().Route,
+		"grpcServerPort": port, "remotingListenPort": port - 1, "localServeAddr": "127.0.0.1",
 	}
 	if o.Access {
 		maps.Copy(conf, apacheAccess())

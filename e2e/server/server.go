@@ -52,9 +52,12 @@ type Options struct {
 	Access    bool     // signatures and rights are checked; RootUser may everything
 	TLSOnly   bool     // connections without TLS are refused
 	Env       []string // more environment for Varve
+	Conf      []string // more lines of Apache's broker.conf
+	SmallHeap bool     // Apache: one of several on this machine
 }
 
-func (o Options) addrs() Addrs {
+// Addresses are where it listens.
+func (o Options) Addresses() Addrs {
 	if o.Addrs != (Addrs{}) {
 		return o.Addrs
 	}

@@ -34,7 +34,7 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Name: "varve", Dir: o.Dir, Addrs: o.addrs(), Spawned: spawned, broker: p,
+		Name: "varve", Dir: o.Dir, Addrs: o.Addresses(), Spawned: spawned, broker: p,
 		HotDirs: []string{filepath.Join(data, "log"), filepath.Join(data, "meta")},
 	}
 	s.cli = func(ctx context.Context, args ...string) ([]byte, error) {
@@ -48,7 +48,7 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 
 // settings are the configuration of a run, as environment: the one place that knows the keys.
 func (v Varve) settings(o Options) []string {
-	a := o.addrs()
+	a := o.Addresses()
 	env := []string{
 		"VARVE_ROUTE_LISTEN=" + a.Route,
 		"VARVE_BROKER_LISTEN=" + a.Broker,
