@@ -224,30 +224,23 @@ func (s *Store) clamp(w *Window) error {
 // follow reads the done records that the windows don't reflect.
 func (s *Store) follow(ctx context.Context) error {
 	q := mq.Queue{Broker: s.o.Broker, Topic: doneTopic}
-	r, err := s.log.Range(ctx, q)
-	if errors.Is(err, mq.ErrNoQueue) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("pop: follow %v: %w", q, err)
-	}
-	if s.next < r.From || s.next > r.To {
-		s.o.Logger.Error("place in the queue of done records is outside the log; messages may be given out twice",
-			"queue", q.String(), "place", s.next, "from", r.From, "to", r.To)
-		s.next = min(max(s.next, r.From), r.To)
-	}
-	for at := s.next; at < r.To; {
-		batch, err := s.log.Read(ctx, q, at, mq.Limit{Bytes: unitBytes})
+	for at, more := s.next, true; more; {
+		step, err := s.log.Follow(ctx, q, at, unitBytes)
 		if err != nil {
 			return fmt.Errorf("pop: follow %v at %d: %w", q, at, err)
 		}
-		for rec := range mq.Records(batch.Body) {
+		if step.Lost {
+			s.o.Logger.Error("place in the queue of done records is outside the log; messages may be given out twice",
+				"queue", q.String(), "place", at, "from", step.From, "to", step.To)
+			s.next = step.Place
+		}
+		for rec := range mq.Records(step.Batch.Body) {
 			if err := s.replay(rec); err != nil {
 				s.o.Logger.Error("done record is broken; messages may be given out twice", "queue", q.String(), "offset", rec.QueueOffset(), "error", err)
 			}
 			s.mark(doneMark{rec.QueueOffset(), rec.PhysicalOffset()})
 		}
-		at = batch.Next
+		at, more = step.Batch.Next, step.More
 	}
 	return nil
 }

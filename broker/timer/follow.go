@@ -3,7 +3,6 @@ package timer
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"fmt"
 
 	"varve/internal/mq"
@@ -42,33 +41,22 @@ func (s *Store) read(ctx context.Context) error {
 }
 
 func (s *Store) readSome(ctx context.Context, f *follow) (more bool, err error) {
-	r, err := s.log.Range(ctx, f.queue)
-	if errors.Is(err, mq.ErrNoQueue) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("timer: follow %v: %w", f.queue, err)
-	}
-	if f.next < r.From || f.next > r.To {
-		s.o.Logger.Error("timer's place in a queue is outside the log; delayed messages may be lost",
-			"queue", f.queue.String(), "place", f.next, "from", r.From, "to", r.To)
-		f.next = min(max(f.next, r.From), r.To)
-		f.saved = f.next
-	}
-	if f.next == r.To {
-		return false, nil
-	}
-	batch, err := s.log.Read(ctx, f.queue, f.next, mq.Limit{Bytes: readBytes})
+	step, err := s.log.Follow(ctx, f.queue, f.next, readBytes)
 	if err != nil {
 		return false, fmt.Errorf("timer: follow %v at %d: %w", f.queue, f.next, err)
 	}
-	for rec := range mq.Records(batch.Body) {
+	if step.Lost {
+		s.o.Logger.Error("timer's place in a queue is outside the log; delayed messages may be lost",
+			"queue", f.queue.String(), "place", f.next, "from", step.From, "to", step.To)
+		f.saved = step.Place
+	}
+	for rec := range mq.Records(step.Batch.Body) {
 		f.ops = append(f.ops, s.take(f, rec))
 		f.read = max(f.read, rec.PhysicalOffset()+1)
 	}
-	f.next = batch.Next
-	s.readBytes += int64(len(batch.Body))
-	return f.next < r.To, nil
+	f.next = step.Batch.Next
+	s.readBytes += int64(len(step.Batch.Body))
+	return step.More, nil
 }
 
 // take turns a record into an op, and applies it to memory.

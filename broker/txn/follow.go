@@ -2,7 +2,6 @@ package txn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"varve/internal/mq"
@@ -28,36 +27,25 @@ func (s *Store) read(ctx context.Context) error {
 }
 
 func (s *Store) readSome(ctx context.Context, f *follow, take func(mq.Record)) (more bool, err error) {
-	r, err := s.log.Range(ctx, f.queue)
-	if errors.Is(err, mq.ErrNoQueue) {
-		return false, nil
-	}
+	step, err := s.log.Follow(ctx, f.queue, f.next, readBytes)
 	if err != nil {
 		return false, err
 	}
-	if f.next < r.From || f.next > r.To {
+	if step.Lost {
 		s.o.Logger.Error("place in a queue of transactions is outside the log; some may be lost",
-			"queue", f.queue.String(), "place", f.next, "from", r.From, "to", r.To)
-		f.next = min(max(f.next, r.From), r.To)
-		f.saved = f.next
-	}
-	if f.next == r.To {
-		return false, nil
-	}
-	batch, err := s.log.Read(ctx, f.queue, f.next, mq.Limit{Bytes: readBytes})
-	if err != nil {
-		return false, err
+			"queue", f.queue.String(), "place", f.next, "from", step.From, "to", step.To)
+		f.saved = step.Place
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for rec := range mq.Records(batch.Body) {
+	for rec := range mq.Records(step.Batch.Body) {
 		take(rec)
 	}
-	f.next = batch.Next
+	f.next = step.Batch.Next
 	if f == &s.halfQueue {
 		s.next = f.next
 	}
-	return f.next < r.To, nil
+	return step.More, nil
 }
 
 // takeHalf takes a half message in. One that was ended before it was followed
