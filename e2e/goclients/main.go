@@ -42,6 +42,7 @@ type plan struct {
 // place is a broker.
 type place struct {
 	Route  string `json:"route"`
+	Broker string `json:"broker"` // the broker group's name
 	GRPC   string `json:"grpc"`
 	User   string `json:"user"`
 	Secret string `json:"secret"`

@@ -71,7 +71,10 @@ func (l *v2) push(at place, s subscription, take func(*message) bool) (closer, e
 
 func (l *v2) simple(place, subscription) (simple, error) { return nil, lacks("simple consumer") }
 
-type v2Puller struct{ c rocketmq.PullConsumer }
+type v2Puller struct {
+	c      rocketmq.PullConsumer
+	broker string
+}
 
 func (p v2Puller) close() error { return p.c.Shutdown() }
 
@@ -83,14 +86,11 @@ func (l *v2) puller(at place, group, topic string) (puller, error) {
 	if err := c.Subscribe(topic, selectorV2(subscription{})); err != nil {
 		return nil, err
 	}
-	return v2Puller{c}, c.Start()
+	return v2Puller{c, at.Broker}, c.Start()
 }
 
-// broker is the one broker group that the scenarios know.
-const brokerName = "varve-a"
-
 func (p v2Puller) pull(ctx context.Context, topic string, queue int, offset int64, most int) ([]*message, error) {
-	r, err := p.c.PullFrom(ctx, &primitive.MessageQueue{Topic: topic, BrokerName: brokerName, QueueId: queue}, offset, most)
+	r, err := p.c.PullFrom(ctx, &primitive.MessageQueue{Topic: topic, BrokerName: p.broker, QueueId: queue}, offset, most)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,13 +75,9 @@ func (l *languageRun) verb(ctx context.Context, key, verb, arg string) error {
 	words := strings.Fields(arg)
 	switch {
 	case verb == "topic" && len(words) > 0: // NAME [TYPE]
-		if l.cfg.server == "apache" { // whose proxy knows no group that nobody made
-			if err := putGroup("g_"+words[0], "17", false, false); err != nil {
-				return err
-			}
-		}
-		return wire.PutTopic(server.BrokerAddr, words[0], 4, strings.Join(words[1:], ""))
+		return l.putTopic(words[0], strings.Join(words[1:], ""))
 	case verb == "group" && len(words) >= 3: // NAME ATTEMPTS ORDERLY [exponential]
+		l.isMade(words[0])
 		return putGroup(words[0], words[1], words[2] == "true", len(words) > 3)
 	case verb == "reset" && len(words) == 2: // GROUP TOPIC
 		if err := putGroup(words[0], "16", false, false); err != nil {
@@ -89,11 +86,45 @@ func (l *languageRun) verb(ctx context.Context, key, verb, arg string) error {
 		_, err := l.open.CLI(ctx, "group", "reset", words[0], "--topic", words[1], "--to", "earliest")
 		return err
 	case verb == "dead-letter": // GROUP
+		if l.cfg.server == "apache" { // of who reads it
+			if err := putGroup(arg+"_dead", "17", false, false); err != nil {
+				return err
+			}
+		}
 		return awaitDeadLetter(ctx, arg)
 	case verb == "archive-and-trim" && len(words) == 2: // SCENARIO TOPIC
 		return l.cold.pass(ctx, key+" "+words[0], func() error { return l.makeCold(ctx, words[1]) })
 	}
 	return fmt.Errorf("no such call: %s %s", verb, arg)
+}
+
+// putTopic makes a scenario's topic. The real broker takes messages of any type
+// only where the topic says so, its proxy knows no group that nobody made, and
+// the trace topic is its own.
+func (l *languageRun) putTopic(name, typ string) error {
+	if l.cfg.server == "apache" {
+		if name == traceTopic {
+			return nil
+		}
+		if group := "g_" + name; !l.isMade(group) {
+			if err := putGroup(group, "17", false, false); err != nil {
+				return err
+			}
+		}
+		typ = cmp.Or(typ, "MIXED")
+	}
+	return wire.PutTopic(server.BrokerAddr, name, 4, typ)
+}
+
+const traceTopic = "RMQ_SYS_TRACE_TOPIC"
+
+// isMade tells whether a group was made before; it is, from then on.
+func (l *languageRun) isMade(group string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.made[group]
+	l.made[group] = true
+	return was
 }
 
 // putGroup makes a group whose retries come a second apart, or at first.

@@ -53,8 +53,9 @@ var languages = []language{
 // runLanguages runs every client's program at the same time, over three
 // brokers: one that is open, one with access control, one that takes TLS alone.
 // The real broker has no archive, and its TLS is tried by the Java clients.
+// So is consuming under its access control: a group has to be made beforehand.
 func runLanguages(ctx context.Context, c config, p *page) error {
-	l := &languageRun{cfg: c, page: p, cold: &coldGate{coming: map[string]bool{}}}
+	l := &languageRun{cfg: c, page: p, made: map[string]bool{}, cold: &coldGate{coming: map[string]bool{}}}
 	err := l.start(ctx)
 	if err == nil {
 		err = l.runAll(ctx)
@@ -74,6 +75,9 @@ type languageRun struct {
 	cold    *coldGate
 	// certificate is that of the broker that takes TLS alone: Python's and Node's clients check it, the Go client doesn't.
 	certificate string
+
+	mu   sync.Mutex
+	made map[string]bool // groups, at the real broker
 }
 
 // languagePlan is what the programs are told.
@@ -89,6 +93,7 @@ type languagePlan struct {
 
 type languagePlace struct {
 	Route  string `json:"route"`
+	Broker string `json:"broker"`
 	GRPC   string `json:"grpc"`
 	HTTP   string `json:"http"` // of HTTP SDKs
 	User   string `json:"user"`
@@ -102,14 +107,14 @@ func (l *languageRun) start(ctx context.Context) error {
 	l.open, err = l.cfg.start(ctx, "languages", server.Options{
 		RollAge: time.Second, GRPC: true, SmallHeap: true,
 		Env:  append([]string{"VARVE_TRANSACTIONS_TIMEOUT=2s", "VARVE_TRANSACTIONS_CHECK_INTERVAL=4s"}, smallSegments...),
-		Conf: []string{"transactionTimeOut=2000", "transactionCheckInterval=4000"},
+		Conf: []string{"transactionTimeOut=2000", "transactionCheckInterval=4000", "enableMixedMessageType=true"},
 	})
 	if err != nil {
 		return err
 	}
 	l.servers = append(l.servers, l.open)
 	l.page.ServerName = l.open.Name
-	l.plan.Plain = languagePlace{Route: server.RouteAddr, GRPC: "127.0.0.1:8081"}
+	l.plan.Plain = languagePlace{Route: server.RouteAddr, Broker: l.cfg.brokerName(), GRPC: server.GRPCAddr}
 	if l.cfg.server == "apache" {
 		l.plan.Access, err = l.startApacheAccess(ctx)
 		return err
@@ -204,7 +209,7 @@ func (l *languageRun) runAll(ctx context.Context) error {
 	})
 	warm, cold := l.wanted(languageScenarios), l.wanted(coldScenarios)
 	if l.cfg.server == "apache" {
-		warm, cold = slices.DeleteFunc(warm, func(n string) bool { return n == "tls-enforced" }), nil
+		warm, cold = slices.DeleteFunc(warm, func(n string) bool { return n == "tls-enforced" || n == "acl-allowed" }), nil
 	}
 	for _, names := range [][]string{warm, cold} {
 		if len(names) == 0 {

@@ -149,6 +149,14 @@ func run() error {
 	return errors.Join(errs...)
 }
 
+// brokerName is the name of the broker group under test.
+func (c config) brokerName() string {
+	if c.server == "apache" {
+		return "broker-a"
+	}
+	return "varve-a"
+}
+
 // start starts the broker under test over a clean folder of its own.
 func (c config) start(ctx context.Context, dir string, o server.Options) (*server.Server, error) {
 	o.Dir = filepath.Join(c.work, dir)

@@ -82,12 +82,9 @@ func runMqadmin(ctx context.Context, c config, p *page) error {
 		return err
 	}
 	r := &adminRun{cfg: c, page: p, server: s, names: map[string]string{
-		"ns": server.RouteAddr, "addr": server.BrokerAddr, "broker": "varve-a", "cluster": "DefaultCluster",
+		"ns": server.RouteAddr, "addr": server.BrokerAddr, "broker": c.brokerName(), "cluster": "DefaultCluster",
 		"dir": filepath.Join(c.work, "mqadmin-files"), "cold": server.HistoryAddr,
 	}}
-	if c.server == "apache" {
-		r.names["broker"] = "broker-a"
-	}
 	if err := os.MkdirAll(r.names["dir"], 0o755); err != nil {
 		return errors.Join(fmt.Errorf("making the tool's folder: %w", err), s.Stop())
 	}
