@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -35,4 +36,35 @@ func TestNewGroupOnFullDisk(t *testing.T) {
 	if _, ok := r.topics.Get("%RETRY%late"); !ok {
 		t.Error("the group's retry topic is gone")
 	}
+}
+
+// A reset and a copy of offsets that a full disk refuses change nothing.
+func TestResetOnFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	r := newRig(t, fs, nil)
+	defer r.stop()
+	r.send(message("orders", 0, "a"))
+	for _, g := range []string{"pay", "ship"} {
+		r.join(newClient(), g, g, "orders", "*")
+	}
+	if err := r.CommitOffset("pay", "orders", 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.save(); err != nil {
+		t.Fatal(err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20})
+	if _, err := r.ResetOffset(t.Context(), &ResetRequest{Group: "pay", Topic: "orders", QueueID: -1, Offset: -1}); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("reset: %v", err)
+	}
+	if err := r.CloneOffsets("pay", "ship", ""); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("copy: %v", err)
+	}
+	if off, ok := r.offsets.Get("pay", "orders", 0); off != 1 || !ok {
+		t.Errorf("the group is at %d, %v after a reset that was refused", off, ok)
+	}
+	if off, ok := r.offsets.Get("ship", "orders", 0); ok {
+		t.Errorf("the other group is at %d after a copy that was refused", off)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
 }

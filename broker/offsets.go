@@ -203,12 +203,16 @@ func (b *Broker) CloneOffsets(from, to, topic string) error {
 	if topic == "" {
 		topics = b.offsets.Topics(from)
 	}
+	progress := map[string]map[int32]int64{}
 	for _, name := range topics {
-		for id, off := range b.offsets.Offsets(from, name) {
-			b.offsets.Commit(to, name, id, off)
+		if offs := b.offsets.Offsets(from, name); len(offs) > 0 {
+			progress[name] = offs
 		}
 	}
-	return b.offsets.Flush()
+	if len(progress) == 0 {
+		return nil
+	}
+	return storeError(b.offsets.Put(to, progress))
 }
 
 // QueueRange gives the offsets of a queue that can be read, archive included.

@@ -251,3 +251,55 @@ func TestClamp(t *testing.T) {
 		t.Errorf("once more: %+v, %v", beyond, err)
 	}
 }
+
+// TestFullDisk resets and copies progress while nothing can be saved: what is
+// refused changes nothing, in memory or on the disk.
+func TestFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	table, s := load(t, fs)
+	table.Commit("pay", "orders", 0, 10)
+	if err := table.Reset("pay", "orders", map[int32]int64{1: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20})
+	if err := table.Reset("pay", "orders", map[int32]int64{0: 0, 1: 0}); err == nil {
+		t.Error("a reset that can't be saved is taken")
+	}
+	if err := table.Reset("ship", "orders", map[int32]int64{0: 0}); err == nil {
+		t.Error("a new group's reset that can't be saved is taken")
+	}
+	if err := table.Put("ship", map[string]map[int32]int64{"orders": {0: 4}, "refunds": {0: 5}}); err == nil {
+		t.Error("progress that can't be saved is taken")
+	}
+	unchanged := func() {
+		t.Helper()
+		expect(t, table, "pay", "orders", 0, 10)
+		expect(t, table, "pay", "orders", 1, 7)
+		expect(t, table, "ship", "orders", 0, none)
+		if got := fmt.Sprint(table.Groups("orders"), table.Groups("refunds")); got != "[pay] []" {
+			t.Errorf("groups with progress are %s", got)
+		}
+		if table.Waiting("pay", "orders", 0) || !table.Waiting("pay", "orders", 1) {
+			t.Error("other resets wait than before")
+		}
+	}
+	unchanged()
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	table, s = load(t, fs)
+	defer s.Close()
+	unchanged()
+	if err := table.Put("pay", map[string]map[int32]int64{"orders": {0: 4, 1: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, table, "pay", "orders", 0, 4)
+	expect(t, table, "pay", "orders", 1, 7) // a reset waits
+}

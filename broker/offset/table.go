@@ -2,6 +2,7 @@ package offset
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -249,13 +250,25 @@ func (t *Table) enlist(k key) {
 }
 
 // Reset sets a group's progress in several queues of a topic, and has the next
-// pull of each learn of it. It is durable when it returns.
+// pull of each learn of it. It is durable when it returns; where it can't be
+// saved nothing has changed.
 func (t *Table) Reset(group, topic string, to map[int32]int64) error {
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
 	k := key{group, topic}
+	rec := t.record(k)
+	if rec.Resets == nil {
+		rec.Resets = map[int32]int64{}
+	}
+	for queue, off := range to {
+		rec.Offsets[queue], rec.Resets[queue] = off, off
+	}
+	if err := t.meta.Put(k.id(), rec); err != nil {
+		return fmt.Errorf("save reset of group %q in topic %q: %w", group, topic, err)
+	}
 	p := t.findOrAdd(k)
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.resets == nil {
 		p.resets = map[int32]int64{}
 	}
@@ -264,12 +277,48 @@ func (t *Table) Reset(group, topic string, to map[int32]int64) error {
 		p.resets[queue] = off
 		p.pulled = set(p.pulled, queue, off)
 	}
-	rec := p.saved()
-	p.mu.Unlock()
-	if err := t.meta.Put(k.id(), rec); err != nil {
-		return fmt.Errorf("save reset of group %q in topic %q: %w", group, topic, err)
+	return nil
+}
+
+// Put sets a group's progress in several queues of several topics, by topic and
+// queue, but not where a reset waits for its pull. It is durable when it
+// returns; where it can't be saved nothing has changed.
+func (t *Table) Put(group string, to map[string]map[int32]int64) error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	b := t.store.Batch()
+	for topic, queues := range to {
+		k := key{group, topic}
+		rec := t.record(k)
+		for queue, off := range queues {
+			if _, waits := rec.Resets[queue]; !waits {
+				rec.Offsets[queue] = off
+			}
+		}
+		if err := b.Put(t.meta, k.id(), rec); err != nil {
+			return errors.Join(fmt.Errorf("save offsets of group %q: %w", group, err), b.Discard())
+		}
+	}
+	if err := b.Commit(true); err != nil {
+		return fmt.Errorf("save offsets of group %q: %w", group, err)
+	}
+	for topic, queues := range to {
+		for queue, off := range queues {
+			t.Commit(group, topic, queue, off)
+		}
 	}
 	return nil
+}
+
+// record is what would be saved of a progress now, empty where there is none.
+func (t *Table) record(k key) saved {
+	p := t.find(k)
+	if p == nil {
+		return saved{Offsets: map[int32]int64{}}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved()
 }
 
 // Waiting reports whether any reset waits for its pull in the queue.
