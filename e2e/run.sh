@@ -43,12 +43,20 @@ mqadmin() {
 	mvn -q -B -ntp -f "$here/mqadmin/pom.xml" process-classes
 }
 
+# The engines that read the archive: pyarrow, PyIceberg, DuckDB, and Spark with Iceberg's runtime for it.
+spark_runtime=iceberg-spark-runtime-3.5_2.12
+spark_iceberg=1.10.0
 python_env() {
-	[ -e "$cache/venv/ready" ] && return
-	echo "Python readers"
-	python3 -m venv "$cache/venv"
-	"$cache/venv/bin/pip" install -q -r "$here/readers/requirements.txt"
-	touch "$cache/venv/ready"
+	if ! cmp -s "$here/readers/requirements.txt" "$cache/venv/requirements.txt"; then
+		echo "Python readers"
+		rm -rf "$cache/venv"
+		python3 -m venv "$cache/venv"
+		"$cache/venv/bin/pip" install -q -r "$here/readers/requirements.txt"
+		cp "$here/readers/requirements.txt" "$cache/venv/requirements.txt"
+	fi
+	[ -e "$cache/$spark_runtime-$spark_iceberg.jar" ] && return
+	mvn -q -B -ntp org.apache.maven.plugins:maven-dependency-plugin:3.7.1:copy \
+		-Dartifact="org.apache.iceberg:$spark_runtime:$spark_iceberg" -DoutputDirectory="$cache"
 }
 
 go_clients() {
@@ -127,7 +135,11 @@ else
 		minio
 		(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)
 	fi
-	if wants s3 || wants readers; then python_env; fi
+	if wants s3 || wants readers; then
+		need java "a Java 17 runtime, for Spark"
+		need mvn "Maven, for Iceberg's Spark runtime"
+		python_env
+	fi
 	if wants http; then
 		need npm "Node.js, for an HTTP SDK"
 		http_sdks
@@ -136,7 +148,7 @@ else
 fi
 (cd "$here" && go build -o "$cache/interop" ./interop)
 
-args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -source "$here" -clients "$clients")
+args=(-binary "$cache/varve" -cache "$cache" -work "$here/.work" -readers "$here/readers" -spark "$cache/$spark_runtime-$spark_iceberg.jar" -source "$here" -clients "$clients")
 case " $* " in
 *" apache "*) args+=(-record "$here/apache/results.json") ;;
 *" -scenarios"* | *" -only"* | *" -golden"*) ;; # a part of it is not a page

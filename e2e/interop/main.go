@@ -6,7 +6,8 @@
 // its own), languages (clients in other languages), http (the SDKs
 // of the aliyunmq HTTP protocol; needs Varve), s3 (the archive on a MinIO
 // server behind a proxy that is slow, refuses, cuts and lies; needs Varve) and
-// readers (PyIceberg and DuckDB on what Varve wrote). The server is Varve, or
+// readers (PyIceberg, DuckDB and Spark on what Varve wrote, as files and by its
+// catalog). The server is Varve, or
 // with -server apache the real broker: it judges the scenarios themselves. With
 // -golden a few requests of each client are kept for the tests of the fronts.
 package main
@@ -34,6 +35,7 @@ type config struct {
 	cache     string
 	work      string
 	readers   string
+	spark     string // Iceberg's runtime for Spark
 	source    string
 	page      string
 	adminPage string
@@ -63,6 +65,7 @@ func parse() config {
 	flag.StringVar(&c.cache, "cache", "", "folder of jars, MinIO and the Python environment")
 	flag.StringVar(&c.work, "work", "", "scratch folder of servers; emptied")
 	flag.StringVar(&c.readers, "readers", "", "folder of the independent readers' scripts")
+	flag.StringVar(&c.spark, "spark", "", "jar of Iceberg's Spark runtime")
 	flag.StringVar(&c.source, "source", "", "folder of the programs of clients in other languages")
 	flag.StringVar(&c.page, "page", "", "Markdown page to write; none if empty")
 	flag.StringVar(&c.adminPage, "mqadmin-page", "", "Markdown page of mqadmin's commands; none if empty")

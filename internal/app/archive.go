@@ -45,12 +45,7 @@ func (n *Node) openBucket() (key string, err error) {
 
 func (n *Node) openS3() (key string, err error) {
 	c := n.cfg.Archive.S3
-	endpoint, insecure := c.Endpoint, !c.TLS
-	for scheme, plain := range map[string]bool{"http://": true, "https://": false} {
-		if rest, ok := strings.CutPrefix(endpoint, scheme); ok {
-			endpoint, insecure = strings.TrimSuffix(rest, "/"), plain
-		}
-	}
+	endpoint, insecure := s3Endpoint(c)
 	n.bucket, err = s3.New(s3.Config{
 		Endpoint: endpoint, Insecure: insecure, Region: c.Region, Bucket: c.Bucket, Prefix: strings.Trim(c.Prefix, "/"),
 		AccessKey: c.AccessKey, SecretKey: c.SecretKey, PathStyle: c.PathStyle,
@@ -60,6 +55,17 @@ func (n *Node) openS3() (key string, err error) {
 		return "archive.s3", &config.Error{Key: "archive.s3", Reason: err.Error()}
 	}
 	return "archive.s3", nil
+}
+
+// s3Endpoint gives the store's host and port, and whether it is spoken to
+// without TLS.
+func s3Endpoint(c config.S3) (endpoint string, insecure bool) {
+	for scheme, plain := range map[string]bool{"http://": true, "https://": false} {
+		if rest, ok := strings.CutPrefix(c.Endpoint, scheme); ok {
+			return strings.TrimSuffix(rest, "/"), plain
+		}
+	}
+	return c.Endpoint, !c.TLS
 }
 
 // openConnector makes what archives the log.

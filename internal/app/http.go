@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 
+	"varve/history/catalog"
 	"varve/internal/admin"
 	"varve/internal/obs"
 )
@@ -18,6 +19,9 @@ func (n *Node) openHTTP() {
 	mux.HandleFunc("GET /readyz", n.health.ServeReady)
 	mux.Handle("GET /metrics", n.metrics.Handler())
 	mux.Handle("/api/", admin.Handler(n.backend(), n.log))
+	if n.history != nil {
+		mux.Handle(catalog.Prefix+"/", n.catalog())
+	}
 	if n.cfg.HTTP.PProf {
 		mux.HandleFunc("GET /debug/pprof/", n.supersOnly(pprof.Index))
 		mux.HandleFunc("GET /debug/pprof/cmdline", n.supersOnly(pprof.Cmdline))
@@ -26,6 +30,27 @@ func (n *Node) openHTTP() {
 		mux.HandleFunc("GET /debug/pprof/trace", n.supersOnly(pprof.Trace))
 	}
 	n.onRun("http port", n.serveHTTP(mux))
+}
+
+// catalog lets engines attach to the archive.
+func (n *Node) catalog() http.Handler {
+	c := catalog.Config{Archive: n.archive, Auth: n.auth, Logger: n.log}
+	if n.cfg.Archive.Kind == "s3" {
+		s3 := n.cfg.Archive.S3
+		endpoint, insecure := s3Endpoint(s3)
+		scheme := "https://"
+		if insecure {
+			scheme = "http://"
+		}
+		c.Properties = map[string]string{"s3.endpoint": scheme + endpoint}
+		if s3.Region != "" {
+			c.Properties["s3.region"], c.Properties["client.region"] = s3.Region, s3.Region
+		}
+		if s3.PathStyle {
+			c.Properties["s3.path-style-access"] = "true"
+		}
+	}
+	return catalog.Handler(c)
 }
 
 // supersOnly keeps everybody else out, where access control is on.
@@ -59,6 +84,7 @@ GET  /api/v1/transactions  transactions in doubt
 GET  /api/v1/archive     what is archived
 GET  /api/v1/replays     replay jobs
 POST /api/v1/sql         {"sql": "select ..."}: rows as NDJSON
+GET  /iceberg/v1/config  the archive as an Iceberg REST catalog: uri http://.../iceberg
 
 The command line uses the same API: varve help
 `, n.version, n.cfg.Broker.Name)

@@ -24,9 +24,10 @@ type tablePlace struct {
 	incarnation int
 }
 
-// parts splits a topic as the layout does. A name that spells out the default
-// tenant is another topic than the same name without it, so it is kept whole.
-func topicParts(topic string) (tenant, local string) {
+// TopicParts splits a topic as the layout does. A name that spells out the
+// default tenant is another topic than the same name without it, so it is kept
+// whole.
+func TopicParts(topic string) (tenant, local string) {
 	tenant, local = mq.SplitTenant(topic)
 	if tenant == mq.DefaultTenant {
 		local = topic
@@ -37,7 +38,7 @@ func topicParts(topic string) (tenant, local string) {
 // root is the prefix of the table's objects: tenant/topic, and from the second
 // incarnation on tenant/topic.<n>. No encoded name holds a dot.
 func (p tablePlace) root() string {
-	tenant, local := topicParts(p.topic)
+	tenant, local := TopicParts(p.topic)
 	root := encodeName(tenant) + "/" + encodeName(local)
 	if p.incarnation > 1 {
 		root += "." + strconv.Itoa(p.incarnation)
@@ -47,7 +48,7 @@ func (p tablePlace) root() string {
 
 // markers is the prefix of the objects that say which incarnations exist.
 func markers(topic string) string {
-	tenant, local := topicParts(topic)
+	tenant, local := TopicParts(topic)
 	return markerPrefix + encodeName(tenant) + "/" + encodeName(local) + "/"
 }
 
@@ -64,11 +65,12 @@ func parseMarker(name string) (tablePlace, bool) {
 	tenant, ok1 := decodeName(parts[0])
 	local, ok2 := decodeName(parts[1])
 	n, err := strconv.Atoi(strings.TrimSuffix(parts[2], ".json"))
-	p := tablePlace{topic: joinTenant(tenant, local), incarnation: n}
+	p := tablePlace{topic: JoinTopic(tenant, local), incarnation: n}
 	return p, ok1 && ok2 && err == nil && n > 0 && p.marker() == name
 }
 
-func joinTenant(tenant, local string) string {
+// JoinTopic is the reverse of TopicParts.
+func JoinTopic(tenant, local string) string {
 	if tenant == mq.DefaultTenant {
 		return local
 	}

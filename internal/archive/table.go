@@ -169,6 +169,20 @@ func (t *Table) Location() string { return t.current().meta.Location() }
 // MetadataName is the object that holds the newest version this process knows.
 func (t *Table) MetadataName() string { return t.root + "/" + versionName(t.current().version) }
 
+// Metadata gives the newest version this process knows as the bucket has it,
+// an Iceberg table's metadata in JSON, with its number and its object's
+// location. It is empty for a table that was dropped meanwhile.
+func (t *Table) Metadata() (doc json.RawMessage, version int64, location string, err error) {
+	st := t.current()
+	if st.retired {
+		return nil, 0, "", nil
+	}
+	if doc, err = encodeMetadata(st.meta); err != nil {
+		return nil, 0, "", fmt.Errorf("table %s: %w", t.root, err)
+	}
+	return doc, st.version, st.meta.Location() + "/" + versionName(st.version), nil
+}
+
 func (t *Table) current() *state {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -197,7 +197,7 @@ func (s *Store) VerifyGRPC(authorization, dateTime string) (Identity, error) {
 }
 
 // VerifyHTTP checks the Authorization of an HTTP request: "MQ USER:SIGNATURE"
-// of the aliyunmq SDKs, or Basic. The body is not read: no scheme signs it.
+// of the aliyunmq SDKs, Basic, or Bearer with a token of Token. The body is not read: no scheme signs it.
 func (s *Store) VerifyHTTP(r *http.Request) (Identity, error) {
 	if !s.Enabled() {
 		return Anybody, nil
@@ -218,10 +218,12 @@ func (s *Store) VerifyHTTP(r *http.Request) (Identity, error) {
 			return Identity{}, s.unknownf(viaHTTP, "User:%s: the password doesn't match", p.name)
 		}
 		return p.identity(viaHTTP), nil
+	case strings.EqualFold(scheme, "Bearer"):
+		return s.VerifyToken(strings.TrimSpace(rest))
 	case scheme == "MQ":
 		return s.verifyMQ(r, rest)
 	}
-	return Identity{}, s.unknownf(viaHTTP, "the request has no Authorization of scheme Basic or MQ")
+	return Identity{}, s.unknownf(viaHTTP, "the request has no Authorization of scheme Basic, Bearer or MQ")
 }
 
 // digest makes secrets of any length comparable in constant time.

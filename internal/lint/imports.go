@@ -68,6 +68,7 @@ var table = []rule{
 
 	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore"}},
 	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},
+	{folder: "history/catalog", local: []string{"internal/archive", "internal/auth"}},
 	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr", "internal/nearest"}, big: []string{duckdb, arrow, parquet}},
 	{folder: "replay", local: []string{"history", "internal/expr", "internal/inflate", "internal/meta"}},
 }
