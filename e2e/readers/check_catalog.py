@@ -88,6 +88,8 @@ def with_spark(least):
     spark.sparkContext.setLogLevel("ERROR")
     for _ in range(ROUNDS):
         least = check_counts("Spark", [tuple(r) for r in spark.sql(COUNT % ("`%s`" % namespace, "`%s`" % table)).collect()], least)
+    commits = spark.sql("select count(*) from varve.`%s`.`%s`.snapshots" % (namespace, table)).collect()[0][0]
+    check(commits > 0, "Spark: the table has no snapshots")
     refused("Spark", lambda: spark.sql("delete from varve.`%s`.`%s` where queue_id = 0" % (namespace, table)))
     tables = {r["tableName"] for r in spark.sql("show tables in varve.`%s`" % namespace).collect()}
     spark.stop()

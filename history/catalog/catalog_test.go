@@ -278,6 +278,9 @@ func TestWhoMayReadSeesTheTable(t *testing.T) {
 			t.Errorf("%s: %d %s", a, got.status, got.body)
 		}
 	}
+	if got := w.ask(t, "GET", "/v1/namespaces/default%1Forders/tables/snapshots", "Bearer "+access, ""); got.status != 404 {
+		t.Errorf("a metadata table is asked for as a table: %d %s", got.status, got.body)
+	}
 	for _, a := range []string{"", "Bearer x.y.z", "Basic YW5uOm5v"} {
 		if got := w.ask(t, "GET", "/v1/config", a, ""); got.status != 401 || !strings.Contains(got.body, "NotAuthorizedException") {
 			t.Errorf("%q: %d %s", a, got.status, got.body)

@@ -170,9 +170,15 @@ func badRequest(format string, args ...any) error {
 	return &Error{fmt.Sprintf(format, args...), "BadRequestException", http.StatusBadRequest}
 }
 
-// topic gives the topic of a request's table, which the caller may read.
+// topic gives the topic of a request's table, which the caller may read. Spark
+// looks for the table "snapshots" of the namespace "default", "orders" before
+// it takes it for a part of orders.
 func (s *server) topic(c *call) (string, error) {
-	topic := archive.JoinTopic(c.r.PathValue("namespace"), c.r.PathValue("table"))
+	namespace, name := c.r.PathValue("namespace"), c.r.PathValue("table")
+	if strings.Contains(namespace, separator) {
+		return "", fmt.Errorf("table %s.%s: %w", strings.ReplaceAll(namespace, separator, "."), name, archive.ErrNoTable)
+	}
+	topic := archive.JoinTopic(namespace, name)
 	return topic, s.Auth.AllowCaller(c.caller, auth.Sub|auth.Get, auth.Topic(topic))
 }
 
