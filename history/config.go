@@ -68,7 +68,7 @@ func (c Config) withDefaults() Config {
 	c.DiskBytes = cmp.Or(c.DiskBytes, 4<<30)
 	c.FileBytes = cmp.Or(c.FileBytes, 8<<30)
 	c.Requests = cmp.Or(c.Requests, 16)
-	c.Reads = cmp.Or(c.Reads, max(1, runtime.GOMAXPROCS(0)/2))
+	c.Reads = cmp.Or(c.Reads, runtime.GOMAXPROCS(0))
 	c.ReadAhead = cmp.Or(c.ReadAhead, 8<<20)
 	c.ReadAheadTotal = cmp.Or(c.ReadAheadTotal, 64<<20)
 	c.Poll = cmp.Or(c.Poll, 5*time.Second)

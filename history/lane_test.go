@@ -3,10 +3,22 @@ package history
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// TestEveryProcessorReadsWhereNothingIsWritten: without sends as many reads
+// decode at a time as there are processors, beside sends half as many.
+func TestEveryProcessorReadsWhereNothingIsWritten(t *testing.T) {
+	c := Config{}.withDefaults()
+	n := runtime.GOMAXPROCS(0)
+	l := newLane(c.Reads, func() int64 { return 0 })
+	if cap(l.places) != n || cap(l.beside) != max(1, n/2) {
+		t.Errorf("%d and %d places on %d processors", cap(l.places), cap(l.beside), n)
+	}
+}
 
 // TestColdReadsGiveWay: a read that computes on and on pauses after each slice
 // while the hot log's end moves, and never where it stands.
