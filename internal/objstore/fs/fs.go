@@ -35,7 +35,9 @@ type Bucket struct {
 
 var _ objstore.Bucket = (*Bucket)(nil)
 
-// New opens a directory as a bucket and makes it where it is missing.
+// New opens a directory as a bucket and makes it where it is missing. One that
+// may not be used is a bucket all the same: each use of it says ErrDenied, until
+// somebody gives the right.
 func New(dir string) (*Bucket, error) {
 	root, err := filepath.Abs(dir)
 	if err != nil {
@@ -44,7 +46,9 @@ func New(dir string) (*Bucket, error) {
 	b := &Bucket{root: root}
 	tmp := filepath.Join(root, tmpDir)
 	if err := os.MkdirAll(tmp, dirMode); err != nil {
-		return nil, b.classify("open bucket directory", root, err)
+		if err = b.classify("open bucket directory", root, err); !errors.Is(err, objstore.ErrDenied) {
+			return nil, err
+		}
 	}
 	b.sweep(tmp)
 	return b, nil
