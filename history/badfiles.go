@@ -125,6 +125,7 @@ func (n *Node) NoteBad(ctx context.Context, topic, object, why string) {
 	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
 		return
 	}
+	n.files.forget(object)
 	n.bad.put(BadFile{File: f, At: f.Offsets.From, Why: why, Since: n.cfg.Now(), as: o, byOthers: true})
 }
 

@@ -88,6 +88,17 @@ func (c *files) unpin(name string) {
 	c.have.shrink()
 }
 
+// forget removes a copy that is no good, or may be of an object that is another
+// by now; the next lease fetches it again.
+func (c *files) forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if path, ok := c.have.get(name); ok {
+		c.have.remove(name)
+		_ = os.Remove(path)
+	}
+}
+
 func (c *files) path(ctx context.Context, f archive.DataFile) (string, error) {
 	if b, ok := c.bucket.(local); ok {
 		return b.Path(f.Name), nil

@@ -219,6 +219,41 @@ func TestLocalFileIsPinned(t *testing.T) {
 	}
 }
 
+// TestBadCopyIsFetchedAgain: what SQL says is bad may be the copy alone.
+func TestBadCopyIsFetchedAgain(t *testing.T) {
+	a := openArchive(t, mem.New())
+	store(t, a, broker, plain("t", 0, 50, time.Unix(0, 0)), 50)
+	tbl, err := a.Table(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := tbl.Index().All()[0]
+	n := newNode(t, a, func(c *Config) { c.FileBytes = f.Bytes + 100 })
+	lease := func() (string, []byte) {
+		path, free, err := n.LocalFile(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer free()
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path, data
+	}
+	path, good := lease()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), len(good)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.NoteBad(t.Context(), "t", f.Name, "it is not Parquet")
+	if now, data := lease(); now == path || !bytes.Equal(data, good) {
+		t.Errorf("%s after %s: the bad copy was given again", now, path)
+	}
+}
+
 func TestReadsWaitTheirTurn(t *testing.T) {
 	inner := mem.New()
 	store(t, openArchive(t, inner), broker, plain("t", 0, 10, time.Unix(0, 0)), 10)

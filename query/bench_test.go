@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"varve/internal/archive"
 	"varve/internal/mq"
 )
 
@@ -36,4 +37,35 @@ func benchEngine(b *testing.B) *Engine {
 	}
 	w.archive(q, 1000)
 	return w.engine(b, nil)
+}
+
+// BenchmarkCheck is the time of checking a data file of bodies that don't
+// compress, before a query reads it for the first time.
+func BenchmarkCheck(b *testing.B) {
+	w := newWorld(b)
+	q := mq.Queue{Broker: "b", Topic: "t"}
+	for i := range 8000 {
+		w.send(q, message(noise(i), mq.PropTags, "a", "KEYS", fmt.Sprint(i)))
+	}
+	w.archive(q, 8000)
+	f := w.files["t"][0]
+	for what, set := range map[string]archive.ColumnSet{"all": archive.AllColumns, "tag": archive.ColumnsNamed([]string{"tag"}), "none": 0} {
+		b.Run(what, func(b *testing.B) {
+			b.SetBytes(f.Bytes)
+			for b.Loop() {
+				var e Engine
+				if err := e.checkFile(b.Context(), f, w.path(f.Name), set); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("again", func(b *testing.B) {
+		var e Engine
+		for b.Loop() {
+			if err := e.checkFile(b.Context(), f, w.path(f.Name), archive.AllColumns); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -52,6 +52,8 @@ type Engine struct {
 	stop   context.CancelFunc // ends all queries
 	ctx    context.Context
 	wg     sync.WaitGroup // queries not closed yet
+
+	checked checked // data files
 }
 
 // ErrClosed says that the engine was closed.

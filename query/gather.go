@@ -45,7 +45,7 @@ func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
 		if err != nil {
 			return nil, err
 		}
-		files, err := q.gatherTopic(topic, ref.Bounds)
+		files, err := q.gatherTopic(topic, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -54,12 +54,12 @@ func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
 	return out, nil
 }
 
-func (q *run) gatherTopic(topic string, b wire.Bounds) ([]string, error) {
+func (q *run) gatherTopic(topic string, ref wire.TableRef) ([]string, error) {
 	refresh := false
 	var last error
 	for range maxAttempts {
 		before := q.stats
-		files, err := q.attempt(topic, b, refresh)
+		files, err := q.attempt(topic, ref, refresh)
 		if !errors.Is(err, errMoved) {
 			return files, err
 		}
@@ -76,8 +76,8 @@ func (q *run) gatherTopic(topic string, b wire.Bounds) ([]string, error) {
 }
 
 // attempt takes the archive's state and reads the hot log from exactly there.
-func (q *run) attempt(topic string, b wire.Bounds, refresh bool) ([]string, error) {
-	next, chosen, err := q.archived(topic, b, refresh)
+func (q *run) attempt(topic string, ref wire.TableRef, refresh bool) ([]string, error) {
+	next, chosen, err := q.archived(topic, ref.Bounds, refresh)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,10 @@ func (q *run) attempt(topic string, b wire.Bounds, refresh bool) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	hot, err := q.hotFiles(topic, next, b, refresh)
+	if err := q.check(topic, chosen, linked, ref.Columns); err != nil {
+		return nil, err
+	}
+	hot, err := q.hotFiles(topic, next, ref.Bounds, refresh)
 	if err != nil {
 		return nil, err
 	}

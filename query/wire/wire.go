@@ -44,6 +44,8 @@ type TableRef struct {
 	Name     string `json:"name"`             // as written
 	Position int    `json:"position"`         // byte in the SQL where it stands
 	Bounds   Bounds `json:"bounds"`
+	// Columns are those of the files that the query can read; nil is all.
+	Columns []string `json:"columns"`
 }
 
 // Tables answers an Analysis, in its order.

@@ -107,8 +107,12 @@ func (s *session) analyse(ctx context.Context) (*analysis, error) {
 	}
 	// The second pass evaluates what depends on now() again, inside.
 	consts.settle()
+	columns := columnsOf(st[0])
 	w := walker{consts: consts, a: &analysis{}}
 	w.walk(ctx, st[0], nil)
+	for i := range w.a.Tables {
+		w.a.Tables[i].Columns = columns
+	}
 	return w.a, w.a.err
 }
 
