@@ -31,7 +31,8 @@ var table = []rule{
 	{folder: "internal/mq/mqtest"},
 	{folder: "internal/expr"},
 	{folder: "internal/remoting/..."},
-	{folder: "internal/meta", big: []string{pebble}},
+	{folder: "internal/dbcheck", big: []string{pebble}},
+	{folder: "internal/meta", local: []string{"internal/dbcheck"}, big: []string{pebble}},
 	{folder: "internal/auth", local: []string{"internal/meta"}},
 	{folder: "internal/guard", local: []string{"internal/auth", "internal/remoting"}},
 	{folder: "internal/tlsport"},
@@ -49,7 +50,7 @@ var table = []rule{
 
 	{folder: "hot", local: []string{"hot/segment", "hot/index"}, big: []string{pebble}},
 	{folder: "hot/segment"},
-	{folder: "hot/index", local: []string{"hot/segment"}, big: []string{pebble}},
+	{folder: "hot/index", local: []string{"hot/segment", "internal/dbcheck"}, big: []string{pebble}},
 
 	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/quota", "broker/pop", "broker/timer", "broker/topic", "broker/traffic", "broker/txn", "hot", "internal/expr", "internal/meta"}},
 	{folder: "broker/filter", local: []string{"internal/expr"}},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -79,19 +78,4 @@ func (b *Batch) Discard() error {
 		return fmt.Errorf("meta: discard batch: %w", err)
 	}
 	return nil
-}
-
-// quiet keeps Pebble's own progress lines out of the program's log. Most of
-// its errors come back from the calls that meet them, but not those of its
-// background work, which it tries again.
-type quiet struct{}
-
-func (quiet) Infof(string, ...any) {}
-
-func (quiet) Errorf(format string, args ...any) {
-	slog.Error("state database", "text", fmt.Sprintf(format, args...))
-}
-
-func (quiet) Fatalf(format string, args ...any) {
-	panic("meta: pebble: " + fmt.Sprintf(format, args...))
 }

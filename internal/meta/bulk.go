@@ -17,7 +17,7 @@ const (
 	bulkGarbage     = 0.3 // part of a value file that may be garbage
 	bulkRewriteAge  = time.Minute
 	bulkL0Stop      = 1 << 10 // key files are small: never hold writes up for them
-	bulkCloseFlush  = 10 * time.Second
+	closeFlush      = 10 * time.Second
 	bulkStopMemTabs = 4
 )
 
@@ -50,7 +50,6 @@ func (s *Store) Bulk(name string) (*Store, error) {
 		MaxOpenFiles:                maxOpenFiles,
 		FormatMajorVersion:          pebble.FormatNewest,
 		DisableWAL:                  true,
-		Logger:                      quiet{},
 	}
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
@@ -58,9 +57,9 @@ func (s *Store) Bulk(name string) (*Store, error) {
 			RewriteMinimumAge: bulkRewriteAge, TargetGarbageRatio: bulkGarbage,
 		}
 	}
-	db, err := pebble.Open(dir, o)
+	db, err := openPebble(dir, o, false)
 	if err != nil {
-		return nil, fmt.Errorf("meta: open %s: %w", dir, err)
+		return nil, err
 	}
 	b := &Store{db: db, fs: s.fs, dir: dir, bulk: true}
 	if err := b.checkVersion(dir); err != nil {
@@ -79,22 +78,28 @@ func (s *Store) Flush() (done <-chan struct{}, err error) {
 	return done, nil
 }
 
+// flushSoon flushes where the disk takes it in time.
+func (s *Store) flushSoon() error {
+	done, err := s.Flush()
+	if err != nil {
+		return err
+	}
+	t := time.NewTimer(closeFlush)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
+	return nil
+}
+
 // closeBulks closes the bulk databases, flushed where the disk takes it.
 func (s *Store) closeBulks() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
 	for name, b := range s.bulks {
-		done, err := b.Flush()
-		if err == nil {
-			t := time.NewTimer(bulkCloseFlush)
-			select {
-			case <-done:
-			case <-t.C:
-			}
-			t.Stop()
-		}
-		errs = append(errs, err, b.Close())
+		errs = append(errs, b.flushSoon(), b.db.Close())
 		delete(s.bulks, name)
 	}
 	return errors.Join(errs...)

@@ -45,6 +45,10 @@ var ErrDiskFull = errors.New("meta: disk is full")
 // ErrFormat says that the database was written by a newer version.
 var ErrFormat = errors.New("meta: unknown format version")
 
+// ErrDamaged says that a file of the database holds what was never written to
+// it. The error names the file. Nothing was changed.
+var ErrDamaged = errors.New("state is damaged")
+
 // Store is the open database.
 type Store struct {
 	db  *pebble.DB
@@ -70,16 +74,15 @@ func Open(dir string, fs vfs.FS) (*Store, error) {
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	db, err := pebble.Open(dir, &pebble.Options{
+	db, err := openPebble(dir, &pebble.Options{
 		FS:                 fs,
 		Cache:              cache,
 		MemTableSize:       memTableBytes,
 		MaxOpenFiles:       maxOpenFiles,
 		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             quiet{},
-	})
+	}, true)
 	if err != nil {
-		return nil, fmt.Errorf("meta: open %s: %w", dir, err)
+		return nil, err
 	}
 	s := &Store{db: db, fs: fs, dir: dir, bulks: map[string]*Store{}}
 	if err := s.checkVersion(dir); err != nil {
@@ -96,16 +99,19 @@ func (s *Store) checkVersion(dir string) error {
 	case err != nil:
 		return err
 	case !ok:
-		return t.Put(versionKey, formatVersion)
+		// The first log of a new database doesn't say up to where it was synced,
+		// by which damage is known from a torn end; flushed, it gets another.
+		return errors.Join(t.Put(versionKey, formatVersion), s.flushSoon())
 	case v != formatVersion:
 		return fmt.Errorf("%w: %s has version %d, this program knows %d", ErrFormat, dir, v, formatVersion)
 	}
 	return nil
 }
 
-// Close flushes and closes the database and its bulk ones.
+// Close flushes and closes the database and its bulk ones. What is flushed is
+// in tables, where damage shows, and no longer in a log alone.
 func (s *Store) Close() error {
-	errs := []error{s.closeBulks()}
+	errs := []error{s.closeBulks(), s.flushSoon()}
 	if err := s.db.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("meta: close: %w", err))
 	}
@@ -148,7 +154,7 @@ func (t Table) key(k string) []byte {
 }
 
 func (t Table) errorf(verb, key string, err error) error {
-	return fmt.Errorf("meta: %s %s/%q: %w", verb, t.name, key, err)
+	return fmt.Errorf("meta: %s %s/%q: %w", verb, t.name, key, explain(err))
 }
 
 // Get decodes the value of key; ok is false where there is none.
@@ -222,17 +228,17 @@ func (t Table) ScanRange(from, to string, fn func(key string, raw []byte) error)
 func (t Table) scan(lower, upper []byte, fn func(key string, raw []byte) error) (err error) {
 	it, err := t.s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return fmt.Errorf("meta: scan %s: %w", t.name, err)
+		return fmt.Errorf("meta: scan %s: %w", t.name, explain(err))
 	}
 	defer func() {
 		if cerr := it.Close(); cerr != nil && err == nil {
-			err = fmt.Errorf("meta: scan %s: %w", t.name, cerr)
+			err = fmt.Errorf("meta: scan %s: %w", t.name, explain(cerr))
 		}
 	}()
 	for it.First(); it.Valid(); it.Next() {
 		raw, verr := it.ValueAndErr()
 		if verr != nil {
-			return fmt.Errorf("meta: scan %s: %w", t.name, verr)
+			return fmt.Errorf("meta: scan %s: %w", t.name, explain(verr))
 		}
 		if err := fn(string(it.Key()[len(t.prefix):]), bytes.Clone(raw)); err != nil {
 			return err
