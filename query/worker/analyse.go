@@ -3,8 +3,10 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -44,6 +46,9 @@ func (s *session) statements(ctx context.Context, q string) ([]any, error) {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
 	if err := d.Decode(&tree); err != nil {
+		if e := tooLarge(q, text, err); e != nil {
+			return nil, e
+		}
 		return nil, fmt.Errorf("reading the query's syntax tree: %w", err)
 	}
 	switch {
@@ -55,8 +60,40 @@ func (s *session) statements(ctx context.Context, q string) ([]any, error) {
 	return tree.Statements, nil
 }
 
+var locations = regexp.MustCompile(`"query_location":(\d+)`)
+
+// tooLarge is the error of a number that is infinite for DuckDB, which is no
+// JSON in its tree; nil for any other.
+func tooLarge(q, tree string, err error) error {
+	var e *json.SyntaxError
+	if !errors.As(err, &e) || e.Offset < 1 || e.Offset > int64(len(tree)) {
+		return nil
+	}
+	before, at := tree[:e.Offset-1], tree[e.Offset-1:]
+	if !strings.HasPrefix(at, "Infinity") {
+		return nil
+	}
+	var position any
+	if all := locations.FindAllStringSubmatch(before, -1); len(all) > 0 {
+		position = all[len(all)-1][1]
+	}
+	return syntaxError(q, "a number is larger than a DOUBLE can be, about 1.8e308", position)
+}
+
+// reworded gives messages of DuckDB's that mean nothing to a user, or advise
+// what can't be done here, in other words.
+func reworded(msg string) string {
+	switch {
+	case strings.Contains(msg, "NameListToString"):
+		return "a name has too many parts: name a topic as topic or tenant.topic"
+	case strings.Contains(msg, "Max expression depth limit"):
+		return "the query is nested too deeply: at most 1000 expressions may stand one in the other"
+	}
+	return msg
+}
+
 func syntaxError(q, msg string, position any) error {
-	e := &wire.Error{Kind: wire.Syntax, Message: msg}
+	e := &wire.Error{Kind: wire.Syntax, Message: reworded(msg)}
 	var at int
 	if _, err := fmt.Sscan(fmt.Sprint(position), &at); err == nil && at >= 0 && at <= len(q) {
 		e.Position = at + 1

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"varve/query/wire"
@@ -52,5 +53,20 @@ func TestColumnsOf(t *testing.T) {
 		if got := columnsOf(st[0]); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: reads %#v, want %#v", sql, got, want)
 		}
+	}
+}
+
+// TestDeepQuery: nobody is told to change a setting that can't be changed.
+func TestDeepQuery(t *testing.T) {
+	s, err := openSession(t.Context(), wire.Hello{
+		Tenant: "default", Dir: t.TempDir(), Limits: wire.Limits{MemoryBytes: 100 << 20, SpillBytes: 1 << 20},
+		SQL: "select " + strings.Repeat("(1+", 3000) + "1" + strings.Repeat(")", 3000),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if _, err := s.analyse(t.Context()); err == nil || !strings.Contains(err.Error(), "nested too deeply") || strings.Contains(asError(err).Message, "SET") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -124,7 +124,7 @@ func asError(err error) *wire.Error {
 		kind = wire.Refused
 	}
 	msg, _, _ = strings.Cut(msg, "\n\nPossible solutions")
-	return &wire.Error{Kind: kind, Message: msg}
+	return &wire.Error{Kind: kind, Message: reworded(msg)}
 }
 
 // output writes replies and rows as lines and remembers the first failure.
