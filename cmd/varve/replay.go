@@ -56,6 +56,9 @@ func replayFlags(cmd *cobra.Command, s *admin.ReplaySpec) (finish func() error) 
 		if f.Changed("to-offset") {
 			s.ToOffset = &toOffset
 		}
+		if (s.FromOffset != nil || s.ToOffset != nil) && len(s.Queues) != 1 {
+			return usageError{fmt.Errorf("--from-offset and --to-offset need one --queue: offsets count in each queue for itself")}
+		}
 		return nil
 	}
 }

@@ -66,11 +66,18 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	return root
 }
 
-// flagError suggests a flag that is near to an unknown one.
+// letters are what the name of a flag begins with.
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// flagError suggests a flag that is near to an unknown one, and what to do with
+// an argument that is none.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return usageError{err}
+	}
+	if name := unknown.GetSpecifiedName(); strings.ContainsAny(name, " \t\n") || !strings.ContainsAny(name[:min(1, len(name))], letters) {
+		return usageError{fmt.Errorf("%w; an argument that begins with a dash stands behind a --, such as %s -- '-…'", err, cmd.CommandPath())}
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })

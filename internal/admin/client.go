@@ -299,10 +299,42 @@ func (c *Client) StreamReplay(ctx context.Context, s ReplaySpec, w io.Writer) er
 		return err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(w, resp.Body); err != nil {
+	if err := copyLines(w, resp.Body); err != nil {
 		return fmt.Errorf("replay of %s was cut off: %w", s.Topic, err)
 	}
 	return nil
+}
+
+// errorLine is how the line begins that says why a stream ends early; no
+// message's does.
+const errorLine = `{"error":`
+
+// copyLines copies NDJSON up to its end or an error's line, which it returns.
+func copyLines(w io.Writer, r io.Reader) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	for fresh := true; ; {
+		if fresh {
+			if start, _ := in.Peek(len(errorLine)); string(start) == errorLine {
+				var l streamLine
+				if err := json.NewDecoder(in).Decode(&l); err != nil || l.Error == nil {
+					return fmt.Errorf("its last line says no reason: %w", errors.Join(err, io.ErrUnexpectedEOF))
+				}
+				return l.Error
+			}
+		}
+		part, err := in.ReadSlice('\n')
+		if _, werr := w.Write(part); werr != nil {
+			return werr
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull), err == nil:
+			fresh = err == nil
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			return err
+		}
+	}
 }
 
 // Rules lists the retention rules.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -21,6 +22,9 @@ func (s *server) replayRoutes() {
 		}
 		if spec.Topic == "" || spec.Target == "" {
 			return nil, BadRequest("topic and target: a replay job needs both")
+		}
+		if err := spec.check(); err != nil {
+			return nil, err
 		}
 		if err := s.mayReplay(ctx, spec); err != nil {
 			return nil, err
@@ -50,6 +54,14 @@ func (s *server) replayRoutes() {
 	s.mux.HandleFunc("POST /api/v1/replay-stream", s.guard("POST /api/v1/replay-stream", s.replayStream))
 }
 
+// check refuses offsets that would mean another message in each queue.
+func (s *ReplaySpec) check() error {
+	if (s.FromOffset != nil || s.ToOffset != nil) && len(s.Queues) != 1 {
+		return BadRequest("from_offset and to_offset: they need exactly one queue in queues")
+	}
+	return nil
+}
+
 // mayHave asks for both ends of a job.
 func (s *server) mayHave(ctx context.Context, id string) error {
 	if callerOf(ctx).Super {
@@ -72,8 +84,8 @@ func (s *server) replays(f action) action {
 }
 
 // replayStream writes messages as NDJSON. An error after the first line can't
-// be a status any more: the connection is cut, so that no client takes a part
-// for the whole.
+// be a status any more: it is the last line, as {"error":…}, and the connection
+// is cut behind it, so that no client takes a part for the whole.
 func (s *server) replayStream(w http.ResponseWriter, r *http.Request) {
 	if s.b.Replay == nil {
 		s.fail(w, r, missing("history", "replays"))
@@ -86,6 +98,10 @@ func (s *server) replayStream(w http.ResponseWriter, r *http.Request) {
 	}
 	if spec.Topic == "" || spec.Target != "" {
 		s.fail(w, r, BadRequest("topic: a stream needs one, and no target"))
+		return
+	}
+	if err := spec.check(); err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	if err := s.mayReplay(r.Context(), spec); err != nil {
@@ -103,17 +119,24 @@ func (s *server) replayStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.log.Warn("replay stream cut", slog.String("topic", spec.Topic), slog.Any("err", err))
+	if out.last == '\n' {
+		_ = json.NewEncoder(out).Encode(streamLine{Error: asError(err)})
+	}
 	_ = out.w.rc.Flush() // what is there goes out before the connection ends
 	panic(http.ErrAbortHandler)
 }
 
 type counting struct {
-	w stalling
-	n int64
+	w    stalling
+	n    int64
+	last byte
 }
 
 func (c *counting) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
+	if n > 0 {
+		c.last = p[n-1]
+	}
 	return n, err
 }

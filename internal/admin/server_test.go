@@ -270,8 +270,23 @@ func TestReplayStreamIsCutNotEnded(t *testing.T) {
 		t.Errorf("%v %q", err, out.String())
 	}
 	s.err = errors.New("bucket gone")
-	if err := c.StreamReplay(t.Context(), ReplaySpec{Topic: "t"}, io.Discard); err == nil || !strings.Contains(err.Error(), "cut off") {
+	if err := c.StreamReplay(t.Context(), ReplaySpec{Topic: "t"}, io.Discard); err == nil || !strings.Contains(err.Error(), "cut off: bucket gone") {
 		t.Errorf("an error after the first line: %v", err)
+	}
+	out.Reset()
+	s.lines = []string{`{"a":"` + strings.Repeat("x", 200<<10) + `"}`, `{"b":2}`}
+	if err := c.StreamReplay(t.Context(), ReplaySpec{Topic: "t"}, &out); codeOf(err) != CodeInternal || out.String() != strings.Join(s.lines, "\n")+"\n" {
+		t.Errorf("messages before an error: %d bytes, %v", out.Len(), err)
+	}
+	at := int64(3)
+	for _, spec := range []ReplaySpec{{Topic: "t", FromOffset: &at}, {Topic: "t", ToOffset: &at, Queues: []int32{1, 2}}} {
+		if err := c.StreamReplay(t.Context(), spec, io.Discard); codeOf(err) != CodeBadRequest {
+			t.Errorf("offsets without one queue: %v", err)
+		}
+		spec.Target = "u"
+		if _, err := c.StartReplay(t.Context(), spec); codeOf(err) != CodeBadRequest {
+			t.Errorf("a job with offsets without one queue: %v", err)
+		}
 	}
 	s.lines, s.err = nil, NotFound("no topic")
 	if err := c.StreamReplay(t.Context(), ReplaySpec{Topic: "t"}, io.Discard); codeOf(err) != CodeNotFound {

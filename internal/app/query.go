@@ -29,7 +29,7 @@ func (n *Node) openQuery(context.Context) error {
 	}
 	var err error
 	n.query, err = query.New(query.Config{
-		TempDir: n.dir.path("tmp", "query"), MaxConcurrent: c.Concurrency, Timeout: c.Timeout, MaxTimeout: max(10*c.Timeout, c.Timeout),
+		TempDir: n.dir.path("tmp", "query"), MaxConcurrent: c.Concurrency, Timeout: c.Timeout, MaxTimeout: maxQueryTime(n.cfg),
 		MemoryBytes: int64(c.Memory), MaxRows: c.Rows, Logger: n.log,
 	}, deps)
 	if err != nil {
@@ -38,6 +38,9 @@ func (n *Node) openQuery(context.Context) error {
 	n.onClose("query engine", n.query.Close)
 	return nil
 }
+
+// maxQueryTime is the longest run that a query may ask for.
+func maxQueryTime(c *config.Config) time.Duration { return max(10*c.Query.Timeout, c.Query.Timeout) }
 
 // emptyTopics lists what the broker has as a topic, but for what it makes
 // itself for groups: those are tables when there is a message in them.
@@ -57,6 +60,9 @@ type sqlAPI struct{ n *Node }
 func (a sqlAPI) Query(ctx context.Context, r admin.SQLRequest, columns func([]admin.Column) error, row func([]any) error) (admin.SQLEnd, error) {
 	if r.TimeoutSeconds < 0 || r.MaxRows < 0 {
 		return admin.SQLEnd{}, admin.BadRequest("timeout_seconds and max_rows: neither may be negative")
+	}
+	if most := maxQueryTime(a.n.cfg) / time.Second; int64(r.TimeoutSeconds) > int64(most) {
+		return admin.SQLEnd{}, admin.BadRequest("timeout_seconds: %d is over the limit of %d, ten times query.timeout", r.TimeoutSeconds, most)
 	}
 	from := time.Now()
 	rows, err := a.n.query.Query(ctx, query.Request{
