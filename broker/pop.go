@@ -99,6 +99,8 @@ func (b *Broker) checkPop(req *PopRequest) (*Group, *Topic, error) {
 
 func (b *Broker) attemptPop(p *popping, first bool) {
 	r, held, err := b.tryPop(p)
+	// Room that this one was woken for and doesn't need is the next one's.
+	defer b.pops.Feed(p.req.Group)
 	if held {
 		return
 	}
@@ -229,17 +231,18 @@ func (b *Broker) popShare(group, topic string) *popShare {
 	return s
 }
 
-// fed is told by the windows that something may be given out again.
-func (b *Broker) fed(k pop.Key) {
+// fed is told by the windows that something may be given out again. It is false
+// where nobody waits for that.
+func (b *Broker) fed(k pop.Key) (woken bool) {
 	b.shares.RLock()
 	s := b.shares.m[shareKey{k.Group, k.Topic}]
 	b.shares.RUnlock()
 	if s == nil {
-		return
+		return false
 	}
 	queue := k.Queue
 	if k.Topic == s.retry {
 		queue = AnyQueue
 	}
-	b.popWaits.wakeShare(s, queue)
+	return b.popWaits.wakeShare(s, queue)
 }

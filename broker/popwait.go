@@ -90,16 +90,17 @@ func (w *popWaits) hold(p *popping) holdOutcome {
 }
 
 // wakeShare wakes the first in a share's line that may have something of a
-// queue (AnyQueue: of some queue), and who only looks.
-func (w *popWaits) wakeShare(s *popShare, queue int32) {
+// queue (AnyQueue: of some queue), and who only looks. woken is false where
+// nobody was woken who would take it.
+func (w *popWaits) wakeShare(s *popShare, queue int32) (woken bool) {
 	if w.count.Load() == 0 {
-		return
+		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.wakeFirst(s, func(p *popping) bool {
+	return w.wakeFirst(s, func(p *popping) bool {
 		return queue == AnyQueue || p.req.QueueID < 0 || p.req.QueueID == queue
-	})
+	}) != nil
 }
 
 // wakeFirst wakes one pop that matches, and before it everybody who only looks.

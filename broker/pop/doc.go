@@ -4,7 +4,10 @@
 // done; from the base up to next messages were given out, and each is live
 // (given out, with a deadline), moving (on its way to the group's retry topic),
 // moved, or done (acked). The base is the group's progress, in broker/offset.
-// Messages that a filter refuses take no room.
+// Messages that a filter refuses take no room, and neither does what is done:
+// its entries are dropped, at the front and between the others, so that a window
+// goes on behind a message that is out for long and is as large as what is in
+// flight.
 //
 // When a live message's deadline has passed it is copied to the retry topic, or
 // to the dead letter topic after the last try, in one unit of the log with a
@@ -27,6 +30,8 @@
 //   - An ack costs no write and no allocation: windows that changed are saved
 //     together, later.
 //
-// Lock order: Store.saving, Window, Store.mu. A Window's lock is held while
-// Options.Commit runs, and by who gives out messages, while the log is read.
+// Lock order: Store.saving, Window, then Store.mu or group.mu. A Window's lock
+// is held while Options.Commit runs, and by who gives out messages, while the
+// log is read. Options.Wake is called with no lock but Store.saving: it must not
+// wait for a save.
 package pop

@@ -48,9 +48,18 @@ func (s *Store) Save(sync bool) error {
 		return nil
 	}
 	b := s.meta.Batch()
+	var starved []*Window
 	for _, w := range list {
-		s.saveWindow(b, w, durable)
+		if s.saveWindow(b, w, durable) {
+			starved = append(starved, w)
+		}
 	}
+	// What was moved left its room when the log had synced it.
+	defer func() {
+		for _, w := range starved {
+			s.feed(w, true)
+		}
+	}()
 	if moved {
 		if err := b.Put(s.state, positionKey, position{next}); err != nil {
 			s.putBack(list)
@@ -97,14 +106,19 @@ func (s *Store) reflected(durable int64) (next int64, marks int) {
 }
 
 // saveWindow writes one window. Its progress is noted first, and saved later.
-func (s *Store) saveWindow(b *meta.Batch, w *Window, durable int64) {
+// starved says that somebody waits for the room that has come with it.
+func (s *Store) saveWindow(b *meta.Batch, w *Window, durable int64) (starved bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.dirty = false
 	if w.gone {
-		return
+		return false
 	}
+	moved := w.moved
 	left := w.settle(durable)
+	if left < moved {
+		starved, w.starved = w.starved, false
+	}
 	w.trim()
 	if base := w.Base(); w.started && base != w.committed {
 		w.committed = base
@@ -113,12 +127,13 @@ func (s *Store) saveWindow(b *meta.Batch, w *Window, durable int64) {
 	w.saved, w.savedIn, w.hasSaved = w.next, s.saves+1, w.started
 	if !w.started {
 		b.Delete(s.table, w.id())
-		return
+		return starved
 	}
 	b.PutRaw(s.table, w.id(), w.encode())
 	if left > 0 {
 		s.enlist(w)
 	}
+	return starved
 }
 
 // putBack marks windows as changed again after a failed save.

@@ -67,8 +67,9 @@ type Options struct {
 	// Copy makes, of a message that was not acked in time, the one to be stored
 	// in its place: nil where there is none to be. What it aliases must stay.
 	Copy func(e Expired) (*mq.Message, error)
-	// Wake tells that a window has room again, or a batch to give again.
-	Wake   func(k Key)
+	// Wake tells that a window has room again, or a batch to give again. It is
+	// false where nobody waited for that.
+	Wake   func(k Key) bool
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger     // discards
 }
@@ -101,7 +102,7 @@ type Store struct {
 	windows struct {
 		sync.RWMutex
 		m      map[Key]*Window
-		groups map[string]*atomic.Int64
+		groups map[string]*group
 	}
 
 	saving   sync.Mutex
@@ -140,7 +141,7 @@ func Open(o Options, log *hot.Store, m *meta.Store) (*Store, error) {
 		o: o, log: log, meta: m, table: m.Table(windowTable), state: m.Table(stateTable),
 		wake: make(chan struct{}, 1), places: make(chan struct{}, maxUnits),
 	}
-	s.windows.m, s.windows.groups = map[Key]*Window{}, map[string]*atomic.Int64{}
+	s.windows.m, s.windows.groups = map[Key]*Window{}, map[string]*group{}
 	s.low = log.Stats().FirstPhysical
 	s.syncedAt, s.savedAt = o.Now(), o.Now()
 	if err := s.load(); err != nil {
@@ -164,10 +165,8 @@ func (s *Store) Moves() int64 { return s.moves.Load() }
 
 // GroupFull reports whether a group has as much in flight as it may.
 func (s *Store) GroupFull(group string) bool {
-	s.windows.RLock()
-	defer s.windows.RUnlock()
-	n := s.windows.groups[group]
-	return n != nil && n.Load() >= int64(s.o.GroupLimit)
+	g := s.group(group)
+	return g != nil && g.live.Load() >= int64(s.o.GroupLimit)
 }
 
 func (s *Store) find(k Key) *Window {
@@ -190,12 +189,12 @@ func (s *Store) Window(k Key) *Window {
 		return w
 	}
 	k.Group, k.Topic = strings.Clone(k.Group), strings.Clone(k.Topic)
-	n := s.windows.groups[k.Group]
-	if n == nil {
-		n = new(atomic.Int64)
-		s.windows.groups[k.Group] = n
+	g := s.windows.groups[k.Group]
+	if g == nil {
+		g = &group{}
+		s.windows.groups[k.Group] = g
 	}
-	w := &Window{Key: k, store: s, shared: n, wake: never}
+	w := &Window{Key: k, store: s, group: g, wake: never}
 	s.windows.m[k] = w
 	return w
 }
@@ -214,6 +213,11 @@ func (s *Store) Forget(match func(Key) bool) error {
 		}
 	}
 	s.windows.Unlock()
+	defer func() { // what they had in flight is room for the rest of their groups
+		for _, w := range list {
+			s.feedGroup(w.group)
+		}
+	}()
 	b := s.meta.Batch()
 	for _, w := range list {
 		w.mu.Lock()
@@ -265,17 +269,19 @@ func (s *Store) signal() {
 	}
 }
 
-// feed calls Options.Wake where somebody was told to wait. The window is
-// unlocked.
+// feed calls Options.Wake where somebody was told to wait, at this window or at
+// another one of its group. The window is unlocked.
 func (s *Store) feed(w *Window, starved bool) {
 	if starved {
 		s.o.Wake(w.Key)
 	}
+	s.feedGroup(w.group)
 }
 
 // Ack ends a delivery. It is a success where that delivery was acked before, as
 // far as is remembered: up to a restart, and up to the next message of the queue
-// that is taken back.
+// that is taken back. A window keeps no entry of what was acked: what was given
+// out once and has none was acked, unless it is older than what was taken back.
 func (s *Store) Ack(k Key, off, popMillis, until int64) error {
 	w := s.find(k)
 	if w == nil {
@@ -285,7 +291,7 @@ func (s *Store) Ack(k Key, off, popMillis, until int64) error {
 	e := w.find(off)
 	if e == nil || e.pop != popMillis || e.state != live {
 		acked := e != nil && e.pop == popMillis && e.state == done ||
-			w.started && off < w.Base() && off >= w.lost && s.o.Now().UnixMilli() <= until
+			e == nil && w.started && off < w.next && off >= w.lost && s.o.Now().UnixMilli() <= until
 		w.mu.Unlock()
 		if acked {
 			return nil

@@ -3,7 +3,6 @@ package pop
 import (
 	"math"
 	"sync"
-	"sync/atomic"
 )
 
 // Key names a window: a group in one queue of the topic that the messages lie
@@ -39,8 +38,8 @@ type entry struct {
 // has locked it; who changed it calls Store.Changed before unlocking.
 type Window struct {
 	Key
-	store  *Store
-	shared *atomic.Int64 // live entries of the group
+	store *Store
+	group *group
 
 	mu      sync.Mutex
 	started bool
@@ -55,6 +54,7 @@ type Window struct {
 	committed int64 // the base that Options.Commit was told
 	wake      int64 // the store's agenda has it at this time; never where it hasn't
 	starved   bool  // somebody found no room, or a blocked queue
+	inLine    bool  // in group.line; guarded by group.mu
 	attempt   string
 	lost      int64 // above every offset that was ended otherwise than by an ack
 
@@ -111,20 +111,20 @@ func (w *Window) Stop() {
 
 func (w *Window) count(n int) {
 	if n != 0 {
-		w.shared.Add(int64(n))
+		w.group.live.Add(int64(n))
 		w.store.inFlight.Add(int64(n))
 	}
 }
 
-// spanFactor is how much longer than the limit of live messages a window may
-// grow behind one that isn't acked.
-const spanFactor = 4
-
 // Room is how many messages may be given out now. Where it is none,
-// Options.Wake is called when there is some.
+// Options.Wake is called when there is some. How far next is ahead of the base
+// bounds nothing: what is done costs no memory.
 func (w *Window) Room() int {
 	o := &w.store.o
-	n := min(o.QueueLimit-w.live, o.QueueLimit*spanFactor-(len(w.entries)-w.head), o.GroupLimit-int(w.shared.Load()))
+	n := o.QueueLimit - w.live
+	if n > 0 {
+		n = min(n, w.group.room(w, o.GroupLimit))
+	}
 	if n <= 0 {
 		w.starved = true
 	}
@@ -314,7 +314,10 @@ func (w *Window) leave(e *entry, physical int64) {
 	w.count(-1)
 }
 
-// trim drops what is done at the front.
+// trim drops what is done at the front, and behind it when there is more of it
+// than of the rest, so that a window is as large as what is in flight, however
+// long its oldest message stays. While a batch in order is out nothing else is
+// given out, and its acked messages are kept for Rewind.
 func (w *Window) trim() {
 	for w.head < len(w.entries) && w.entries[w.head].state == done {
 		w.head++
@@ -329,4 +332,21 @@ func (w *Window) trim() {
 		n := copy(w.entries, w.entries[w.head:])
 		w.entries, w.head = w.entries[:n], 0
 	}
+	if gaps := len(w.entries) - w.head - w.live; w.ordered == 0 && gaps >= compactFrom && gaps > w.live {
+		w.sweep()
+	}
+}
+
+// sweep drops everything that is done.
+func (w *Window) sweep() {
+	to := w.entries[:0]
+	if cap(w.entries) > compactFrom*16 && cap(w.entries) > 4*w.live {
+		to = make([]entry, 0, 2*w.live)
+	}
+	for i := w.head; i < len(w.entries); i++ {
+		if w.entries[i].state != done {
+			to = append(to, w.entries[i])
+		}
+	}
+	w.entries, w.head = to, 0
 }

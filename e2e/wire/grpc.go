@@ -13,8 +13,11 @@ import (
 	"varve/e2e/corpus"
 )
 
-// codeOKv2 is the status of a call that was done.
-const codeOKv2 = 20000
+// Statuses of calls.
+const (
+	codeOKv2    = 20000
+	codeNoneYet = 40401 // no message came in time
+)
 
 // ClientGRPC is what a gRPC load calls as, and for what.
 type ClientGRPC struct {
@@ -59,7 +62,9 @@ func (c ClientGRPC) Begin(ctx context.Context) error {
 // ReceiveAndAck receives messages, batch a call, and acks each by a call of its
 // own, until so many are acked.
 func (c ClientGRPC) ReceiveAndAck(ctx context.Context, n int64, batch int) (*Sent, error) {
-	var left atomic.Int64
+	var left, away atomic.Int64
+	var why atomic.Value // string: how the last of the receives was answered that were turned away
+	why.Store("")
 	left.Store(n)
 	request := c.receiveRequest(batch)
 	ctx, enough := context.WithCancel(ctx)
@@ -69,7 +74,7 @@ func (c ClientGRPC) ReceiveAndAck(ctx context.Context, n int64, batch int) (*Sen
 		w.settings, w.ends = c.settings(), true
 		w.ackWindow = ackWindow
 		w.request = func() (string, []byte, bool) {
-			// The oldest first: behind a message without an ack a group's window only grows so far.
+			// The oldest first: a message's invisible time runs from when it was received.
 			if len(due) > 0 && w.acking < w.ackWindow {
 				b := due[0]
 				due = due[1:]
@@ -84,6 +89,9 @@ func (c ClientGRPC) ReceiveAndAck(ctx context.Context, n int64, batch int) (*Sen
 			if msg := field(m, 2); msg != nil {
 				sys := field(msg, 3)
 				due = append(due, c.appendAck(nil, field(sys, 3), field(sys, 12)))
+			} else if s := field(m, 1); s != nil && varint(s, 1) != codeOKv2 && varint(s, 1) != codeNoneYet {
+				away.Add(1)
+				why.Store(fmt.Sprintf("%d %s", varint(s, 1), field(s, 2)))
 			}
 			return nil
 		}
@@ -97,7 +105,8 @@ func (c ClientGRPC) ReceiveAndAck(ctx context.Context, n int64, batch int) (*Sen
 		}
 	})
 	if err == nil && left.Load() > 0 && sent.Refused == 0 {
-		err = fmt.Errorf("%d of %d messages were received and acked: %w", n-left.Load(), n, context.Cause(ctx))
+		err = fmt.Errorf("%d of %d messages were received and acked, %d receives were turned away %q: %w",
+			n-left.Load(), n, away.Load(), why.Load(), context.Cause(ctx))
 	}
 	return sent, err
 }
