@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"varve/internal/dbcheck"
 )
 
 // Key spaces. All numbers are big-endian.
@@ -73,8 +76,9 @@ type State struct {
 // DB is the queue index. Its methods may be called concurrently, but updates
 // are made by one goroutine at a time.
 type DB struct {
-	p     *pebble.DB
-	cache blockCache
+	p      *pebble.DB
+	cache  blockCache
+	loaded *atomic.Bool // Load had its answer
 }
 
 // OpenDB opens or creates the index in dir.
@@ -91,15 +95,42 @@ func OpenDB(fs vfs.FS, dir string, l *slog.Logger) (*DB, error) {
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      pebbleLogger{l},
 	}
+	d := &DB{loaded: new(atomic.Bool)}
+	// Damage that opening and Load meet is their error. Later it is met by
+	// background work too, and without the index nothing can go on.
+	o.EventListener = &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
+		if d.loaded.Load() {
+			l.Error("queue index is damaged; the server stops", "file", i.Path, "error", i.Details.Error(), "remedy", remedy)
+			os.Exit(1)
+		}
+	}}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("creating the queue index in %s: %w", dir, err)
+	}
+	if err := dbcheck.Logs(fs, dir); err != nil {
+		return nil, fmt.Errorf("opening the queue index in %s: %w", dir, explain(err))
+	}
 	// Positions and times of a block hardly compress, and every append would
 	// pay for the attempt.
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	o.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	p, err := pebble.Open(dir, o)
 	if err != nil {
-		return nil, fmt.Errorf("opening the queue index in %s: %w", dir, err)
+		return nil, fmt.Errorf("opening the queue index in %s: %w", dir, explain(err))
 	}
-	return &DB{p: p}, nil
+	d.p = p
+	return d, nil
+}
+
+const remedy = "copy the data directory, then put this file back as it was, from a backup or a snapshot of the disk; " +
+	"don't delete the index: it alone knows the offsets of queues whose messages have left the log"
+
+// explain names the file of damage that Pebble met, and what can be done.
+func explain(err error) error {
+	if err = dbcheck.Explain(err); !errors.Is(err, dbcheck.ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w; %s", ErrBad, err, remedy)
 }
 
 // Close closes the index; what no Flush made durable may be lost.
@@ -151,7 +182,11 @@ func (d *DB) Load() (State, error) {
 		}),
 		d.loadQueues(&st),
 	)
-	return st, err
+	if err != nil {
+		return st, explain(err)
+	}
+	d.loaded.Store(true)
+	return st, nil
 }
 
 func (d *DB) loadQueues(st *State) error {
