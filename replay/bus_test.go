@@ -71,6 +71,20 @@ func (b *bus) append(q mq.Queue, m *mq.Message) int64 {
 	return c.QueueOffset
 }
 
+// remove forgets a topic's messages, its queues too unless it is made again.
+func (b *bus) remove(topic string, again bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for q := range b.logs {
+		if q.Topic == topic {
+			delete(b.logs, q)
+			if again {
+				b.log(q)
+			}
+		}
+	}
+}
+
 func (b *bus) trim(q mq.Queue, to int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -211,6 +225,10 @@ func (l *life) Publish(_ context.Context, q mq.Queue, msgs []*mq.Message) (int64
 		return 0, err
 	}
 	l.bus.mu.Lock()
+	if l.logs[q] == nil {
+		l.bus.mu.Unlock()
+		return 0, fmt.Errorf("%w: %s", ErrGone, q)
+	}
 	first := int64(len(l.log(q).recs))
 	for _, m := range msgs {
 		l.append(q, m)

@@ -20,6 +20,8 @@
 //     at all.
 //   - A checkpoint is stored only after everything it counts as done is
 //     durable in the destination.
+//   - A destination that was deleted, made again or not, after a job began to
+//     write there is never taken for the one it was: the job fails.
 //   - Memory is bounded by Config.Parallel batches a running job and
 //     Config.MaxRunning jobs, and by Config.StreamBytes a stream.
 //

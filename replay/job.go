@@ -48,6 +48,9 @@ type QueueState struct {
 	Dest mq.Queue `json:"dest"`
 	// Scan is an offset of Dest below which no message at or above Next is.
 	Scan int64 `json:"scan"`
+	// End is the offset of Dest behind the last message that the job wrote
+	// there, 0 for none.
+	End int64 `json:"end,omitempty"`
 	// Written counts messages in the destination, Bytes their bodies.
 	Written int64 `json:"written"`
 	Bytes   int64 `json:"bytes"`

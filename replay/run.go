@@ -129,7 +129,7 @@ func (t *task) persist(ctx context.Context, log *slog.Logger) error {
 			tries, wait = 0, t.s.cfg.RetryWait
 		}
 		var unfit *unfitError
-		if errors.As(err, &unfit) || t.s.cfg.Permanent(err) {
+		if errors.As(err, &unfit) || errors.Is(err, ErrGone) || t.s.cfg.Permanent(err) {
 			return err
 		}
 		if tries >= t.s.cfg.MaxRetries {
@@ -170,16 +170,13 @@ func (t *task) run(ctx context.Context) error {
 // catchUp moves a queue's progress behind what the destination already has.
 func (s *Service) catchUp(ctx context.Context, q QueueState, own *marker) (QueueState, error) {
 	r, err := s.src.Range(ctx, q.Dest)
-	if errors.Is(err, mq.ErrNoQueue) {
-		return q, nil
+	if err != nil && !errors.Is(err, mq.ErrNoQueue) {
+		return q, err
 	}
-	if err != nil {
+	if err := s.same(ctx, q, r, own); err != nil {
 		return q, err
 	}
 	at := max(q.Scan, r.From)
-	if q.Scan > r.To { // deleted and made again
-		at = r.From
-	}
 	for at < r.To {
 		b, err := s.src.Read(ctx, q.Dest, at, mq.Limit{Bytes: s.cfg.BatchBytes, Filter: own})
 		if err != nil {
@@ -190,6 +187,7 @@ func (s *Service) catchUp(ctx context.Context, q QueueState, own *marker) (Queue
 			if err != nil {
 				return q, err
 			}
+			q.End = rec.QueueOffset() + 1
 			if off >= q.Next {
 				q.Next = off + 1
 				q.Written++
@@ -201,8 +199,30 @@ func (s *Service) catchUp(ctx context.Context, q QueueState, own *marker) (Queue
 		}
 		at = b.Next
 	}
-	q.Scan = at
+	q.Scan = max(at, q.Scan)
 	return q, nil
+}
+
+// same checks that a destination queue of range r is the one that the job knows:
+// it doesn't end before what the job has seen of it, and the last message that
+// the job wrote is where it was, unless retention took it.
+func (s *Service) same(ctx context.Context, q QueueState, r mq.Range, own *marker) error {
+	if r.To < max(q.Scan, q.End) {
+		return fmt.Errorf("%w: it ends at offset %d, and ended at %d before", ErrGone, r.To, max(q.Scan, q.End))
+	}
+	if q.End == 0 || q.End <= r.From {
+		return nil
+	}
+	b, err := s.src.Read(ctx, q.Dest, q.End-1, mq.Limit{Messages: 1, Scan: 1, Filter: own})
+	switch {
+	case errors.Is(err, mq.ErrTooLow): // taken since we looked
+		return nil
+	case err != nil:
+		return err
+	case b.Count == 0:
+		return fmt.Errorf("%w: the message at offset %d, which the replay wrote, is another one", ErrGone, q.End-1)
+	}
+	return nil
 }
 
 // step replays one batch and gives the progress after it.
@@ -275,7 +295,11 @@ func (t *task) publish(ctx context.Context, q QueueState, b mq.Batch) (QueueStat
 	if err != nil {
 		return q, fmt.Errorf("writing to %s: %w", q.Dest, err)
 	}
+	if first < q.Scan { // deleted and made again since
+		return q, fmt.Errorf("writing to %s: %w: it ended at offset %d before, and at %d now", q.Dest, ErrGone, q.Scan, first)
+	}
 	q.Scan = first + int64(len(t.msgs))
+	q.End = q.Scan
 	q.Written += int64(len(t.msgs))
 	q.Bytes += int64(bytes)
 	return q, nil

@@ -22,7 +22,8 @@ type Publisher interface {
 	// Publish appends messages to a queue as they are, one after the other, all
 	// or none, and gives the first one's offset. It keeps nothing of msgs. When
 	// it returns its outcome is final: after an error the messages may have
-	// been written, but won't be later.
+	// been written, but won't be later. It makes no topic: ErrGone where the
+	// queue's topic isn't there any more.
 	Publish(ctx context.Context, q mq.Queue, msgs []*mq.Message) (first int64, err error)
 	// Flush returns once all that was published is as durable as it gets.
 	Flush(ctx context.Context) error

@@ -62,6 +62,9 @@ var (
 	ErrNoJob = errors.New("no such replay job")
 	// ErrState says that the job's state doesn't allow what was asked.
 	ErrState = errors.New("replay job can't do that now")
+	// ErrGone says that the destination was deleted, or deleted and made again,
+	// after the job began to write there.
+	ErrGone = errors.New("the destination topic of the replay is gone")
 )
 
 // Service runs replays. Its methods may be called concurrently.
@@ -176,6 +179,10 @@ func (s *Service) Start(ctx context.Context, spec Spec) (Job, error) {
 	queues, err := s.assign(ctx, &spec, spans)
 	if err != nil {
 		return Job{}, err
+	}
+	// The ends of the destination's queues must survive a power cut with the job.
+	if err := s.pub.Flush(ctx); err != nil {
+		return Job{}, fmt.Errorf("flushing the destination %s: %w", spec.Destination, err)
 	}
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {

@@ -415,3 +415,81 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)*100_000/b.Elapsed().Seconds(), "msg/s")
 }
+
+// TestDestinationGone deletes a job's destination while it is paused or runs:
+// the job fails, says why, and writes no more.
+func TestDestinationGone(t *testing.T) {
+	dest := mq.Queue{Broker: "a", Topic: "dest", ID: 0}
+	for _, tc := range []struct {
+		name     string
+		again    bool // made again
+		others   int  // messages of others in the new one
+		running  bool
+		wantMore int
+	}{
+		{name: "deleted"},
+		{name: "made again", again: true},
+		{name: "made again and longer", again: true, others: 30},
+		{name: "deleted while it runs", running: true},
+		{name: "made again while it runs", again: true, running: true, wantMore: 5},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBus()
+			for range 20 {
+				b.send(srcQueue(0), 1000, "b")
+			}
+			l := &life{bus: b, jobs: newMemJobs()}
+			tenth, goOn, published := make(chan struct{}), make(chan struct{}), 0
+			l.fault = func(point string) error {
+				if point == "published" {
+					if published++; published == 2 {
+						close(tenth)
+						<-goOn
+					}
+				}
+				return nil
+			}
+			s, _ := l.start(t, Config{BatchMessages: 5})
+			job, err := s.Start(t.Context(), Spec{Source: "src", Destination: "dest"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-tenth
+			remove := func() {
+				b.remove("dest", tc.again)
+				for range tc.others {
+					b.send(dest, 1, "noise")
+				}
+			}
+			if tc.running {
+				remove()
+				close(goOn)
+			} else {
+				paused := make(chan error)
+				go func() { _, err := s.Pause(t.Context(), job.ID); paused <- err }()
+				for j := job; j.State != Paused; { // before the batch ends
+					if j, err = s.Get(job.ID); err != nil {
+						t.Fatal(err)
+					}
+				}
+				close(goOn)
+				if err := <-paused; err != nil {
+					t.Fatal(err)
+				}
+				remove()
+				if _, err := s.Resume(t.Context(), job.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if job, err = s.Wait(t.Context(), job.ID); err != nil {
+				t.Fatal(err)
+			}
+			if job.State != Failed || !strings.Contains(job.Error, "destination topic of the replay is gone") {
+				t.Errorf("the job is %s: %s", job.State, job.Error)
+			}
+			if got := len(b.replayed(t, "dest", job.ID)["src@a/0 -> 0"]); got != tc.wantMore {
+				t.Errorf("%d messages were written to the new topic, want %d", got, tc.wantMore)
+			}
+		})
+	}
+}

@@ -94,6 +94,12 @@ func (p publisher) Queues(_ context.Context, topic string, count int) ([]mq.Queu
 }
 
 func (p publisher) Publish(ctx context.Context, q mq.Queue, msgs []*mq.Message) (first int64, err error) {
+	if p.n.broker == nil {
+		return 0, errNoBroker
+	}
+	if _, ok := p.n.broker.Topic(q.Topic); !ok { // the log would begin it anew
+		return 0, fmt.Errorf("%w: topic %q was deleted", replay.ErrGone, q.Topic)
+	}
 	for _, m := range msgs {
 		m.Topic, m.QueueID = q.Topic, q.ID
 		m.StoreHost = p.n.advertise
