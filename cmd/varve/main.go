@@ -143,6 +143,8 @@ func exitCode(err error) int {
 		switch {
 		case api.Status == http.StatusNotFound:
 			return exitNotFound
+		case api.Code == admin.CodeInternal, api.Code == admin.CodeUnavailable: // in a stream an error has no status
+			return exitFailed
 		case api.Status < http.StatusInternalServerError, api.Code == admin.CodeLimit:
 			return exitRefused
 		}
