@@ -239,12 +239,16 @@ func TestReadOnlyDirectory(t *testing.T) {
 func TestNewerFormat(t *testing.T) {
 	dir := t.TempDir()
 	closed(t, mustOpen(t, dir, Options{}))
-	for name, text := range map[string]string{"newer": "varve-hot 99\n", "foreign": "something else\n", "empty": ""} {
+	for name, text := range map[string]string{"newer": "varve-hot 99\n", "foreign": "something else\n", "a wrong bit": "varve-jot 2\n", "empty": ""} {
 		if err := os.WriteFile(filepath.Join(dir, formatFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Open(dir, Options{Broker: "b"})
-		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), formatFile) {
+		want := ErrCorrupt
+		if name == "newer" {
+			want = ErrFormat
+		}
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), formatFile) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "newer" && (!strings.Contains(err.Error(), "99") || !strings.Contains(err.Error(), "up to 2")) {

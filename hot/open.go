@@ -172,7 +172,7 @@ func checkFormat(fs vfs.FS, dir string) (int, error) {
 	name, version, _ := strings.Cut(string(bytes.TrimSpace(text)), " ")
 	n, err := strconv.Atoi(version)
 	if name != formatName || err != nil {
-		return 0, fmt.Errorf("%w: %s says %q, want %q and a number", ErrFormat, path, text, formatName)
+		return 0, fmt.Errorf("%w: %s says %q, want %q and a number", ErrCorrupt, path, text, formatName)
 	}
 	if n > formatVersion {
 		return 0, fmt.Errorf("%w: %s says version %d, this program reads up to %d", ErrFormat, path, n, formatVersion)

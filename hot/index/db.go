@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -365,7 +366,11 @@ func (p pebbleLogger) Infof(format string, args ...any) {
 }
 
 func (p pebbleLogger) Errorf(format string, args ...any) {
-	p.l.Error("queue index", "text", fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if strings.Contains(text, "corruption detail") {
+		return // DataCorruption had it
+	}
+	p.l.Error("queue index", "text", text)
 }
 
 func (p pebbleLogger) Fatalf(format string, args ...any) {
