@@ -50,6 +50,9 @@ func messageSend() *cobra.Command {
 				m.Properties[k] = v
 			}
 			if cmd.Flags().Changed("queue") {
+				if queue < 0 {
+					return usageError{fmt.Errorf("--queue: %d is less than 0", queue)}
+				}
 				m.Queue = &queue
 			}
 			if in != "" {

@@ -21,6 +21,9 @@ func transactionList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the transactions in doubt, oldest first, or those that were given up", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if s.Max < 0 {
+				return usageError{fmt.Errorf("--max: %d is less than 0", s.Max)}
+			}
 			list, err := client(cmd).Transactions(cmd.Context(), s)
 			if err != nil {
 				return err

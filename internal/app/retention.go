@@ -58,7 +58,7 @@ func (r *rules) change(f func([]retention.Rule) ([]retention.Rule, error)) error
 		return admin.BadRequest("%v", err)
 	}
 	if err := r.table.Put(policyKey, p); err != nil {
-		return fmt.Errorf("store the retention rules: %w", err)
+		return coldError(fmt.Errorf("store the retention rules: %w", err))
 	}
 	r.policy = p
 	return nil

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"varve/broker"
+	"varve/hot"
 	"varve/internal/admin"
 	"varve/internal/archive"
+	"varve/internal/meta"
 	"varve/internal/mq"
 	"varve/internal/tier"
 )
@@ -36,8 +38,12 @@ func brokerError(err error) error {
 	return coldError(err)
 }
 
-// coldError gives the archive's errors that pass their place in the API.
+// coldError gives the archive's errors that pass, and a full disk, their place
+// in the API.
 func coldError(err error) error {
+	if errors.Is(err, meta.ErrDiskFull) || errors.Is(err, hot.ErrDiskFull) {
+		return admin.NoRoom("%v", err)
+	}
 	for _, e := range []error{archive.ErrUnavailable, tier.ErrBehind, tier.ErrHole} {
 		if errors.Is(err, e) {
 			return admin.Unavailable("%v", err)
