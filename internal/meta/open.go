@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"varve/internal/dbcheck"
 )
@@ -16,6 +17,9 @@ import (
 // openPebble opens a database of which every log can be read, and, where it is
 // small, every table. It makes one line of whatever keeps it from being opened.
 func openPebble(dir string, o *pebble.Options, small bool) (db *pebble.DB, err error) {
+	if err := writable(o.FS, dir); err != nil {
+		return nil, fmt.Errorf("meta: open %s: the directory must be writable for this user: %w", dir, err)
+	}
 	if err := dbcheck.Logs(o.FS, dir); err != nil {
 		return nil, fmt.Errorf("meta: open %s: %w", dir, explain(err))
 	}
@@ -48,6 +52,17 @@ func openPebble(dir string, o *pebble.Options, small bool) (db *pebble.DB, err e
 		}
 	}
 	return db, nil
+}
+
+// writable tries what Pebble does first: where it can't make a file, it ends
+// the process.
+func writable(fs vfs.FS, dir string) error {
+	name := fs.PathJoin(dir, "writable.probe")
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), fs.Remove(name))
 }
 
 // readAll reads what there is once: each block's checksum is checked, so that
