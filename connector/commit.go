@@ -149,11 +149,10 @@ func (s *session) openTable(ctx context.Context, t *topic) (*archive.Table, erro
 	if t.closed {
 		return nil, fmt.Errorf("topic %s was created anew: %w", t.name, archive.ErrNoTable)
 	}
-	if t.former != nil {
-		if err := s.retire(ctx, t.former); err != nil {
+	if !t.fenced {
+		if err := s.retireFormer(ctx, t); err != nil {
 			return nil, err
 		}
-		t.former = nil
 	}
 	if t.table == nil {
 		table, err := s.c.archive.CreateTable(ctx, t.name)
@@ -179,24 +178,4 @@ func (s *session) openTable(ctx context.Context, t *topic) (*archive.Table, erro
 	}
 	t.fenced = true
 	return t.table, nil
-}
-
-// retire drops the table of a topic's former incarnation, unless somebody did.
-func (s *session) retire(ctx context.Context, old *topic) error {
-	old.mu.Lock()
-	defer old.mu.Unlock()
-	old.closed = true
-	if old.table == nil {
-		return nil
-	}
-	now, err := s.c.archive.Table(ctx, old.name)
-	switch {
-	case errors.Is(err, archive.ErrNoTable):
-		return nil
-	case err != nil:
-		return err
-	case now.Root() != old.table.Root():
-		return nil
-	}
-	return s.c.archive.DropTable(ctx, old.name, "the topic was deleted and created again")
 }

@@ -123,6 +123,9 @@ func addStaged(w *archive.FileWriter, g *segment) error {
 // addFromLog reads a segment once more, because it was shed.
 func (s *session) addFromLog(ctx context.Context, w *archive.FileWriter, g *segment, to int64) error {
 	for at := g.from; at < to; {
+		if g.q.topic.over.Load() { // the log's queue is another by now, or will be
+			return fmt.Errorf("topic %s was let go: %w", g.q.topic.name, mq.ErrNoQueue)
+		}
 		b, err := s.c.log.Read(ctx, g.q.id, at, mq.Limit{Bytes: rereadBytes, Messages: int(to - at), Scan: int(to - at)})
 		if hot.Damaged(err) {
 			return s.lostIn(g, at, err)

@@ -40,7 +40,7 @@ func (h *harm) clear() {
 // doesn't have it, its queue is blocked there, and the others go on.
 func (s *session) lose(l hot.Lost) {
 	t := s.topicOf([]byte(l.Queue.Topic))
-	if t.system {
+	if t.system || l.Position < t.from {
 		return
 	}
 	q := s.queueOf(t, l.Queue.ID)

@@ -20,6 +20,9 @@ func (s *session) resume(ctx context.Context) error {
 	s.topics, s.older, s.blocks = map[string]*topic{}, map[string]bool{}, blocks{}
 	s.harm.clear()
 	s.epoch = 1
+	// The version first: an ending that comes in between is seen once more.
+	s.endingsSeen = s.c.log.EndingsVersion()
+	s.endings = s.c.log.Endings()
 	confirmed := s.c.log.Confirmed()
 	// The low-water mark may not pass what a power cut could take back.
 	if err := s.c.log.Flush(ctx); err != nil {
@@ -104,10 +107,14 @@ func (s *session) readTables(ctx context.Context) error {
 	return g.Wait()
 }
 
-// known takes over what a table holds of this broker group.
+// known takes over what a table holds of this broker group, unless the topic
+// was deleted since.
 func (s *session) known(name string, table *archive.Table) error {
 	snap, broker := table.Snapshot(), s.c.cfg.Broker
 	s.epoch = max(s.epoch, snap.Epoch[broker]+1)
+	if s.endings[name] > 0 {
+		return nil // of the incarnation before
+	}
 	t := s.topicOf([]byte(name))
 	t.table, t.expect = table, map[int32]int64{}
 	for id, next := range snap.Next {

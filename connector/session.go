@@ -18,11 +18,14 @@ import (
 // session is one run from the snapshots on. It ends when the archive turns out
 // to be other than it was read, and the next one reads it again.
 type session struct {
-	c      *Connector
-	epoch  int64
-	topics map[string]*topic
-	latest *topic // that topicOf found last: most often the next one too
-	roll   rollRule
+	c     *Connector
+	epoch int64
+	// endings are the hot log's, as of endingsSeen.
+	endings     map[string]int64
+	endingsSeen uint64
+	topics      map[string]*topic
+	latest      *topic // that topicOf found last: most often the next one too
+	roll        rollRule
 
 	pos       int64 // everything of the log below it was taken
 	lastStore int64 // store time of the last record taken
@@ -156,6 +159,7 @@ func (s *session) own(ctx context.Context) error {
 			s.c.flushes = append(s.c.flushes, req)
 			s.rollFlushed()
 		case <-ticker.C:
+			s.seeEndings()
 			s.rollByAge()
 			s.deleting.between(s.forgetDeleted)
 			s.rollFlushed()
@@ -174,6 +178,7 @@ func (s *session) takePiece(ctx context.Context, p tailed) error {
 	if p.err != nil {
 		return fmt.Errorf("follow the log of %s from %d: %w", s.c.cfg.Broker, s.pos, p.err)
 	}
+	s.seeEndings()
 	lost := p.lost
 	for b := p.records; len(b) > 0; {
 		rec, rest, err := mq.NextRecord(b)
@@ -204,11 +209,11 @@ func (s *session) takePiece(ctx context.Context, p tailed) error {
 func (s *session) take(rec mq.Record) {
 	s.lastStore = rec.StoreTimeMillis()
 	t := s.topicOf(rec.Topic())
-	if t.system {
+	at, phys := rec.QueueOffset(), rec.PhysicalOffset()
+	if t.system || phys < t.from {
 		return
 	}
 	q := s.queueOf(t, rec.QueueID())
-	at, phys := rec.QueueOffset(), rec.PhysicalOffset()
 	switch {
 	case phys <= q.lastPhysical:
 		return
@@ -264,15 +269,6 @@ func (s *session) unblock(topic string) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	s.c.status.Blocked = slices.DeleteFunc(s.c.status.Blocked, func(b Blocked) bool { return b.Queue.Topic == topic })
-}
-
-// reincarnate begins a topic anew that was deleted and created again.
-func (s *session) reincarnate(old *topic) *topic {
-	s.discard(old)
-	t := s.topicOf([]byte(old.name))
-	t.former = old
-	s.c.cfg.Logger.Info("topic was created anew", slog.String("topic", t.name))
-	return t
 }
 
 // rollByAge freezes the segments whose wait is over, and with them those of
@@ -364,6 +360,7 @@ func (s *session) freezeFlushed(t *topic, f *flushRequest) {
 }
 
 func (s *session) handle(ctx context.Context, e event) error {
+	s.seeEndings()
 	switch {
 	case e.encoded != nil:
 		s.encoding--
@@ -407,26 +404,6 @@ func (s *session) uploadedOne(ctx context.Context, e event) error {
 	t.ready++
 	s.readyTo[t] = struct{}{}
 	return nil
-}
-
-// let lets a topic go that was deleted in the log.
-func (s *session) let(t *topic, why error) {
-	s.c.cfg.Logger.Info("topic is gone, its unarchived messages with it", slog.String("topic", t.name), slog.Any("err", why))
-	s.discard(t)
-	s.deleting.between(s.forgetDeleted)
-	s.rollFlushed()
-}
-
-// forgetDeleted takes queues that are not in the log any more out of the flush
-// requests.
-func (s *session) forgetDeleted() {
-	for _, f := range s.c.flushes {
-		for id := range f.targets {
-			if _, err := s.c.log.Range(context.Background(), id); errors.Is(err, mq.ErrNoQueue) {
-				delete(f.targets, id)
-			}
-		}
-	}
 }
 
 // lowWater is the position below which nothing is left to archive, and the

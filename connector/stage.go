@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"varve/internal/archive"
@@ -12,7 +13,10 @@ import (
 
 // topic is one topic of the log during a session.
 type topic struct {
-	name   string
+	name string
+	// from is the position from which on the log's records are of this
+	// incarnation: where the topic was deleted last, as far as it is known.
+	from   int64
 	system bool // the broker's own machinery: skipped
 	queues map[int32]*queue
 
@@ -27,6 +31,8 @@ type topic struct {
 	// gone says that the topic was deleted, or that its table was: what is
 	// under way for it is let go.
 	gone bool
+	// over is gone for jobs.
+	over atomic.Bool
 
 	// mu guards what follows; jobs and commits open the table.
 	mu    sync.Mutex
@@ -89,7 +95,7 @@ func (s *session) topicOf(name []byte) *topic {
 		s.latest = t
 		return t
 	}
-	t := &topic{name: string(name), queues: map[int32]*queue{}, open: map[*segment]struct{}{}}
+	t := &topic{name: string(name), from: s.endings[string(name)], queues: map[int32]*queue{}, open: map[*segment]struct{}{}}
 	t.system = mq.SystemTopic(t.name)
 	s.topics[t.name] = t
 	return t
@@ -188,6 +194,7 @@ func (s *session) closed() {
 // discard forgets everything of a topic that is not committed.
 func (s *session) discard(t *topic) {
 	t.gone = true
+	t.over.Store(true)
 	for _, q := range t.queues {
 		if q.open != nil {
 			s.unstage(q.open)

@@ -46,6 +46,7 @@ func Open(dir string, o Options) (*Store, error) {
 		blocks:       blocks{size: blockBytes},
 		topics:       make(map[string]*topic),
 		deleted:      make(map[string]int64),
+		endings:      make(map[string]int64),
 		holds:        make(map[string]func() int64),
 		tails:        make(map[*Tail]struct{}),
 		committed:    make(chan struct{}),
@@ -257,7 +258,7 @@ func (s *Store) adopt(st index.State) {
 			uid: q.UID, id: q.ID, next: q.End, start: q.Start, base: q.End, archived: q.Archived, dropped: q.Dropped,
 		}, q.Topic)
 	}
-	s.deleted = st.Deleted
+	s.deleted, s.endings = st.Deleted, st.Endings
 	s.c.nextUID, s.highUID = st.NextUID, st.NextUID-1
 	s.c.lastTime = st.LastTime
 	s.lastTime.Store(st.LastTime)

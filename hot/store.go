@@ -34,10 +34,13 @@ type Store struct {
 	archived     atomic.Int64
 	lastTime     atomic.Int64
 
+	endingsVersion atomic.Uint64
+
 	mu         sync.RWMutex
 	topics     map[string]*topic
 	queueCount int
 	deleted    map[string]int64 // topic → its records below the position are forgotten
+	endings    map[string]int64 // topic → position of its ending
 	holds      map[string]func() int64
 	tails      map[*Tail]struct{}
 

@@ -26,8 +26,8 @@ func (s *Store) SetArchived(marks map[mq.Queue]int64, physical int64) error {
 	u := s.db.Update()
 	for name, mark := range marks {
 		q := s.find(name)
-		if q == nil {
-			continue // deleted since
+		if q == nil || s.Ending(name.Topic) > 0 {
+			continue // deleted since; the mark is of the incarnation before
 		}
 		q.mu.Lock()
 		if end := q.end(); mark > end {
@@ -290,8 +290,9 @@ func (s *Store) Roll(ctx context.Context) error {
 
 // DeleteTopic forgets a topic's queues. Its records stay in the log until they
 // are trimmed, but no reader, Tail or Finder gives them any more. If messages
-// come again, the topic starts anew at offset 0. A topic that the store doesn't
-// have is no error.
+// come again, the topic starts anew at offset 0, and its archived marks stay 0
+// until the archive has heard of its Ending. A topic that the store doesn't have
+// is no error.
 func (s *Store) DeleteTopic(topic string) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -317,6 +318,7 @@ func (s *Store) deleteTopic(name string) error {
 	defer s.trimMu.Unlock()
 	u := s.db.Update()
 	u.Deleted(name, s.c.pos)
+	u.Ending(name, s.c.pos)
 	for _, q := range t.queues {
 		u.DropQueue(q.uid)
 	}
@@ -328,6 +330,8 @@ func (s *Store) deleteTopic(name string) error {
 	}
 	s.setDeleted(name, s.c.pos)
 	s.mu.Lock()
+	s.endings[name] = s.c.pos
+	s.endingsVersion.Add(1)
 	delete(s.topics, name)
 	s.queueCount -= len(t.queues)
 	s.mu.Unlock()

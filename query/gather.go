@@ -77,9 +77,14 @@ func (q *run) gatherTopic(topic string, ref wire.TableRef) ([]string, error) {
 
 // attempt takes the archive's state and reads the hot log from exactly there.
 func (q *run) attempt(topic string, ref wire.TableRef, refresh bool) ([]string, error) {
-	next, chosen, err := q.archived(topic, ref.Bounds, refresh)
-	if err != nil {
-		return nil, err
+	var next map[mq.Queue]int64
+	var chosen []archive.DataFile
+	reborn := q.reborn(topic)
+	if !reborn { // else what the archive has is of a topic that was deleted
+		var err error
+		if next, chosen, err = q.archived(topic, ref.Bounds, refresh); err != nil {
+			return nil, err
+		}
 	}
 	linked, err := q.link(topic, chosen)
 	if err != nil {
@@ -92,8 +97,13 @@ func (q *run) attempt(topic string, ref wire.TableRef, refresh bool) ([]string, 
 	if err != nil {
 		return nil, err
 	}
+	if q.reborn(topic) != reborn {
+		return nil, errMoved
+	}
 	return append(linked, hot...), nil
 }
+
+func (q *run) reborn(topic string) bool { return q.e.deps.Hot != nil && q.e.deps.Hot.Reborn(topic) }
 
 // archived gives for each queue the first offset that is not in the archive,
 // and the files whose rows the query can need.

@@ -71,6 +71,9 @@ type Hot interface {
 	Queues() []mq.Queue
 	// Archived is the first offset of a queue that was never archived.
 	Archived(q mq.Queue) int64
+	// Reborn says that a topic was deleted and has messages again while its
+	// table is still of before.
+	Reborn(topic string) bool
 }
 
 // MissingFileError is how a Files names the data file that isn't there.

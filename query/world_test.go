@@ -87,6 +87,7 @@ type world struct {
 	mu     sync.Mutex
 	logs   map[mq.Queue]*testLog
 	files  map[string][]archive.DataFile // by topic
+	reborn map[string]bool               // topics of which files has what is of before their deletion
 	onRead func()                        // called before each read of the hot log
 }
 
@@ -199,6 +200,9 @@ func (w *world) Topics(context.Context) ([]string, error) {
 func (w *world) State(_ context.Context, topic string, _ bool) (State, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.reborn[topic] {
+		return State{}, fmt.Errorf("the table of %s, which was deleted, is read", topic)
+	}
 	if w.files[topic] == nil {
 		return State{}, fmt.Errorf("%s: %w", topic, archive.ErrNoTable)
 	}
@@ -220,6 +224,12 @@ func (w *world) Queues() []mq.Queue {
 		out = append(out, q)
 	}
 	return out
+}
+
+func (w *world) Reborn(topic string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reborn[topic]
 }
 
 func (w *world) Archived(q mq.Queue) int64 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"varve/internal/admin"
 	"varve/internal/units"
 )
 
@@ -93,7 +94,7 @@ func archiveFlush() *cobra.Command {
 		if errors.Is(err, context.DeadlineExceeded) && cmd.Context().Err() == nil {
 			err = fmt.Errorf("not everything is archived within %s", timeout)
 			if s, look := client(cmd).ArchiveStatus(cmd.Context()); look == nil {
-				err = fmt.Errorf("%w: %d messages wait; %s", err, s.Pending, dash(s.Error))
+				err = fmt.Errorf("%w: %s", err, flushWaits(s))
 			}
 		}
 		if err != nil {
@@ -102,6 +103,27 @@ func archiveFlush() *cobra.Command {
 		return show(cmd, map[string]bool{"flushed": true}, func(t *table) { t.row("the archive has everything that was stored") })
 	}
 	return cmd
+}
+
+// flushWaits says what a flush waits for.
+func flushWaits(s admin.ArchiveStatus) string {
+	out := fmt.Sprintf("%d messages wait", s.Pending)
+	for _, t := range s.Topics {
+		if t.Pending > 0 {
+			out += ", such as those of topic " + t.Topic
+			break
+		}
+	}
+	switch {
+	case len(s.Blocked) > 0:
+		b := s.Blocked[0]
+		out += fmt.Sprintf("; queue %d of topic %s on %s is not archived: %s", b.Queue, b.Topic, b.Broker, b.Reason)
+	case s.Error != "":
+		out += ": " + s.Error
+	case s.Pending == 0:
+		out = "the last message was archived only now"
+	}
+	return out
 }
 
 // awaitFlush says on standard error why the flush waits, when that changes.

@@ -24,6 +24,7 @@ const (
 	spaceBlock   = 'b' // uid, block number → entries
 	spaceSegment = 's' // segment base, uid → first offset after the segment; uid 0 → newest store time
 	spaceDeleted = 'd' // topic → position up to which its records are forgotten
+	spaceEnding  = 'e' // topic → position of a deletion that the archive has not heard of
 	spaceState   = 'm' // name → number
 )
 
@@ -71,7 +72,8 @@ type State struct {
 	Clean      int64 // where the log ended when it was last closed; -1 while it is open
 	Queues     []Queue
 	Deleted    map[string]int64
-	Segments   map[int64]int64 // base → newest store time, for segments below Checkpoint
+	Endings    map[string]int64 // topic → position of a deletion that the archive has not heard of
+	Segments   map[int64]int64  // base → newest store time, for segments below Checkpoint
 }
 
 // DB is the queue index. Its methods may be called concurrently, but updates
@@ -155,7 +157,10 @@ func (d *DB) FlushSoon() error {
 
 // Load reads the state.
 func (d *DB) Load() (State, error) {
-	st := State{Deleted: make(map[string]int64), Segments: make(map[int64]int64), NextUID: 1, Clean: -1}
+	st := State{
+		Deleted: make(map[string]int64), Endings: make(map[string]int64), Segments: make(map[int64]int64),
+		NextUID: 1, Clean: -1,
+	}
 	numbers := map[string]*int64{
 		stateCheckpoint: &st.Checkpoint, stateLastTime: &st.LastTime, stateFirst: &st.First, stateArchived: &st.Archived,
 		stateClean: &st.Clean,
@@ -173,6 +178,10 @@ func (d *DB) Load() (State, error) {
 		}),
 		d.scan(spaceDeleted, func(k, v []byte) (err error) {
 			st.Deleted[string(k)], err = number(v)
+			return err
+		}),
+		d.scan(spaceEnding, func(k, v []byte) (err error) {
+			st.Endings[string(k)], err = number(v)
 			return err
 		}),
 		d.scan(spaceSegment, func(k, v []byte) (err error) {

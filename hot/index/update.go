@@ -109,6 +109,16 @@ func (u *Update) DropDeleted(topic string) {
 	u.keep(u.b.Delete(append([]byte{spaceDeleted}, topic...), nil))
 }
 
+// Ending notes that the archive has to hear of a topic's deletion.
+func (u *Update) Ending(topic string, pos int64) {
+	u.set(append(append(u.key[:0], spaceEnding), topic...), pos)
+}
+
+// DropEnding forgets such a note.
+func (u *Update) DropEnding(topic string) {
+	u.keep(u.b.Delete(append([]byte{spaceEnding}, topic...), nil))
+}
+
 // Checkpoint says that the index covers the log up to pos, where the newest
 // store time is lastTime.
 func (u *Update) Checkpoint(pos, lastTime int64) {
