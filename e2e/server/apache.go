@@ -102,7 +102,7 @@ func apacheConf(o Options) string {
 		"storePathRootDir=" + o.Dir + "/store", "storePathCommitLog=" + o.Dir + "/store/commitlog",
 	}
 	if o.GRPC { // the judge of what works, on a busy machine: it isn't to refuse sends that had to wait
-		lines = append(lines, "waitTimeMillsInSendQueue=20000", "waitTimeMillsInTransactionQueue=20000", "diskMaxUsedSpaceRatio=99")
+		lines = append(lines, "waitTimeMillsInSendQueue=20000", "waitTimeMillsInAckQueue=20000", "waitTimeMillsInTransactionQueue=20000", "diskMaxUsedSpaceRatio=99")
 	}
 	if o.Access {
 		for key, value := range apacheAccess() {
