@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -104,8 +103,11 @@ func (s *server) guard(to route) http.HandlerFunc {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * deadline))
 		c := &call{ctx: ctx, w: w, r: r}
-		err := s.know(c, to.open)
 		var v any
+		var err error
+		if !to.open {
+			c.caller, err = s.Auth.VerifyCaller(r)
+		}
 		if err == nil {
 			v, err = to.do(s, c)
 		}
@@ -115,19 +117,6 @@ func (s *server) guard(to route) http.HandlerFunc {
 		}
 		s.answer(c, http.StatusOK, v)
 	}
-}
-
-// know sets who makes a request.
-func (s *server) know(c *call, open bool) error {
-	if ap, err := netip.ParseAddrPort(c.r.RemoteAddr); err == nil {
-		c.caller.IP = ap.Addr().Unmap()
-	}
-	if open {
-		return nil
-	}
-	var err error
-	c.caller.Identity, err = s.Auth.VerifyHTTP(c.r)
-	return err
 }
 
 // answer writes a value, or nothing where it is nil and nothing was written.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"varve/internal/auth"
@@ -86,13 +85,9 @@ func callerOf(ctx context.Context) auth.Caller {
 
 // admit finds out who makes a request and whether that user may.
 func (s *server) admit(pattern string, r *http.Request) (*http.Request, error) {
-	id, err := s.b.Auth.VerifyHTTP(r)
+	c, err := s.b.Auth.VerifyCaller(r)
 	if err != nil {
 		return r, err
-	}
-	c := auth.Caller{Identity: id}
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		c.IP = ap.Addr().Unmap()
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
 	need, listed := rights[pattern]

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 )
@@ -65,14 +64,4 @@ func (s *Store) stamp(p *principal, until []byte) []byte {
 	fmt.Fprintf(h, "%d %s %d %s ", len(p.name), p.name, len(p.secret), p.secret)
 	h.Write(until)
 	return h.Sum(nil)
-}
-
-// VerifyPassword finds out who a user's name and password are of.
-func (s *Store) VerifyPassword(name, password string) (Identity, error) {
-	if !s.Enabled() {
-		return Anybody, nil
-	}
-	r := http.Request{Header: http.Header{}}
-	r.SetBasicAuth(name, password)
-	return s.VerifyHTTP(&r)
 }

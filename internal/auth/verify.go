@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -210,20 +211,38 @@ func (s *Store) VerifyHTTP(r *http.Request) (Identity, error) {
 		if !ok {
 			return Identity{}, s.unknownf(viaHTTP, "the Authorization header is malformed")
 		}
-		p, err := s.user(viaHTTP, name)
-		if err != nil {
-			return Identity{}, err
-		}
-		if subtle.ConstantTimeCompare(digest(password), digest(string(p.secret))) != 1 {
-			return Identity{}, s.unknownf(viaHTTP, "User:%s: the password doesn't match", p.name)
-		}
-		return p.identity(viaHTTP), nil
+		return s.VerifyPassword(name, password)
 	case strings.EqualFold(scheme, "Bearer"):
 		return s.VerifyToken(strings.TrimSpace(rest))
 	case scheme == "MQ":
 		return s.verifyMQ(r, rest)
 	}
 	return Identity{}, s.unknownf(viaHTTP, "the request has no Authorization of scheme Basic, Bearer or MQ")
+}
+
+// VerifyPassword finds out who a user's name and password are of.
+func (s *Store) VerifyPassword(name, password string) (Identity, error) {
+	if !s.Enabled() {
+		return Anybody, nil
+	}
+	p, err := s.user(viaHTTP, name)
+	if err != nil {
+		return Identity{}, err
+	}
+	if subtle.ConstantTimeCompare(digest(password), digest(string(p.secret))) != 1 {
+		return Identity{}, s.unknownf(viaHTTP, "User:%s: the password doesn't match", p.name)
+	}
+	return p.identity(viaHTTP), nil
+}
+
+// VerifyCaller finds out who makes an HTTP request, and from where.
+func (s *Store) VerifyCaller(r *http.Request) (Caller, error) {
+	id, err := s.VerifyHTTP(r)
+	c := Caller{Identity: id}
+	if ap, bad := netip.ParseAddrPort(r.RemoteAddr); bad == nil {
+		c.IP = ap.Addr().Unmap()
+	}
+	return c, err
 }
 
 // digest makes secrets of any length comparable in constant time.
