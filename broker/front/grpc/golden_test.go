@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +23,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"varve/broker/front/fronttest"
 )
 
 var update = flag.Bool("update", false, "write testdata/frames/*.golden anew")
@@ -36,36 +37,12 @@ type recorded struct {
 	Message []byte            `json:"message"`
 }
 
-func recordedCalls(t testing.TB) map[string][]recorded {
-	t.Helper()
-	names, err := filepath.Glob("testdata/frames/*.jsonl")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("recorded calls: %v, %v", names, err)
-	}
-	all := map[string][]recorded{}
-	for _, name := range names {
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		client := strings.TrimSuffix(filepath.Base(name), ".jsonl")
-		for line := range bytes.Lines(raw) {
-			var r recorded
-			if err := json.Unmarshal(line, &r); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			all[client] = append(all[client], r)
-		}
-	}
-	return all
-}
-
 // service has the calls of the protocol.
 var service = v2.File_apache_rocketmq_v2_service_proto.Services().Get(0)
 
 // TestGoldenCalls decodes what real clients sent and holds the result to a text.
 func TestGoldenCalls(t *testing.T) {
-	for client, calls := range recordedCalls(t) {
+	for client, calls := range fronttest.Recorded[recorded](t, os.DirFS("testdata/frames")) {
 		t.Run(client, func(t *testing.T) {
 			var out strings.Builder
 			for _, r := range calls {
@@ -147,7 +124,7 @@ func FuzzCalls(f *testing.F) {
 	for i := range service.Methods().Len() {
 		index[string(service.Methods().Get(i).Name())] = byte(i)
 	}
-	for _, calls := range recordedCalls(f) {
+	for _, calls := range fronttest.Recorded[recorded](f, os.DirFS("testdata/frames")) {
 		for _, r := range calls {
 			f.Add(index[r.RPC], r.Headers["x-mq-client-id"], r.Message)
 		}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
 	"varve/broker"
+	"varve/broker/front/fronttest"
 	front "varve/broker/front/remoting"
 	"varve/internal/mq"
 	wire "varve/internal/remoting"
@@ -19,7 +21,7 @@ import (
 // with: it may refuse it or end the connection, and serves the next one.
 func FuzzRequests(f *testing.F) {
 	n := startNode(f, nodeOptions{})
-	for _, recorded := range front.RecordedFrames(f) {
+	for _, recorded := range fronttest.Recorded[front.Recorded](f, os.DirFS("testdata/frames")) {
 		for _, r := range recorded {
 			f.Add(r.Frame[4:])
 		}

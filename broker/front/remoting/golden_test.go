@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"varve/broker/front/fronttest"
 	wire "varve/internal/remoting"
 )
 
@@ -24,35 +24,10 @@ type Recorded struct {
 	Frame   []byte `json:"frame"`
 }
 
-// RecordedFrames gives each client's frames.
-func RecordedFrames(t testing.TB) map[string][]Recorded {
-	t.Helper()
-	names, err := filepath.Glob("testdata/frames/*.jsonl")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("recorded frames: %v, %v", names, err)
-	}
-	all := map[string][]Recorded{}
-	for _, name := range names {
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		client := strings.TrimSuffix(filepath.Base(name), ".jsonl")
-		for line := range bytes.Lines(raw) {
-			var r Recorded
-			if err := json.Unmarshal(line, &r); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			all[client] = append(all[client], r)
-		}
-	}
-	return all
-}
-
 // TestGoldenFrames decodes what real clients sent and holds the result to a
 // text; what is encoded again decodes to the same.
 func TestGoldenFrames(t *testing.T) {
-	for client, recorded := range RecordedFrames(t) {
+	for client, recorded := range fronttest.Recorded[Recorded](t, os.DirFS("testdata/frames")) {
 		t.Run(client, func(t *testing.T) {
 			var out strings.Builder
 			for _, r := range recorded {
