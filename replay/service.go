@@ -311,10 +311,12 @@ func (s *Service) halt(ctx context.Context, id string, to State, allowed func(St
 		return Job{}, err
 	}
 	s.move(e, to, "")
-	stop, stopped := e.stop, e.stopped
+	running, stopped := e.stop != nil, e.stopped
+	if running {
+		e.stop() // with the state: who sees it paused sees no new batch begin
+	}
 	s.mu.Unlock()
-	if stop != nil {
-		stop()
+	if running {
 		select {
 		case <-stopped: // its goroutine stored the state
 			return s.Get(id)
