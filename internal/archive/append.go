@@ -8,7 +8,6 @@ import (
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
-	"golang.org/x/sync/errgroup"
 
 	"varve/internal/mq"
 )
@@ -47,10 +46,8 @@ func (t *Table) Append(ctx context.Context, c Commit) (Snapshot, error) {
 func (a *appender) confirm() error {
 	t := a.t
 	if a.applied {
-		st := t.current()
-		if err := t.stands(a.ctx, st); err != nil {
-			t.suspect = t.suspect || Unreadable(err)
-			return fmt.Errorf("the commit was made before, as version %d: %w", st.version, err)
+		if err := t.stillStands(a.ctx); err != nil {
+			return err
 		}
 	}
 	return t.mark(a.ctx)
@@ -65,26 +62,15 @@ func (t *Table) checkCommit(ctx context.Context, c Commit) error {
 	if len(c.Files) > maxCommitFiles {
 		return fmt.Errorf("%d files in one commit, the limit is %d", len(c.Files), maxCommitFiles)
 	}
-	files := sortFiles(c.Files)
-	for i, f := range files {
-		_, _, _, named := parseFileName(f.Name)
-		switch {
-		case f.Queue.Topic != t.place.topic || f.Queue.Broker != c.Broker:
+	for _, f := range c.Files {
+		if f.Queue.Topic != t.place.topic || f.Queue.Broker != c.Broker {
 			return fmt.Errorf("file %s is of %s", f.Name, f.Queue)
-		case f.Offsets.Empty() || f.Offsets.Len() != f.Rows:
-			return fmt.Errorf("file %s has %d rows for the offsets %d to %d", f.Name, f.Rows, f.Offsets.From, f.Offsets.To)
-		case !named || len(f.Name) <= len(t.root) || f.Name[:len(t.root)+1] != t.root+"/":
-			return fmt.Errorf("file %s is not in the table's folder", f.Name)
-		case i > 0 && files[i-1].Queue == f.Queue && files[i-1].Offsets.To > f.Offsets.From:
-			return fmt.Errorf("files %s and %s: %w", files[i-1].Name, f.Name, ErrOverlap)
 		}
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(fetchConcurrency)
-	for _, f := range c.Files {
-		g.Go(func() error { return checkObject(gctx, t.bucket, f.Name, f.Bytes) })
+	if err := t.checkFiles(c.Files); err != nil {
+		return err
 	}
-	return g.Wait()
+	return t.stored(ctx, c.Files)
 }
 
 // appender builds one Append over as many bases as it takes.
@@ -155,16 +141,7 @@ func (a *appender) writeFiles(st *state, files []DataFile) error {
 	if len(files) == 0 {
 		return nil
 	}
-	l := a.t.location(st.meta)
-	entries := make([]iceberg.ManifestEntry, len(files))
-	for i, f := range files {
-		d, err := icebergFile(l, f)
-		if err != nil {
-			return fmt.Errorf("describe %s: %w", f.Name, err)
-		}
-		entries[i] = iceberg.NewManifestEntry(iceberg.EntryStatusADDED, &a.id, nil, nil, d)
-	}
-	m, err := a.t.writeManifest(a.ctx, l, a.id, entries)
+	m, err := a.t.addFiles(a.ctx, st, a.id, files)
 	if err != nil {
 		return err
 	}
@@ -201,10 +178,22 @@ func (t *Table) missing(st *state, c Commit) (out []DataFile, gaps []Gap, err er
 	return out, gaps, nil
 }
 
-// holds reports whether a committed file has exactly the range of f.
+// holds reports whether the table has the range of f already: a committed file
+// has exactly that range, or files that a replacement put in its place cover it.
 func (t *Table) holds(f DataFile) bool {
-	have := t.index.Files(f.Queue, mq.Range{From: f.Offsets.From, To: f.Offsets.From + 1})
-	return len(have) == 1 && have[0].Offsets == f.Offsets
+	files := t.index.Files(f.Queue, f.Offsets)
+	if len(files) == 1 && files[0].Offsets == f.Offsets {
+		return true
+	}
+	at := f.Offsets.From
+	for _, have := range files {
+		beyond := have.Offsets.From < f.Offsets.From || have.Offsets.To > f.Offsets.To
+		if have.Parts == 0 || have.Parts == 1 && beyond || have.Offsets.From > at {
+			return false
+		}
+		at = have.Offsets.To
+	}
+	return at >= f.Offsets.To
 }
 
 // Fence claims the table for a writer of a broker group: every commit of a

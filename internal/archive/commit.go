@@ -54,6 +54,16 @@ func permanent(err error) bool {
 	return false
 }
 
+// refused errors say that the commit doesn't fit the table.
+func refused(err error) bool {
+	for _, r := range []error{ErrFenced, ErrOverlap, ErrGap, ErrReplaced, errOtherOffsets} {
+		if errors.Is(err, r) {
+			return true
+		}
+	}
+	return false
+}
+
 // commit creates the next version: build makes it from a base, as often as
 // races demand. The caller has t.turn.
 func (t *Table) commit(ctx context.Context, build func(*state) (*change, error)) (Snapshot, error) {
@@ -84,7 +94,7 @@ func (t *Table) race(ctx context.Context, build func(*state) (*change, error)) (
 		}
 		lost := errors.Is(err, objstore.ErrExists)
 		switch {
-		case ctx.Err() != nil, permanent(err), errors.Is(err, ErrFenced), errors.Is(err, ErrOverlap), errors.Is(err, ErrGap):
+		case ctx.Err() != nil, permanent(err), refused(err):
 			return Snapshot{}, err
 		case lost && attempt+1 >= t.opts.CommitAttempts:
 			return Snapshot{}, fmt.Errorf("%w: %d: %w", ErrConflict, attempt+1, err)

@@ -22,6 +22,7 @@ const (
 	partitionBroker   = 1000 // partition field ids are a space of their own
 	partitionQueueID  = 1001
 	rawBytesID        = 900  // among the column sizes of an entry; no column has it
+	partsID           = 901  // likewise: DataFile.Parts
 	previousVersions  = "20" // metadata files that a metadata file names
 	maxManifestSize   = 64 << 20
 	maxMetadataLength = 256 << 20
@@ -168,8 +169,15 @@ func icebergFile(l location, f DataFile) (iceberg.DataFile, error) {
 			idPhysicalOffset: int64Bytes(phys),
 		}
 	}
+	sizes := map[int]int64{}
 	if f.RawBytes > 0 {
-		b = b.ColumnSizes(map[int]int64{rawBytesID: f.RawBytes})
+		sizes[rawBytesID] = f.RawBytes
+	}
+	if f.Parts > 0 {
+		sizes[partsID] = f.Parts
+	}
+	if len(sizes) > 0 {
+		b = b.ColumnSizes(sizes)
 	}
 	return b.ValueCounts(counts).NullValueCounts(nulls).SortOrderID(1).
 		LowerBoundValues(bounds(f.Offsets.From, f.FirstStoreMillis, f.FirstPhysical)).
@@ -183,7 +191,7 @@ func fromIceberg(l location, topic string, d iceberg.DataFile) (DataFile, error)
 	if err != nil {
 		return DataFile{}, err
 	}
-	f := DataFile{Name: name, Rows: d.Count(), Bytes: d.FileSizeBytes(), RawBytes: d.ColumnSizes()[rawBytesID], Queue: mq.Queue{Topic: topic}}
+	f := DataFile{Name: name, Rows: d.Count(), Bytes: d.FileSizeBytes(), RawBytes: d.ColumnSizes()[rawBytesID], Parts: d.ColumnSizes()[partsID], Queue: mq.Queue{Topic: topic}}
 	if d.ContentType() != iceberg.EntryContentData || d.FileFormat() != iceberg.ParquetFile {
 		return f, damaged(name, "a %s file in format %s was committed by somebody else", d.ContentType(), d.FileFormat())
 	}

@@ -138,29 +138,11 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 	if len(gone) == 0 {
 		return nil, errApplied
 	}
-	l := t.location(st.meta)
 	ch := &change{fresh: map[string][]DataFile{}}
-	var manifests []iceberg.ManifestFile
-	for _, m := range st.manifests {
-		if liveFiles(m) == 0 {
-			continue
-		}
-		if !slices.ContainsFunc(t.known[m.FilePath()], func(f DataFile) bool { return gone[f.Name] }) {
-			manifests = append(manifests, m)
-			continue
-		}
-		entries, err := t.entries(ctx, l, []iceberg.ManifestFile{m})
-		if err != nil {
-			return nil, err
-		}
-		rewritten, files, err := t.rewrite(ctx, l, d.id, entries, gone)
-		if err != nil {
-			return nil, err
-		}
-		manifests = append(manifests, rewritten)
-		ch.fresh[rewritten.FilePath()] = files
+	manifests, err := t.without(ctx, st, d.id, gone, ch.fresh)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	ch.meta, ch.manifests, err = t.snapshot(ctx, st, d, manifests)
 	return ch, err
 }

@@ -28,6 +28,7 @@ type DataFile struct {
 	Bytes            int64 // of the object
 	RawBytes         int64 // of the stored records; 0 where the manifest was written before it was noted
 	Epoch            int64 // of the writer
+	Parts            int64 // committed files that it stands for, where compaction or an erasure put it in their place; else 0
 }
 
 // Commit is one set of files that become visible together. All are of one
