@@ -29,6 +29,13 @@ func (b *Broker) placePop(t *popTurn, w *pop.Window, q mq.Queue, kind int, hot m
 			return false, err
 		}
 	}
+	if !known || w.Next() <= hot.To {
+		return true, nil
+	}
+	// The range was asked for before the window was locked: another pop may have given out what came since.
+	if hot, known, err = b.hotRange(t.p.ctx, q); err != nil {
+		return false, err
+	}
 	if known && w.Next() > hot.To {
 		b.logger.Warn("group's progress is beyond the end of the queue, goes on at the end",
 			"group", w.Group, "queue", q.String(), "progress", w.Next(), "end", hot.To)

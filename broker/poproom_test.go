@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"varve/broker/pop"
 )
 
 // One message that nobody acks holds up no other: what lies behind it is given
@@ -151,6 +153,38 @@ func TestADeletedTopicMakesRoomInTheGroup(t *testing.T) {
 		}
 		if p := <-held; p.err != nil || len(p.Messages) != 10 || time.Since(began) != 0 {
 			t.Errorf("%d messages, %v, %v after the topic's end", len(p.Messages), p.err, time.Since(began))
+		}
+	})
+}
+
+// A pop asks for a queue's end before it has the queue's window. What another
+// one gave out meanwhile, beyond that end, stays in flight.
+func TestAPopOfAnOlderEndForgetsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, vfs.NewMem(), nil)
+		defer r.stop()
+		r.topic("orders", 1)
+		r.sendN("orders", 0, 0, 1)
+		q := r.queue("orders", 0)
+		older, known, err := r.hotRange(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.sendN("orders", 0, 1, 10)
+		out := r.pop(popReq("orders")).handles()
+
+		req := popReq("orders")
+		w := r.pops.Window(pop.Key{Group: req.Group, Topic: req.Topic})
+		w.Lock()
+		ok, err := r.placePop(r.newPopTurn(&popping{ctx: t.Context(), req: &req}), w, q, pop.RetryNone, older, known)
+		w.Unlock()
+		if !ok || err != nil {
+			t.Fatalf("placed: %t, %v", ok, err)
+		}
+		r.ack(out[0])
+		time.Sleep(req.Invisible + time.Second)
+		if again := r.pop(req); len(again.Messages) != len(out)-1 {
+			t.Errorf("%d messages were given out and one acked; %v come again", len(out), again.bodies())
 		}
 	})
 }
