@@ -111,6 +111,21 @@ func (s *Store) Queues() []mq.Queue {
 	return out
 }
 
+// QueuesOf gives a topic's queues, in order of their ids.
+func (s *Store) QueuesOf(topic string) []mq.Queue {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := s.topics[topic]
+	if t == nil {
+		return nil
+	}
+	out := make([]mq.Queue, len(t.queues))
+	for i, q := range t.queues {
+		out[i] = mq.Queue{Broker: s.o.Broker, Topic: topic, ID: q.id}
+	}
+	return out
+}
+
 // Unarchived counts the messages above their queues' archived marks, of the
 // topics that are wanted.
 func (s *Store) Unarchived(wanted func(topic string) bool) (n int64) {

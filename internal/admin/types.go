@@ -24,27 +24,53 @@ type Status struct {
 
 // Topic is one topic.
 type Topic struct {
-	Name     string `json:"name"`
-	Queues   int    `json:"queues"`
-	Type     string `json:"type,omitempty"` // of its messages; empty takes all
-	System   bool   `json:"system,omitempty"`
-	Messages int64  `json:"messages"` // offsets that can be read, hot and archived
+	Name   string `json:"name"`
+	Queues int    `json:"queues"`
+	// ReadQueues are those that consumers are routed to, WriteQueues those that
+	// producers are.
+	ReadQueues  int    `json:"read_queues"`
+	WriteQueues int    `json:"write_queues"`
+	Type        string `json:"type,omitempty"` // of its messages; empty takes all
+	System      bool   `json:"system,omitempty"`
+	Messages    int64  `json:"messages"` // offsets that can be read, hot and archived, of closed queues too
+	// Closed are the queues beyond both numbers that still hold messages: no
+	// consumer is routed to them.
+	Closed []ClosedQueue `json:"closed,omitempty"`
 	// Error is why the archive can't say what it has: Messages are then the hot
 	// ones alone.
 	Error string `json:"error,omitempty"`
 }
 
+// ClosedQueue is a queue that a topic was shrunk by.
+type ClosedQueue struct {
+	ID       int32 `json:"id"`
+	Messages int64 `json:"messages"`
+}
+
 // TopicSpec is a topic to make or change.
 type TopicSpec struct {
-	Name   string `json:"name"`
-	Queues int    `json:"queues"`
-	Type   string `json:"type,omitempty"` // its messages' from now on; empty leaves it
+	Name string `json:"name"`
+	// Queues is the number of queues; 0 leaves it, and is 4 for a new topic.
+	Queues int `json:"queues,omitempty"`
+	// ReadQueues is how many of them consumers are routed to where that is more
+	// than producers are; 0 for the same number.
+	ReadQueues int    `json:"read_queues,omitempty"`
+	Type       string `json:"type,omitempty"` // its messages' from now on; empty leaves it
 }
+
+// States of a queue: who is routed to it.
+const (
+	QueueOpen      = "open"
+	QueueReadOnly  = "read-only"
+	QueueWriteOnly = "write-only"
+	QueueClosed    = "closed"
+)
 
 // Queue is one queue with its offsets on both sides of the border.
 type Queue struct {
 	Broker    string    `json:"broker"`
 	ID        int32     `json:"id"`
+	State     string    `json:"state"`
 	Min       int64     `json:"min"`       // first offset that can be read; -1 where the archive can't say
 	HotStart  int64     `json:"hot_start"` // first offset in the hot log
 	Archived  int64     `json:"archived"`  // first offset not yet in the archive

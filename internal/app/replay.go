@@ -44,11 +44,7 @@ type replaySource struct {
 func (s replaySource) Queues(ctx context.Context, topic string) ([]mq.Queue, error) {
 	var out []mq.Queue
 	if s.n.store != nil {
-		for _, q := range s.n.store.Queues() {
-			if q.Topic == topic {
-				out = append(out, q)
-			}
-		}
+		out = s.n.store.QueuesOf(topic)
 	}
 	t, err := s.n.archive.Table(ctx, topic)
 	if errors.Is(err, archive.ErrNoTable) {

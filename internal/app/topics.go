@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"varve/broker"
@@ -64,8 +63,9 @@ type topicAPI struct{ n *Node }
 
 func (a topicAPI) Topics(ctx context.Context) ([]admin.Topic, error) {
 	out := []admin.Topic{}
+	tables := a.archivedTopics(ctx)
 	for _, t := range a.n.broker.Topics() {
-		s, err := a.summary(ctx, t)
+		s, err := a.summary(ctx, t, a.closed(ctx, t, tables[t.Name]))
 		if err != nil {
 			return nil, brokerError(err)
 		}
@@ -76,29 +76,52 @@ func (a topicAPI) Topics(ctx context.Context) ([]admin.Topic, error) {
 
 // summary counts a topic's messages, those in the log alone where the archive
 // can't say what it has.
-func (a topicAPI) summary(ctx context.Context, t *broker.Topic) (admin.Topic, error) {
-	s := admin.Topic{Name: t.Name, Queues: int(t.Queues()), Type: t.MessageType(), System: systemTopic(t.Name)}
-	for id := range t.Queues() {
-		r, cold, err := a.queueRange(ctx, t.Name, id)
+func (a topicAPI) summary(ctx context.Context, t *broker.Topic, closed []int32) (admin.Topic, error) {
+	s := admin.Topic{
+		Name: t.Name, Queues: int(t.Queues()), ReadQueues: int(t.ReadQueues), WriteQueues: int(t.WriteQueues),
+		Type: t.MessageType(), System: systemTopic(t.Name),
+	}
+	count := func(id int32) (int64, error) {
+		r, cold, err := a.queueRange(ctx, t, id)
 		if err != nil {
-			return s, err
+			return 0, err
 		}
 		if cold != nil && s.Error == "" {
 			s.Error = cold.Error()
 		}
 		s.Messages += r.Len()
+		return r.Len(), nil
+	}
+	for id := range t.Queues() {
+		if _, err := count(id); err != nil {
+			return s, err
+		}
+	}
+	for _, id := range closed {
+		n, err := count(id)
+		if err != nil {
+			return s, err
+		}
+		if n > 0 {
+			s.Closed = append(s.Closed, admin.ClosedQueue{ID: id, Messages: n})
+		}
 	}
 	return s, nil
 }
 
 // queueRange is a queue's range, of the log alone where cold says why the archive
 // can't say what it has.
-func (a topicAPI) queueRange(ctx context.Context, topic string, id int32) (r mq.Range, cold, err error) {
-	r, err = a.n.broker.QueueRange(ctx, topic, id)
+func (a topicAPI) queueRange(ctx context.Context, t *broker.Topic, id int32) (r mq.Range, cold, err error) {
+	q := mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: t.Name, ID: id}
+	if id < t.Queues() {
+		r, err = a.n.broker.QueueRange(ctx, t.Name, id)
+	} else if r, err = a.n.reader.Range(ctx, q); errors.Is(err, mq.ErrNoQueue) {
+		return mq.Range{}, nil, nil
+	}
 	if err == nil || ctx.Err() != nil || !ofArchive(err) {
 		return r, nil, err
 	}
-	r, hot := a.n.store.Range(ctx, mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: topic, ID: id})
+	r, hot := a.n.store.Range(ctx, q)
 	if errors.Is(hot, mq.ErrNoQueue) {
 		hot = nil
 	}
@@ -122,7 +145,7 @@ func (a topicAPI) Topic(ctx context.Context, name string) (admin.TopicDetail, er
 	if !ok {
 		return admin.TopicDetail{}, admin.NotFound("topic %q does not exist", name)
 	}
-	s, err := a.summary(ctx, t)
+	s, err := a.summary(ctx, t, a.closed(ctx, t, true))
 	if err != nil {
 		return admin.TopicDetail{}, brokerError(err)
 	}
@@ -136,24 +159,38 @@ func (a topicAPI) Topic(ctx context.Context, name string) (admin.TopicDetail, er
 		last[st.Queue.ID] = st.LastUpdateMillis
 	}
 	for id := range t.Queues() {
-		q, err := a.queue(ctx, name, id, last[id])
+		q, err := a.queue(ctx, t, id)
 		if err != nil {
 			return d, brokerError(err)
+		}
+		q.LastTime = millis(last[id])
+		d.Detail = append(d.Detail, q)
+	}
+	for _, c := range s.Closed {
+		q, err := a.queue(ctx, t, c.ID)
+		if err != nil {
+			return d, brokerError(err)
+		}
+		if q.Min >= 0 && q.Max > q.Min {
+			if q.LastTime, err = a.storeTime(ctx, t.Name, c.ID, q.Max-1); err != nil {
+				return d, brokerError(err)
+			}
 		}
 		d.Detail = append(d.Detail, q)
 	}
 	return d, nil
 }
 
-func (a topicAPI) queue(ctx context.Context, topic string, id int32, lastMillis int64) (admin.Queue, error) {
-	mqq := mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: topic, ID: id}
-	r, cold, err := a.queueRange(ctx, topic, id)
+// queue is a queue but for the time of its last message.
+func (a topicAPI) queue(ctx context.Context, t *broker.Topic, id int32) (admin.Queue, error) {
+	mqq := mq.Queue{Broker: a.n.cfg.Broker.Name, Topic: t.Name, ID: id}
+	r, cold, err := a.queueRange(ctx, t, id)
 	if err != nil {
 		return admin.Queue{}, err
 	}
 	q := admin.Queue{
-		Broker: mqq.Broker, ID: id, Min: r.From, HotStart: r.To, Max: r.To,
-		Archived: a.n.store.Archived(mqq), LastTime: millis(lastMillis),
+		Broker: mqq.Broker, ID: id, State: queueState(t, id), Min: r.From, HotStart: r.To, Max: r.To,
+		Archived: a.n.store.Archived(mqq),
 	}
 	if h, err := a.n.store.Range(ctx, mqq); err == nil {
 		q.HotStart = h.From
@@ -164,39 +201,10 @@ func (a topicAPI) queue(ctx context.Context, topic string, id int32, lastMillis 
 		q.Min = -1 // the log's first offset isn't the queue's
 		return q, nil
 	}
-	first, err := a.n.broker.EarliestTime(ctx, topic, id)
-	if err != nil && !errors.Is(err, broker.ErrNoMessage) && !ofArchive(err) {
-		return q, err
+	if !r.Empty() {
+		q.FirstTime, err = a.storeTime(ctx, t.Name, id, r.From)
 	}
-	q.FirstTime = millis(first)
-	return q, nil
-}
-
-func (a topicAPI) CreateTopic(ctx context.Context, s admin.TopicSpec) (admin.Topic, error) {
-	if s.Queues < 1 || s.Queues > 1024 {
-		return admin.Topic{}, admin.BadRequest("queues: %d is not between 1 and 1024", s.Queues)
-	}
-	t := broker.Topic{Name: s.Name, ReadQueues: int32(s.Queues), WriteQueues: int32(s.Queues), Perm: 6}
-	if old, ok := a.n.broker.Topic(s.Name); ok {
-		t = *old
-		t.ReadQueues, t.WriteQueues = int32(s.Queues), int32(s.Queues)
-	}
-	if s.Type != "" {
-		t.Attributes = maps.Clone(t.Attributes)
-		if t.Attributes == nil {
-			t.Attributes = map[string]string{}
-		}
-		t.Attributes[broker.AttrMessageType] = s.Type
-	}
-	if err := a.n.broker.PutTopic(t); err != nil {
-		return admin.Topic{}, brokerError(err)
-	}
-	made, ok := a.n.broker.Topic(s.Name)
-	if !ok {
-		return admin.Topic{}, admin.Conflict("topic %q was deleted again", s.Name)
-	}
-	sum, err := a.summary(ctx, made)
-	return sum, brokerError(err)
+	return q, err
 }
 
 func (a topicAPI) DeleteTopic(ctx context.Context, name string) error {
