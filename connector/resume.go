@@ -139,7 +139,7 @@ func (s *session) known(name string, table *archive.Table) error {
 // log's queue is the one that was archived.
 func (s *session) place(ctx context.Context, id mq.Queue) (int64, error) {
 	none := s.c.log.Confirmed()
-	r, err := s.c.log.Range(ctx, id)
+	r, err := s.c.log.Held(id)
 	if err != nil {
 		return 0, err
 	}

@@ -13,6 +13,8 @@
 //   - hot start ≤ archived mark ≤ durable ≤ confirmed = hot end, for every
 //     archived queue. Tail gives durable records only, so nothing is archived
 //     that a power cut could take back.
+//   - What the archive's retention removed (SetRemoved) is held until it is
+//     trimmed, but Range, Read, OffsetAt and the Finder don't show it.
 //   - Queue offsets are dense and positions grow with them; store times never
 //     decrease along the log, whatever the clock does.
 //   - Nothing is acked, shown to a reader or told to OnArrival before the whole

@@ -256,6 +256,7 @@ func (s *Store) adopt(st index.State) {
 	for _, q := range st.Queues {
 		s.addQueue(&queue{
 			uid: q.UID, id: q.ID, next: q.End, start: q.Start, base: q.End, archived: q.Archived, dropped: q.Dropped,
+			removed: q.Removed,
 		}, q.Topic)
 	}
 	s.deleted, s.endings = st.Deleted, st.Endings

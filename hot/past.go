@@ -105,7 +105,7 @@ func (s *Store) placesIn(from, to, limit int64) (places []indexed, lost []Lost) 
 func (s *Store) entriesIn(q *queue, from, to int64, places *[]indexed) (off int64, err error) {
 	had := len(*places)
 	for {
-		r := q.rng()
+		r := q.held()
 		off, err = s.firstAt(q, r, from)
 		for err == nil && off < r.To {
 			var e index.Entry
@@ -183,11 +183,11 @@ func (s *Store) Position(q mq.Queue, at int64) (int64, error) {
 		return 0, fmt.Errorf("position of %v: %w", q, mq.ErrNoQueue)
 	}
 	var e index.Entry
-	r := h.rng()
+	r := h.held()
 	err := mq.ErrTooHigh
 	if at < r.To {
 		e, err = s.entry(h, at)
-		if r = h.rng(); at < r.From {
+		if r = h.held(); at < r.From {
 			err = mq.ErrTooLow
 		}
 	}

@@ -21,18 +21,29 @@ type queue struct {
 	mu    sync.Mutex
 	gone  bool  // the topic was deleted
 	dirty bool  // it is in Store.dirty
-	start int64 // hot start
+	start int64 // first offset that the log holds
 	// base is the offset of tail[0]; what is below is in Pebble.
 	base     int64
 	tail     []index.Entry
 	archived int64
-	dropped  int64 // hot start of the last trim that went past the archived mark, or when the archive was abandoned
+	dropped  int64 // start of the last trim that went past the archived mark, or when the archive was abandoned
+	removed  int64 // the archive's retention has removed what is below
 }
 
 // end is the hot end. mu must be held.
 func (q *queue) end() int64 { return q.base + int64(len(q.tail)) }
 
+// rng is what readers are shown: what retention removed from the archive is not
+// shown any more, though the log may still hold it. A mark that came before the
+// archived one it belongs to waits for that.
 func (q *queue) rng() mq.Range {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return mq.Range{From: max(q.start, min(q.removed, q.archived)), To: q.end()}
+}
+
+// held is what the log holds, shown or not.
+func (q *queue) held() mq.Range {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return mq.Range{From: q.start, To: q.end()}

@@ -54,6 +54,53 @@ func (s *Store) SetArchived(marks map[mq.Queue]int64, physical int64) error {
 	return nil
 }
 
+// SetRemoved moves up the offsets below which the archive's retention has
+// removed a queue's messages: from then on no reader, Finder or search by time is
+// shown them, though the log may hold them for a while. Lower values than before
+// are ignored, and so is what is said of a topic's incarnation before.
+func (s *Store) SetRemoved(marks map[mq.Queue]int64) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.trimMu.Lock()
+	defer s.trimMu.Unlock()
+	u, moved := s.db.Update(), false
+	for name, mark := range marks {
+		q := s.find(name)
+		if q == nil || s.Ending(name.Topic) > 0 {
+			continue
+		}
+		q.mu.Lock()
+		if mark > q.removed && !q.gone {
+			q.removed, moved = mark, true
+			u.Removed(q.uid, mark)
+		}
+		q.mu.Unlock()
+	}
+	if !moved {
+		u.Discard()
+		return nil
+	}
+	if err := errors.Join(u.Commit(), s.db.Flush()); err != nil {
+		return fmt.Errorf("setting removed marks: %w", err)
+	}
+	return nil
+}
+
+// Held is what the log holds of a queue, with what retention removed from the
+// archive and Range therefore doesn't show.
+func (s *Store) Held(q mq.Queue) (mq.Range, error) {
+	if s.closed.Load() {
+		return mq.Range{}, ErrClosed
+	}
+	h := s.find(q)
+	if h == nil {
+		return mq.Range{}, fmt.Errorf("range of %v: %w", q, mq.ErrNoQueue)
+	}
+	return h.held(), nil
+}
+
 // Archived is the queue's archived mark, 0 where there is none.
 func (s *Store) Archived(q mq.Queue) int64 {
 	h := s.find(q)
@@ -97,6 +144,8 @@ func (s *Store) AbandonArchive() error {
 			u.Dropped(q.uid, q.start)
 		}
 		u.Mark(q.uid, 0)
+		q.removed = 0
+		u.Removed(q.uid, 0)
 		q.mu.Unlock()
 	}
 	first := s.files.first()

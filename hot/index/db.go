@@ -21,6 +21,7 @@ const (
 	spaceQueue   = 'q' // uid → start, end, queue id, topic
 	spaceMark    = 'a' // uid → archived mark
 	spaceDropped = 'u' // uid → first offset above what was dropped unarchived
+	spaceRemoved = 'r' // uid → offset below which the archive's retention has removed
 	spaceBlock   = 'b' // uid, block number → entries
 	spaceSegment = 's' // segment base, uid → first offset after the segment; uid 0 → newest store time
 	spaceDeleted = 'd' // topic → position up to which its records are forgotten
@@ -59,6 +60,7 @@ type Queue struct {
 	Start, End int64
 	Archived   int64
 	Dropped    int64 // offsets below it may have been dropped unarchived; 0 where none were
+	Removed    int64 // offsets below it went from the archive by retention; 0 where none did
 }
 
 // State is everything but the blocks, as the last checkpoint left it.
@@ -200,8 +202,8 @@ func (d *DB) Load() (State, error) {
 }
 
 func (d *DB) loadQueues(st *State) error {
-	marks, dropped := make(map[uint64]int64), make(map[uint64]int64)
-	for space, into := range map[byte]map[uint64]int64{spaceMark: marks, spaceDropped: dropped} {
+	marks, dropped, removed := make(map[uint64]int64), make(map[uint64]int64), make(map[uint64]int64)
+	for space, into := range map[byte]map[uint64]int64{spaceMark: marks, spaceDropped: dropped, spaceRemoved: removed} {
 		if err := d.scan(space, func(k, v []byte) (err error) {
 			into[u64(k)], err = number(v)
 			return err
@@ -217,7 +219,7 @@ func (d *DB) loadQueues(st *State) error {
 			UID: u64(k), Start: int64(u64(v)), End: int64(u64(v[8:])),
 			ID: int32(binary.BigEndian.Uint32(v[16:])), Topic: string(v[20:]),
 		}
-		q.Archived, q.Dropped = marks[q.UID], dropped[q.UID]
+		q.Archived, q.Dropped, q.Removed = marks[q.UID], dropped[q.UID], removed[q.UID]
 		st.Queues = append(st.Queues, q)
 		return nil
 	})

@@ -70,6 +70,7 @@ func (u *Update) DropQueue(uid uint64) {
 	u.keep(u.b.Delete(numbered(spaceQueue, uid), nil))
 	u.keep(u.b.Delete(numbered(spaceMark, uid), nil))
 	u.keep(u.b.Delete(numbered(spaceDropped, uid), nil))
+	u.keep(u.b.Delete(numbered(spaceRemoved, uid), nil))
 	u.keep(u.b.DeleteRange(numbered(spaceBlock, uid), numbered(spaceBlock, uid+1), nil))
 }
 
@@ -82,6 +83,12 @@ func (u *Update) Mark(uid uint64, mark int64) {
 // unarchived.
 func (u *Update) Dropped(uid uint64, next int64) {
 	u.set(binary.BigEndian.AppendUint64(append(u.key[:0], spaceDropped), uid), next)
+}
+
+// Removed notes that the archive's retention has removed a queue's offsets below
+// next.
+func (u *Update) Removed(uid uint64, next int64) {
+	u.set(binary.BigEndian.AppendUint64(append(u.key[:0], spaceRemoved), uid), next)
 }
 
 // SegmentEnd notes the first offset of a queue after a segment.

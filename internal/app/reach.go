@@ -62,6 +62,7 @@ func (n *Node) openArchive(ctx context.Context) error {
 	}
 	n.archive = archive.New(n.bucket, archive.Options{
 		Identity: want, Timeout: n.cfg.Archive.Timeout, Logger: n.log, OnOpen: func(id string) error { return n.rememberArchive(known, id) },
+		OnRemoved: n.hideRemoved,
 	})
 	n.reach.archive, n.reach.key = n.archive, key
 	n.health.Watch("archive", n.archiveTrouble)

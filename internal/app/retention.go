@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -78,6 +79,17 @@ func (n *Node) openRetention(context.Context) error {
 	}, n.history)
 	n.onRun("retention", n.retainer.Run)
 	return nil
+}
+
+// hideRemoved has the hot log show no more than the archive: what retention
+// removed there may still be hot.
+func (n *Node) hideRemoved(below map[mq.Queue]int64) {
+	if n.store == nil {
+		return
+	}
+	if err := n.store.SetRemoved(below); err != nil && !errors.Is(err, hot.ErrClosed) {
+		n.log.Error("what retention removed is shown until the hot log is trimmed", slog.Any("err", err))
+	}
 }
 
 // trimPolicy joins the settings with the rules that speak of the hot log: for

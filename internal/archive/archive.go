@@ -15,6 +15,7 @@ import (
 
 	"github.com/apache/iceberg-go"
 
+	"varve/internal/mq"
 	"varve/internal/objstore"
 )
 
@@ -70,8 +71,11 @@ type Options struct {
 	// OnOpen hears which archive it is before anything of it is used; its error
 	// keeps the archive shut. May be nil.
 	OnOpen func(identity string) error
-	Now    func() time.Time
-	Logger *slog.Logger
+	// OnRemoved hears, before anybody sees it in a table's index, below which
+	// offsets Delete has removed a topic's messages. May be nil.
+	OnRemoved func(below map[mq.Queue]int64)
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 func (o Options) withDefaults() Options {

@@ -210,6 +210,7 @@ type draft struct {
 	reason   string
 	next     byQueue
 	gaps     Gaps
+	below    byQueue // RemovedBelow
 	physical byBroker
 	lows     byBroker
 	fences   byBroker
@@ -222,6 +223,7 @@ func newDraft(st *state, op table.Operation, id int64, commitID string) *draft {
 		op: op, id: id, commitID: commitID,
 		next:     maps.Clone(byQueue(st.snap.Next)),
 		gaps:     st.snap.Gaps.clone(),
+		below:    maps.Clone(byQueue(st.snap.RemovedBelow)),
 		physical: maps.Clone(byBroker(st.snap.NextPhysical)),
 		lows:     maps.Clone(st.lows),
 		fences:   maps.Clone(byBroker(st.snap.Epoch)),
@@ -315,6 +317,9 @@ func (d *draft) summary(st *state) iceberg.Properties {
 	}
 	if len(d.gaps) > 0 {
 		p[sumGaps] = d.gaps.encode()
+	}
+	if len(d.below) > 0 {
+		p[sumRemovedBelow] = d.below.encode()
 	}
 	if d.reason != "" {
 		p[sumReason] = d.reason

@@ -43,6 +43,7 @@ const (
 	sumEpoch        = "varve.epoch"
 	sumNext         = "varve.next-offsets"
 	sumGaps         = "varve.gaps"
+	sumRemovedBelow = "varve.removed-below"
 	sumNextPhysical = "varve.next-physical"
 	sumStoreLow     = "varve.store-time-low"
 	sumStoreLows    = "varve.store-time-lows"

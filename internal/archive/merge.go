@@ -133,6 +133,7 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 		if f, ok := t.index.File(name); ok && !gone[name] {
 			gone[name] = true
 			d.removed = append(d.removed, f)
+			d.below[f.Queue] = max(d.below[f.Queue], f.Offsets.To)
 		}
 	}
 	if len(gone) == 0 {

@@ -132,7 +132,7 @@ func (t *Table) checkProperties(name string, meta table.Metadata) error {
 
 func newState(topic string, version int64, meta table.Metadata) (*state, error) {
 	st := &state{version: version, meta: meta}
-	st.snap = Snapshot{Version: version, Next: map[mq.Queue]int64{}, NextPhysical: map[string]int64{}}
+	st.snap = Snapshot{Version: version, Next: map[mq.Queue]int64{}, NextPhysical: map[string]int64{}, RemovedBelow: map[mq.Queue]int64{}}
 	fences, err := decodeByBroker(meta.Properties()[propFences])
 	if err != nil {
 		return nil, fmt.Errorf("property %s: %w", propFences, err)
@@ -156,6 +156,9 @@ func newState(topic string, version int64, meta table.Metadata) (*state, error) 
 	if st.snap.Gaps, err = decodeGaps(topic, sum[sumGaps]); err != nil {
 		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumGaps, err)
 	}
+	if st.snap.RemovedBelow, err = decodeByQueue(topic, sum[sumRemovedBelow]); err != nil {
+		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumRemovedBelow, err)
+	}
 	if st.snap.NextPhysical, err = decodeByBroker(sum[sumNextPhysical]); err != nil {
 		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumNextPhysical, err)
 	}
@@ -178,7 +181,7 @@ func lowest(m byBroker) int64 {
 
 func (s Snapshot) clone() Snapshot {
 	s.Next, s.Epoch, s.NextPhysical = maps.Clone(s.Next), maps.Clone(s.Epoch), maps.Clone(s.NextPhysical)
-	s.Gaps = s.Gaps.clone()
+	s.Gaps, s.RemovedBelow = s.Gaps.clone(), maps.Clone(s.RemovedBelow)
 	return s
 }
 

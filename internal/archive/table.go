@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -71,7 +72,10 @@ type Snapshot struct {
 	NextPhysical map[string]int64   // by broker group, as in Commit
 	// Gaps are the declared ones, in order: nothing else is missing between the
 	// queue's files, but for what was deleted.
-	Gaps         Gaps
+	Gaps Gaps
+	// RemovedBelow is where each queue begins of which Delete has taken something:
+	// nobody is shown what is below, wherever else it still is.
+	RemovedBelow map[mq.Queue]int64
 	StoreTimeLow int64 // lowest of the broker groups', as in Commit
 }
 
@@ -294,11 +298,23 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 	for _, f := range came {
 		added = append(added, f)
 	}
+	t.tellRemoved(st)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.index.Apply(added, gone, st.snap.Next, st.snap.Gaps)
 	t.state, t.known = st, known
 	return nil
+}
+
+// tellRemoved has the hot log hide what Delete took, before the index does: so
+// all readers lose it at once, with the index.
+func (t *Table) tellRemoved(st *state) {
+	if t.opts.OnRemoved == nil || st.retired || len(st.snap.RemovedBelow) == 0 {
+		return
+	}
+	if old := t.current(); old == nil || !maps.Equal(old.snap.RemovedBelow, st.snap.RemovedBelow) {
+		t.opts.OnRemoved(maps.Clone(st.snap.RemovedBelow))
+	}
 }
 
 // now is the time of a new snapshot: never before the table's last one, even
