@@ -102,8 +102,9 @@ func (t *Table) rewrite(ctx context.Context, l location, id int64, entries []ent
 }
 
 // Delete removes whole files from the table, by metadata only; the caller
-// removes the objects once nobody reads them (see Unreferenced). Files that
-// are gone already are no error. reason is kept in the snapshot.
+// removes the objects once nobody reads them (see Unreferenced). That all of
+// them are gone already is no error; where only some are, it is ErrReplaced and
+// nothing is changed. reason is kept in the snapshot.
 func (t *Table) Delete(ctx context.Context, files []string, reason string) (Snapshot, error) {
 	fail := func(err error) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("delete %d files of %s: %w", len(files), t.root, err)
@@ -138,6 +139,11 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 	}
 	if len(gone) == 0 {
 		return nil, errApplied
+	}
+	for _, name := range names {
+		if !gone[name] {
+			return nil, fmt.Errorf("%w: %s", ErrReplaced, name)
+		}
 	}
 	ch := &change{fresh: map[string][]DataFile{}}
 	manifests, err := t.without(ctx, st, d.id, gone, ch.fresh)

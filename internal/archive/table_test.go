@@ -247,7 +247,10 @@ func TestDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkSame(t, tbl, again)
-	if _, err := tbl.Delete(ctx, names, "all"); err != nil {
+	if _, err := tbl.Delete(ctx, names, "all"); !errors.Is(err, ErrReplaced) || len(tbl.Index().All()) != 6 {
+		t.Fatalf("delete some that are there and some that are not: %v", err)
+	}
+	if _, err := tbl.Delete(ctx, names[4:], "all"); err != nil {
 		t.Fatal(err)
 	}
 	if r, ok := tbl.Index().Range(q); !ok || r != (mq.Range{From: 100, To: 100}) {
