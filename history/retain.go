@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"sync"
 	"time"
 
@@ -25,8 +24,11 @@ type RetainConfig struct {
 	// Grace is how long objects stay after their files left the table, for
 	// readers that planned before; 15 min, negative for none.
 	Grace time.Duration
+	// Sweep is how often a table that changed is looked through for snapshots,
+	// files and metadata that nobody needs any more; 1 h.
+	Sweep time.Duration
 	// Orphans is the age at which uploads that were never committed are
-	// removed, and how often is looked for them; 24 h.
+	// removed; 24 h.
 	Orphans time.Duration
 	// OnDelete hears of every deletion that was committed; may be nil.
 	OnDelete func(Deletion)
@@ -41,25 +43,17 @@ type Retainer struct {
 	pinned  func(name string) bool
 	note    func(topic string, err error) // of its table
 
-	mu      sync.Mutex // one pass at a time
-	orphans time.Time  // when uploads without a commit were looked for last
-	tables  map[string]*tableState
-}
-
-// tableState is what a Retainer remembers of a table, by its root, so that a
-// pass over a table with nothing to do costs no request.
-type tableState struct {
-	refreshed time.Time
-	// sweepAt is when the first objects may be removed, known once the records
-	// were read; zero for none.
-	sweepAt time.Time
-	read    bool
+	mu     sync.Mutex // one pass at a time
+	began  time.Time
+	tables map[string]*tableState
+	swept  sweepCounts
 }
 
 // NewRetainer makes a retainer for a node's archive.
 func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
 	cfg.Every = cmp.Or(cfg.Every, time.Minute)
 	cfg.Grace = cmp.Or(cfg.Grace, 15*time.Minute)
+	cfg.Sweep = cmp.Or(cfg.Sweep, time.Hour)
 	cfg.Orphans = cmp.Or(cfg.Orphans, 24*time.Hour)
 	cfg.Grace = max(cfg.Grace, 0)
 	if cfg.Policy == nil {
@@ -74,7 +68,7 @@ func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Retainer{cfg: cfg, archive: n.archive, pinned: n.Pinned, note: n.note, orphans: cfg.Now(), tables: map[string]*tableState{}}
+	return &Retainer{cfg: cfg, archive: n.archive, pinned: n.Pinned, note: n.note, began: cfg.Now(), tables: map[string]*tableState{}}
 }
 
 // Run applies the policy until ctx ends.
@@ -101,11 +95,10 @@ func (r *Retainer) Apply(ctx context.Context) (Report, error) {
 	defer r.mu.Unlock()
 	var rep Report
 	policy, now := r.cfg.Policy(), r.cfg.Now()
-	orphans := now.Sub(r.orphans) >= r.cfg.Orphans
 	errs := r.eachTable(ctx, func(t *archive.Table) error {
 		st := r.tables[t.Root()]
 		if st == nil {
-			st = &tableState{}
+			st = &tableState{fullAt: r.began.Add(r.cfg.Sweep), unneeded: map[string]time.Time{}}
 			r.tables[t.Root()] = st
 		}
 		d, err := r.cut(ctx, t, st, policy, now)
@@ -115,13 +108,10 @@ func (r *Retainer) Apply(ctx context.Context) (Report, error) {
 		if err != nil {
 			return err
 		}
-		n, err := r.sweep(ctx, t, st, now, orphans)
+		n, err := r.sweep(ctx, t, st, now)
 		rep.Objects += n
 		return err
 	})
-	if orphans && errs == nil {
-		r.orphans = now
-	}
 	return rep, errs
 }
 
@@ -221,11 +211,11 @@ func (r *Retainer) plan(t *archive.Table, p retention.Policy, now time.Time) *De
 // first, so that nothing can go without one.
 func (r *Retainer) cut(ctx context.Context, t *archive.Table, st *tableState, p retention.Policy, now time.Time) (*Deletion, error) {
 	d := r.plan(t, p, now)
-	if len(d.Files) > 0 || now.Sub(st.refreshed) >= refreshEvery {
+	if len(d.Files) > 0 || !now.Before(st.refreshAt) {
 		if _, err := t.Refresh(ctx); err != nil {
 			return nil, err
 		}
-		st.refreshed = now
+		st.refreshAt = now.Add(refreshIn(t, now))
 		d = r.plan(t, p, now)
 	}
 	if len(d.Files) == 0 {
@@ -250,113 +240,4 @@ func (r *Retainer) cut(ctx context.Context, t *archive.Table, st *tableState, p 
 		slog.Int64("rows", d.Rows), slog.Int64("bytes", d.Bytes), slog.String("reason", d.reason()))
 	r.cfg.OnDelete(*d)
 	return d, nil
-}
-
-// wait has the table swept at a time.
-func (st *tableState) wait(until time.Time) {
-	if st.sweepAt.IsZero() || until.Before(st.sweepAt) {
-		st.sweepAt = until
-	}
-}
-
-// sweep removes the objects of deletions whose grace is over and, where asked,
-// uploads that were never committed.
-func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, now time.Time, orphans bool) (removed int, err error) {
-	if due := !st.sweepAt.IsZero() && !now.Before(st.sweepAt); st.read && !due && !orphans {
-		return 0, nil
-	}
-	if err := r.archive.Check(ctx); err != nil {
-		return 0, err
-	}
-	records, err := deletions(ctx, r.archive.Bucket(), t.Root(), false)
-	if err != nil {
-		return 0, err
-	}
-	pending, expired := map[string]bool{}, false
-	st.read, st.sweepAt = true, time.Time{}
-	for i := range records {
-		d := &records[i]
-		for _, f := range d.Files {
-			pending[f.Name] = true
-		}
-		if now.Before(d.RemoveAfter) {
-			st.wait(d.RemoveAfter)
-			continue
-		}
-		if !expired { // snapshots from before the deletion still name the files
-			if err := t.Expire(ctx, 1, now.Add(-r.cfg.Grace), r.pinned); err != nil {
-				return removed, fmt.Errorf("expire snapshots: %w", err)
-			}
-			expired = true
-		}
-		n, err := r.remove(ctx, t, d, now)
-		removed += n
-		if d.Removed == nil {
-			st.wait(now)
-		}
-		if err != nil {
-			return removed, err
-		}
-	}
-	if !orphans {
-		return removed, nil
-	}
-	n, err := r.removeOrphans(ctx, t, now, pending)
-	return removed + n, err
-}
-
-// remove deletes the objects of one deletion and says so in its record. Files
-// that the table still has were never deleted: the commit did not happen.
-func (r *Retainer) remove(ctx context.Context, t *archive.Table, d *Deletion, now time.Time) (removed int, err error) {
-	held, kept := 0, 0
-	for _, f := range d.Files {
-		switch {
-		case inTable(t, f):
-			kept++
-			continue
-		case r.pinned(f.Name):
-			held++
-			continue
-		}
-		if err := r.archive.Bucket().Delete(ctx, f.Name); err != nil {
-			return removed, fmt.Errorf("remove an object: %w", err)
-		}
-		removed++
-	}
-	if held > 0 {
-		return removed, nil // the next pass looks again
-	}
-	return removed, d.finish(ctx, r.archive.Bucket(), Removed{
-		Version: 1, At: now.UTC(), Objects: len(d.Files) - kept, Abandoned: kept == len(d.Files),
-	})
-}
-
-func inTable(t *archive.Table, f DeletedFile) bool {
-	for _, x := range t.Index().Files(f.Queue, f.Offsets) {
-		if x.Name == f.Name {
-			return true
-		}
-	}
-	return false
-}
-
-// ownName is what the archive's writers call a data file: only such objects are
-// removed, whatever else somebody put beside them.
-var ownName = regexp.MustCompile(`/\d{20}-\d+-\d+-[0-9a-f]{8}\.parquet$`)
-
-func (r *Retainer) removeOrphans(ctx context.Context, t *archive.Table, now time.Time, pending map[string]bool) (removed int, err error) {
-	objects, err := t.Unreferenced(ctx, now.Add(-r.cfg.Orphans))
-	if err != nil {
-		return 0, fmt.Errorf("look for uploads without a commit: %w", err)
-	}
-	for _, o := range objects {
-		if pending[o.Name] || r.pinned(o.Name) || !ownName.MatchString(o.Name) {
-			continue
-		}
-		if err := r.archive.Bucket().Delete(ctx, o.Name); err != nil {
-			return removed, fmt.Errorf("remove an upload without a commit: %w", err)
-		}
-		removed++
-	}
-	return removed, nil
 }

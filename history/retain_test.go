@@ -28,9 +28,10 @@ var keptQueue = mq.Queue{Broker: broker, Topic: "t"}
 
 func newKept(t *testing.T) *kept {
 	t.Helper()
-	k := &kept{bucket: objtest.NewFaulty(mem.New()), now: time.Unix(1100, 0)}
+	k := &kept{bucket: objtest.NewFaulty(mem.New()), now: time.Now().Truncate(time.Second)}
 	a := openArchive(t, k.bucket)
-	store(t, a, broker, plain("t", 0, 100, time.Unix(1000, 0)), 10)
+	store(t, a, broker, plain("t", 0, 100, k.now), 10)
+	k.now = k.now.Add(100 * time.Second)
 	k.node = newNode(t, a, nil)
 	k.restart()
 	return k
@@ -224,7 +225,7 @@ func TestUncommittedUploadsAreRemovedInTheEnd(t *testing.T) {
 
 func TestRetentionGoesOnAfterAFailure(t *testing.T) {
 	k := newKept(t)
-	store(t, k.node.Archive(), broker, plain("z", 0, 100, time.Unix(1000, 0)), 10)
+	store(t, k.node.Archive(), broker, plain("z", 0, 100, k.now.Add(-100*time.Second)), 10)
 	k.policy = retention.Policy{Rules: []retention.Rule{{Name: "all", Archive: &retention.ArchiveBounds{Age: retention.Duration(50 * time.Second)}}}}
 	tbl, err := k.node.Archive().Table(t.Context(), "t")
 	if err != nil {

@@ -170,5 +170,11 @@ func (n *Node) historyMetrics() {
 	m.Counter(obs.HistoryFetched, "bytes from the bucket", stat(func(s history.CacheStats) int64 { return s.FetchedBytes }))
 	m.Gauge(obs.HistoryMemory, "cached bytes in memory", stat(func(s history.CacheStats) int64 { return s.MemoryBytes }))
 	m.Gauge(obs.HistoryBadFiles, "data files that can't be read", func() float64 { return float64(len(n.history.BadFiles())) })
+	swept := func(f func(history.SweepStatus) int64) func() float64 {
+		return func() float64 { return float64(f(n.retainer.Swept())) }
+	}
+	m.Counter(obs.SweptObjects, "objects removed from the archive: data files and metadata that nobody needs", swept(func(s history.SweepStatus) int64 { return s.Objects }))
+	m.Counter(obs.SweptBytes, "bytes of removed data files", swept(func(s history.SweepStatus) int64 { return s.Bytes }))
+	m.Counter(obs.SweptSnapshots, "snapshots expired", swept(func(s history.SweepStatus) int64 { return s.Snapshots }))
 	m.Gauge(obs.HistoryDisk, "cached bytes on disk", stat(func(s history.CacheStats) int64 { return s.DiskBytes }))
 }

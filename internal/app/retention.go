@@ -75,7 +75,8 @@ func (n *Node) openRetention(context.Context) error {
 		return nil
 	}
 	n.retainer = history.NewRetainer(history.RetainConfig{
-		Policy: n.rules.Policy, Every: n.cfg.Retention.Interval, Grace: n.cfg.Retention.Grace, Logger: n.log,
+		Policy: n.rules.Policy, Every: n.cfg.Retention.Interval, Grace: n.cfg.Retention.Grace, Sweep: n.cfg.Retention.Sweep,
+		Logger: n.log,
 	}, n.history)
 	n.onRun("retention", n.retainer.Run)
 	return nil

@@ -17,10 +17,11 @@ import (
 // who opened the table a moment ago.
 const keepVersions = 100
 
-// Expire drops snapshots older than a time but for the newest keep, and then
-// removes metadata objects older than that time which no snapshot needs:
-// replaced versions, manifests and lists, and what lost races left behind.
-// protect (may be nil) keeps an object by name.
+// Expire drops snapshots that a newer one replaced before a time, but for the
+// newest keep, and then removes metadata objects older than that time which no
+// snapshot needs: replaced versions, manifests and lists, and what lost races
+// left behind. protect (may be nil) keeps an object by name; it is asked about
+// those alone that would go.
 func (t *Table) Expire(ctx context.Context, keep int, olderThan time.Time, protect func(name string) bool) error {
 	fail := func(err error) error { return fmt.Errorf("expire %s: %w", t.root, err) }
 	if err := t.turn.take(ctx, t.archive.away); err != nil {
@@ -41,9 +42,14 @@ func (t *Table) Expire(ctx context.Context, keep int, olderThan time.Time, prote
 
 func (t *Table) buildExpire(st *state, keep int, olderThan time.Time) (*change, error) {
 	snaps := st.meta.Snapshots()
+	order := oldestFirst(snaps)
 	var old []int64
-	for i, id := range oldestFirst(snaps) {
-		if s := st.meta.SnapshotByID(id); i < len(snaps)-keep && s.TimestampMs < olderThan.UnixMilli() && id != st.snap.ID {
+	for i, id := range order {
+		if i >= len(order)-keep || id == st.snap.ID {
+			continue
+		}
+		// Readers used it until the next one came.
+		if next := st.meta.SnapshotByID(order[i+1]); next.TimestampMs <= olderThan.UnixMilli() {
 			old = append(old, id)
 		}
 	}
@@ -146,7 +152,7 @@ func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(str
 		if err != nil {
 			return err
 		}
-		if !o.Modified.Before(olderThan) || protect != nil && protect(o.Name) {
+		if !o.Modified.Before(olderThan) {
 			continue
 		}
 		if v, ok := parseVersion(t.root, o.Name); ok {
@@ -159,11 +165,18 @@ func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(str
 	}
 	slices.Sort(versions)
 	for _, v := range versions {
-		if err := t.bucket.Delete(ctx, t.root+"/"+versionName(v)); err != nil {
+		name := t.root + "/" + versionName(v)
+		if protect != nil && protect(name) {
+			break
+		}
+		if err := t.bucket.Delete(ctx, name); err != nil {
 			return err
 		}
 	}
 	for _, name := range others {
+		if protect != nil && protect(name) {
+			continue
+		}
 		if err := t.bucket.Delete(ctx, name); err != nil {
 			return err
 		}
@@ -171,12 +184,11 @@ func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(str
 	return nil
 }
 
-// Unreferenced lists data objects older than a time that no retained snapshot
-// of the table needs: deleted files and uploads that were never committed.
-// The time must lie further back than any commit takes from its first upload.
-func (t *Table) Unreferenced(ctx context.Context, olderThan time.Time) ([]objstore.Object, error) {
-	fail := func(err error) ([]objstore.Object, error) {
-		return nil, fmt.Errorf("unreferenced files of %s: %w", t.root, err)
+// Needed gives the names of all objects that retained snapshots need: manifest
+// lists, manifests and data files.
+func (t *Table) Needed(ctx context.Context) (map[string]bool, error) {
+	fail := func(err error) (map[string]bool, error) {
+		return nil, fmt.Errorf("objects that %s needs: %w", t.root, err)
 	}
 	if err := t.turn.take(ctx, t.archive.away); err != nil {
 		return fail(err)
@@ -189,10 +201,21 @@ func (t *Table) Unreferenced(ctx context.Context, olderThan time.Time) ([]objsto
 	if err != nil {
 		return fail(err)
 	}
+	return refs, nil
+}
+
+// Unreferenced lists data objects older than a time that no retained snapshot
+// of the table needs: files that were deleted or replaced, and uploads that were
+// never committed. Those of a commit under way are young.
+func (t *Table) Unreferenced(ctx context.Context, olderThan time.Time) ([]objstore.Object, error) {
+	refs, err := t.Needed(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []objstore.Object
 	for o, err := range t.bucket.List(ctx, t.root+"/data/") {
 		if err != nil {
-			return fail(err)
+			return nil, fmt.Errorf("unreferenced files of %s: %w", t.root, err)
 		}
 		if o.Modified.Before(olderThan) && !refs[o.Name] {
 			out = append(out, o)
@@ -200,3 +223,22 @@ func (t *Table) Unreferenced(ctx context.Context, olderThan time.Time) ([]objsto
 	}
 	return out, nil
 }
+
+// Departed reports when this process saw a file leave the table, by a deletion
+// or a replacement. It forgets with the process.
+func (t *Table) Departed(name string) (time.Time, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	at, ok := t.departed[name]
+	return at, ok
+}
+
+// Forget lets go of what Departed knows of a file whose object is gone.
+func (t *Table) Forget(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.departed, name)
+}
+
+// Snapshots counts the snapshots that the table's metadata holds.
+func (t *Table) Snapshots() int { return len(t.current().meta.Snapshots()) }

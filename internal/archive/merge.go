@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -103,8 +105,8 @@ func (t *Table) rewrite(ctx context.Context, l location, id int64, entries []ent
 
 // Delete removes whole files from the table, by metadata only; the caller
 // removes the objects once nobody reads them (see Unreferenced). That all of
-// them are gone already is no error; where only some are, it is ErrReplaced and
-// nothing is changed. reason is kept in the snapshot.
+// them are gone already is no error. Where only some are, or others hold their
+// rows, it is ErrReplaced and nothing is changed. reason is kept in the snapshot.
 func (t *Table) Delete(ctx context.Context, files []string, reason string) (Snapshot, error) {
 	fail := func(err error) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("delete %d files of %s: %w", len(files), t.root, err)
@@ -131,10 +133,13 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 	d := newDraft(st, table.OpDelete, newSnapshotID(st.meta), commitID)
 	d.reason = reason
 	for _, name := range names {
-		if f, ok := t.index.File(name); ok && !gone[name] {
+		switch f, ok := t.index.File(name); {
+		case ok && !gone[name]:
 			gone[name] = true
 			d.removed = append(d.removed, f)
 			d.below[f.Queue] = max(d.below[f.Queue], f.Offsets.To)
+		case !ok && t.replaced(name):
+			return nil, fmt.Errorf("%w: %s", ErrReplaced, name)
 		}
 	}
 	if len(gone) == 0 {
@@ -152,6 +157,26 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 	}
 	ch.meta, ch.manifests, err = t.snapshot(ctx, st, d, manifests)
 	return ch, err
+}
+
+// replaced reports whether other files hold rows of a file that is not in the
+// table.
+func (t *Table) replaced(name string) bool {
+	q, r, ok := t.parsePlace(name)
+	return ok && len(t.index.Files(q, r)) > 0
+}
+
+// parsePlace gives the queue and the offsets that a data file's name says.
+func (t *Table) parsePlace(name string) (mq.Queue, mq.Range, bool) {
+	from, count, _, ok := parseFileName(name)
+	parts := strings.Split(strings.TrimPrefix(name, t.root+"/data/"), "/")
+	if !ok || len(parts) != 3 {
+		return mq.Queue{}, mq.Range{}, false
+	}
+	broker, named := decodeName(parts[0])
+	id, err := strconv.ParseInt(parts[1], 10, 32)
+	q := mq.Queue{Broker: broker, Topic: t.place.topic, ID: int32(id)}
+	return q, mq.Range{From: from, To: from + count}, named && err == nil
 }
 
 // QueueRange is the archived range of a queue.

@@ -100,12 +100,17 @@ type Table struct {
 	state *state
 	// known gives the files of each manifest of the current snapshot.
 	known map[string][]DataFile
+	// departed are the files that left the index, and when.
+	departed map[string]time.Time
 }
+
+// departedFor is how long it is known when a file left the table.
+const departedFor = 48 * time.Hour
 
 func newTable(a *Archive, p tablePlace) *Table {
 	return &Table{
 		archive: a, bucket: a.bucket, place: p, root: p.root(), opts: a.opts, log: a.opts.Logger,
-		turn: newTurn(), index: NewIndex(), known: map[string][]DataFile{},
+		turn: newTurn(), index: NewIndex(), known: map[string][]DataFile{}, departed: map[string]time.Time{},
 	}
 }
 
@@ -302,6 +307,7 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.index.Apply(added, gone, st.snap.Next, st.snap.Gaps)
+	t.part(added, gone)
 	t.state, t.known = st, known
 	return nil
 }
@@ -314,6 +320,22 @@ func (t *Table) tellRemoved(st *state) {
 	}
 	if old := t.current(); old == nil || !maps.Equal(old.snap.RemovedBelow, st.snap.RemovedBelow) {
 		t.opts.OnRemoved(maps.Clone(st.snap.RemovedBelow))
+	}
+}
+
+// part notes the files that left the index. Where nobody sweeps they are
+// forgotten in time. The caller has t.mu.
+func (t *Table) part(added []DataFile, gone []string) {
+	for _, f := range added {
+		delete(t.departed, f.Name)
+	}
+	if len(gone) == 0 {
+		return
+	}
+	now := t.opts.Now()
+	maps.DeleteFunc(t.departed, func(_ string, at time.Time) bool { return now.Sub(at) > departedFor })
+	for _, name := range gone {
+		t.departed[name] = now
 	}
 }
 
