@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"varve/broker/pop"
 )
 
 // A group that is new on a full disk reads what is there; it is saved when
@@ -67,4 +69,54 @@ func TestResetOnFullDisk(t *testing.T) {
 		t.Errorf("the other group is at %d after a copy that was refused", off)
 	}
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+}
+
+// A topic and a group whose deletion a full disk refuses are as before, and
+// deleted with all that belongs to them when there is room again.
+func TestDeletionOnFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	r := newRig(t, fs, nil)
+	r.send(message("orders", 0, "a"))
+	r.send(message("orders", 0, "b"))
+	r.join(newClient(), "c1", "pay", "orders", "*")
+	if err := r.CommitOffset("pay", "orders", 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.pop(popReq("orders")).bodies(); len(got) != 2 {
+		t.Fatalf("popped %v", got)
+	}
+	if err := r.save(); err != nil {
+		t.Fatal(err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20})
+	if err := r.DeleteTopic(t.Context(), "orders"); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("deleting the topic: %v", err)
+	}
+	for _, g := range []string{"pay", "g"} {
+		if err := r.DeleteGroup(g, true); !errors.Is(err, ErrDiskFull) {
+			t.Errorf("deleting group %s: %v", g, err)
+		}
+	}
+	// What is behind the first write of a deletion may be what finds no room.
+	every := func(pop.Key) bool { return true }
+	if r.pops.Forget(every) == nil || r.offsets.DeleteTopic("orders") == nil {
+		t.Error("a deletion that can't be saved is done")
+	}
+	if off, ok := r.offsets.Get("pay", "orders", 0); off != 1 || !ok {
+		t.Errorf("the group is at %d, %v after a deletion that was refused", off, ok)
+	}
+	if n := r.pops.InFlight(); n != 2 {
+		t.Errorf("%d messages are out after a deletion that was refused, want 2", n)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+	if _, err := r.topics.Delete("orders"); err != nil { // as where the rest found no room
+		t.Fatal(err)
+	}
+	if err := r.DeleteTopic(t.Context(), "orders"); !errors.Is(err, ErrNoTopic) {
+		t.Errorf("deleting the topic again: %v", err)
+	}
+	if _, ok := r.offsets.Get("pay", "orders", 0); ok || r.pops.InFlight() != 0 {
+		t.Error("something of the topic is left")
+	}
+	r.stop()
 }

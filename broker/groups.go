@@ -38,11 +38,11 @@ func (b *Broker) DeleteGroup(name string, cleanOffsets bool) error {
 		return storeError(err)
 	}
 	if err := b.forgetPops(func(k pop.Key) bool { return k.Group == name }); err != nil {
-		return fmt.Errorf("forget what group %q has in flight: %w", name, err)
+		return fmt.Errorf("forget what group %q has in flight: %w", name, storeError(err))
 	}
 	if cleanOffsets {
 		if err := b.offsets.DeleteGroup(name); err != nil {
-			return fmt.Errorf("delete progress of group %q: %w", name, err)
+			return fmt.Errorf("delete progress of group %q: %w", name, storeError(err))
 		}
 	}
 	if !had {

@@ -89,9 +89,7 @@ func (b *Broker) DeleteTopic(_ context.Context, name string) error {
 	if err != nil {
 		return storeError(err)
 	}
-	if !had {
-		return fmt.Errorf("%w: %q", ErrNoTopic, name)
-	}
+	// An absent one may have left something where its deletion failed halfway.
 	err = errors.Join(b.log.DeleteTopic(name),
 		b.forgetPops(func(k pop.Key) bool { return k.Topic == name }), b.offsets.DeleteTopic(name))
 	b.first.forget(name)
@@ -99,7 +97,10 @@ func (b *Broker) DeleteTopic(_ context.Context, name string) error {
 	b.waits.wakeTopic(name)
 	b.popWaits.wakeTopic(name)
 	if err != nil {
-		return fmt.Errorf("delete topic %q: %w", name, err)
+		return fmt.Errorf("topic %q is deleted, but not all that belonged to it, delete it again: %w", name, storeError(err))
+	}
+	if !had {
+		return fmt.Errorf("%w: %q", ErrNoTopic, name)
 	}
 	b.logger.Info("topic deleted", "topic", name)
 	return nil

@@ -2,8 +2,8 @@
 //
 // Progress lives in memory and is written to the meta store by Flush, one
 // record for a (group, topic); a crash loses what was committed since, and
-// never more. A reset is durable before it is in memory: one that is refused
-// changes nothing. What a power cut left beyond the end
+// never more. A reset or a deletion is durable before it is in memory: one that is
+// refused changes nothing. What a power cut left beyond the end
 // of its queue is taken back to the end before anything is served (Clamp).
 //
 // A reset overrides the consumers that are running: it is the group's progress

@@ -274,6 +274,9 @@ func TestFullDisk(t *testing.T) {
 	if err := table.Put("ship", map[string]map[int32]int64{"orders": {0: 4}, "refunds": {0: 5}}); err == nil {
 		t.Error("progress that can't be saved is taken")
 	}
+	if table.DeleteGroup("pay") == nil || table.DeleteTopic("orders") == nil {
+		t.Error("a deletion that can't be saved is done")
+	}
 	unchanged := func() {
 		t.Helper()
 		expect(t, table, "pay", "orders", 0, 10)

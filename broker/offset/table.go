@@ -405,36 +405,48 @@ func (t *Table) names(pick func(key) (string, bool)) []string {
 	return slices.Compact(out)
 }
 
-// DeleteGroup forgets a group's progress everywhere, durably.
+// DeleteGroup forgets a group's progress everywhere, durably; where that can't
+// be saved nothing has changed.
 func (t *Table) DeleteGroup(group string) error {
 	return t.deleteIf(func(k key) bool { return k.group == group })
 }
 
-// DeleteTopic forgets every group's progress in a topic, durably.
+// DeleteTopic forgets every group's progress in a topic, durably; where that
+// can't be saved nothing has changed.
 func (t *Table) DeleteTopic(topic string) error {
 	return t.deleteIf(func(k key) bool { return k.topic == topic })
 }
 
+// deleteIf forgets what was there when it began. Where that can't be saved
+// nothing has changed.
 func (t *Table) deleteIf(gone func(key) bool) error {
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
 	b := t.store.Batch()
-	t.mu.Lock()
+	list := map[key]*progress{}
+	t.mu.RLock()
 	for k, p := range t.m {
-		if !gone(k) {
-			continue
+		if gone(k) {
+			list[k] = p
+			b.Delete(t.meta, k.id())
 		}
+	}
+	t.mu.RUnlock()
+	if b.Empty() {
+		return b.Discard()
+	}
+	if err := b.Commit(true); err != nil {
+		return fmt.Errorf("delete offsets: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k, p := range list {
 		p.mu.Lock()
 		p.dead = true
 		p.mu.Unlock()
 		delete(t.m, k)
-		b.Delete(t.meta, k.id())
 	}
-	t.mu.Unlock()
-	if b.Empty() {
-		return b.Discard()
-	}
-	return b.Commit(true)
+	return nil
 }
 
 // Flush saves every progress that changed since the last one, durably.

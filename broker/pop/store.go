@@ -200,39 +200,44 @@ func (s *Store) Window(k Key) *Window {
 }
 
 // Forget drops the windows that match, durably: their topic or their group was
-// deleted.
+// deleted. Where that can't be saved they stay.
 func (s *Store) Forget(match func(Key) bool) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
+	list := map[Key]*Window{}
 	s.windows.Lock()
-	var list []*Window
 	for k, w := range s.windows.m {
 		if match(k) {
-			list = append(list, w)
-			delete(s.windows.m, k)
+			list[k] = w
 		}
 	}
 	s.windows.Unlock()
-	defer func() { // what they had in flight is room for the rest of their groups
-		for _, w := range list {
-			s.feedGroup(w.group)
-		}
-	}()
 	b := s.meta.Batch()
 	for _, w := range list {
 		w.mu.Lock()
-		w.Stop()
-		w.gone = true
 		if w.hasSaved {
 			b.Delete(s.table, w.id())
 		}
 		w.mu.Unlock()
 	}
 	if b.Empty() {
-		return b.Discard()
-	}
-	if err := b.Commit(true); err != nil {
+		if err := b.Discard(); err != nil {
+			return err
+		}
+	} else if err := b.Commit(true); err != nil {
 		return fmt.Errorf("pop: forget windows: %w", err)
+	}
+	s.windows.Lock()
+	for k := range list {
+		delete(s.windows.m, k)
+	}
+	s.windows.Unlock()
+	for _, w := range list {
+		w.mu.Lock()
+		w.Stop()
+		w.gone = true
+		w.mu.Unlock()
+		s.feedGroup(w.group) // what it had in flight is room for the rest of its group
 	}
 	return nil
 }

@@ -101,8 +101,5 @@ func (a groupAPI) ResetGroup(ctx context.Context, name string, r admin.Reset) ([
 }
 
 func (a groupAPI) DeleteGroup(_ context.Context, name string) error {
-	if _, ok := a.n.broker.Group(name); !ok {
-		return admin.NotFound("group %q does not exist", name)
-	}
 	return brokerError(a.n.broker.DeleteGroup(name, true))
 }

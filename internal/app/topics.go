@@ -208,8 +208,5 @@ func (a topicAPI) queue(ctx context.Context, t *broker.Topic, id int32) (admin.Q
 }
 
 func (a topicAPI) DeleteTopic(ctx context.Context, name string) error {
-	if _, ok := a.n.broker.Topic(name); !ok {
-		return admin.NotFound("topic %q does not exist", name)
-	}
 	return brokerError(a.n.broker.DeleteTopic(ctx, name))
 }
