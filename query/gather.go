@@ -19,8 +19,9 @@ import (
 // trimmed past the archive state it had taken.
 const maxAttempts = 5
 
-// errMoved says that the border between archive and hot log moved too far.
-var errMoved = errors.New("the hot log was trimmed meanwhile")
+// errMoved says that the border between archive and hot log moved too far, or
+// that the topic was deleted.
+var errMoved = errors.New("the hot log was trimmed or its topic deleted meanwhile")
 
 // missingError is errMoved where an object of the archive isn't there: by
 // retention, as long as the archive's newer state doesn't list it any more.
@@ -72,15 +73,15 @@ func (q *run) gatherTopic(topic string, ref wire.TableRef) ([]string, error) {
 		q.bad(topic, missing.name, "it is missing")
 		return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the archive lists " + missing.name + ", and the object is missing: it was removed by other means than retention"}
 	}
-	return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the hot log is trimmed faster than the query can read its end; try again"}
+	return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the hot log is trimmed, or the topic deleted and made again, faster than the query can read its end; try again"}
 }
 
 // attempt takes the archive's state and reads the hot log from exactly there.
 func (q *run) attempt(topic string, ref wire.TableRef, refresh bool) ([]string, error) {
 	var next map[mq.Queue]int64
 	var chosen []archive.DataFile
-	reborn := q.reborn(topic)
-	if !reborn { // else what the archive has is of a topic that was deleted
+	life := q.life(topic)
+	if !life.reborn { // else what the archive has is of a topic that was deleted
 		var err error
 		if next, chosen, err = q.archived(topic, ref.Bounds, refresh); err != nil {
 			return nil, err
@@ -97,13 +98,25 @@ func (q *run) attempt(topic string, ref wire.TableRef, refresh bool) ([]string, 
 	if err != nil {
 		return nil, err
 	}
-	if q.reborn(topic) != reborn {
-		return nil, errMoved
+	if q.life(topic) != life {
+		return nil, errMoved // its queues may be of two topics
 	}
 	return append(linked, hot...), nil
 }
 
-func (q *run) reborn(topic string) bool { return q.e.deps.Hot != nil && q.e.deps.Hot.Reborn(topic) }
+// life tells a topic from one that had its name before.
+type life struct {
+	ending int64
+	reborn bool
+}
+
+func (q *run) life(topic string) life {
+	hot := q.e.deps.Hot
+	if hot == nil {
+		return life{}
+	}
+	return life{hot.Ending(topic), hot.Reborn(topic)}
+}
 
 // archived gives for each queue the first offset that is not in the archive,
 // and the files whose rows the query can need.

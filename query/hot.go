@@ -84,9 +84,14 @@ func (q *run) hotRange(queue mq.Queue, next map[mq.Queue]int64, b wire.Bounds, r
 	return r, nil
 }
 
+// hotError makes errMoved of what a trim or a deletion of the topic does to a
+// range that was right when it was asked for: a topic that took the deleted one's
+// name begins anew, so the offset may be beyond its end.
 func (q *run) hotError(queue mq.Queue, err error) error {
-	if errors.Is(err, mq.ErrTooLow) || errors.Is(err, mq.ErrNoQueue) {
-		return errMoved
+	for _, moved := range []error{mq.ErrTooLow, mq.ErrNoQueue, mq.ErrTooHigh} {
+		if errors.Is(err, moved) {
+			return errMoved
+		}
 	}
 	return storageError("reading "+queue.String(), err)
 }
@@ -121,7 +126,7 @@ func (q *run) copyHot(w *archive.FileWriter, queue mq.Queue, r mq.Range) error {
 			return q.hotError(queue, err)
 		}
 		if batch.Next <= at {
-			return fmt.Errorf("the log ends at %d before its own end %d", at, r.To)
+			return errMoved // its end was r.To or more: this is another topic's queue
 		}
 		for rec := range mq.Records(batch.Body) {
 			if rec.QueueOffset() >= r.To {

@@ -71,6 +71,9 @@ type Hot interface {
 	Queues() []mq.Queue
 	// Archived is the first offset of a queue that was never archived.
 	Archived(q mq.Queue) int64
+	// Ending is where the log has the topic's last deletion, 0 where it has none
+	// or the topic's table is of after it.
+	Ending(topic string) int64
 	// Reborn says that a topic was deleted and has messages again while its
 	// table is still of before.
 	Reborn(topic string) bool

@@ -88,7 +88,8 @@ type world struct {
 	logs   map[mq.Queue]*testLog
 	files  map[string][]archive.DataFile // by topic
 	reborn map[string]bool               // topics of which files has what is of before their deletion
-	onRead func()                        // called before each read of the hot log
+	ending map[string]int64
+	onRead func() // called before each read of the hot log
 }
 
 type testLog struct {
@@ -232,6 +233,12 @@ func (w *world) Reborn(topic string) bool {
 	return w.reborn[topic]
 }
 
+func (w *world) Ending(topic string) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ending[topic]
+}
+
 func (w *world) Archived(q mq.Queue) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -271,6 +278,9 @@ func (w *world) Read(_ context.Context, q mq.Queue, at int64, lim mq.Limit) (mq.
 	}
 	if at < l.from {
 		return mq.Batch{}, fmt.Errorf("%s at %d: %w", q, at, mq.ErrTooLow)
+	}
+	if at > int64(len(l.recs)) {
+		return mq.Batch{}, fmt.Errorf("%s at %d: %w", q, at, mq.ErrTooHigh)
 	}
 	b := mq.Batch{Next: at}
 	for _, r := range l.recs[at:min(int64(len(l.recs)), at+7)] {
