@@ -106,6 +106,15 @@ func (b *Broker) clampOffsets() error {
 	return nil
 }
 
+// FlushOffsets saves the groups' progress as it is now; it is saved every few
+// seconds anyway.
+func (b *Broker) FlushOffsets() error {
+	if err := b.offsets.Flush(); err != nil {
+		return fmt.Errorf("save groups' progress: %w", err)
+	}
+	return nil
+}
+
 // queueOf checks that a topic has a queue.
 func (b *Broker) queueOf(topic string, id int32) (mq.Queue, error) {
 	t, ok := b.topics.Get(topic)

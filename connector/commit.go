@@ -171,6 +171,11 @@ func (s *session) openTable(ctx context.Context, t *topic) (*archive.Table, erro
 	if err := t.table.Fence(ctx, broker, s.epoch); err != nil {
 		return nil, err
 	}
+	// A restore claims the archive first and then fences every table there is: of
+	// a table that it didn't see, because it was made only now, this look tells.
+	if err := s.c.cfg.Claim(ctx); err != nil {
+		return nil, err
+	}
 	for q, next := range t.table.Snapshot().Next {
 		if q.Broker == broker && t.expect[q.ID] != next {
 			return nil, fmt.Errorf("table of %s: %v is archived to %d, was to %d: %w", t.name, q, next, t.expect[q.ID], errAgain)

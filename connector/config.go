@@ -2,6 +2,7 @@ package connector
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -94,6 +95,10 @@ type Config struct {
 	// bytes not counted; 1 min.
 	CallTimeout time.Duration
 
+	// Claim says whether the archive still belongs to this log's data directory,
+	// archive.ErrFenced where not. It is asked before a session and around the
+	// fencing of each table. Nil is always.
+	Claim func(ctx context.Context) error
 	// OnCommit hears of every commit before the archived marks move. It must
 	// return soon.
 	OnCommit func(topic string, s archive.Snapshot)
@@ -113,6 +118,9 @@ func (c Config) withDefaults() Config {
 	c.RetryMin = cmp.Or(c.RetryMin, 250*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, 30*time.Second)
 	c.CallTimeout = cmp.Or(c.CallTimeout, time.Minute)
+	if c.Claim == nil {
+		c.Claim = func(context.Context) error { return nil }
+	}
 	if c.OnCommit == nil {
 		c.OnCommit = func(string, archive.Snapshot) {}
 	}

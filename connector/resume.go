@@ -28,6 +28,9 @@ func (s *session) resume(ctx context.Context) error {
 	if err := s.c.log.Flush(ctx); err != nil {
 		return fmt.Errorf("flush the hot log: %w", err)
 	}
+	if err := s.c.cfg.Claim(ctx); err != nil {
+		return err
+	}
 	if err := s.readTables(ctx); err != nil {
 		return err
 	}

@@ -183,6 +183,7 @@ type Stats struct {
 	Segments, Spares int
 	Topics, Queues   int
 	PendingBytes     int64  // waiting for the committer
+	LastStoreMillis  int64  // newest store time
 	FreeBytes        int64  // free disk space at the last look; -1 where unknown
 	Epoch            uint64 // number of this opening
 	Appended         int64  // messages since Open

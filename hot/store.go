@@ -158,6 +158,7 @@ func (s *Store) Stats() Stats {
 		DurablePhysical:  s.durable.Load(),
 		Confirmed:        s.confirmed.Load(),
 		ArchivedPhysical: s.archived.Load(),
+		LastStoreMillis:  s.lastTime.Load(),
 		FreeBytes:        s.freeBytes.Load(),
 		Epoch:            s.epoch,
 		Appended:         s.appended.Load(),

@@ -77,7 +77,8 @@ func (n *Node) openConnector(context.Context) error {
 	var err error
 	n.connector, err = connector.New(connector.Config{
 		Broker: n.cfg.Broker.Name, Dir: n.dir.path("tmp", "connector"), FileBytes: int64(c.RollBytes),
-		RollAge: c.RollAge, RollAgeMax: max(c.RollAge, c.RollAgeMax), MemoryBytes: int64(c.Memory), Logger: n.log,
+		RollAge: c.RollAge, RollAgeMax: max(c.RollAge, c.RollAgeMax), MemoryBytes: int64(c.Memory),
+		Claim: n.claimArchive, Logger: n.log,
 	}, n.store, n.archive)
 	if err != nil {
 		return fmt.Errorf("start the connector: %w", err)
@@ -280,6 +281,9 @@ func (a archiveAPI) Flush(ctx context.Context) error {
 	}
 	if why := trouble(a.n.connector.Status(), time.Now()); why != "" {
 		return admin.Unavailable("flush: %s", why)
+	}
+	if err := a.n.backup.take(ctx, true); err != nil {
+		return admin.Unavailable("flush: the messages are archived, but not the state: %v", err)
 	}
 	return nil
 }

@@ -66,7 +66,8 @@ func openDataDir(root string) (*dataDir, error) {
 
 // refuseForeign keeps the server out of a directory that something else
 // filled. What a first start that was cut short leaves may be there, so may an
-// archive that was put back, and what a new file system has.
+// archive or the key of users' secrets that was put back, and what a new file
+// system has.
 func refuseForeign(root string) error {
 	if _, err := os.Stat(filepath.Join(root, "FORMAT")); !errors.Is(err, fs.ErrNotExist) {
 		return nil // checkFormat judges it
@@ -77,7 +78,7 @@ func refuseForeign(root string) error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case "LOCK", "FORMAT.tmp", "archive", "lost+found":
+		case "LOCK", "FORMAT.tmp", "archive", "lost+found", keyFile:
 		default:
 			return fmt.Errorf("%s is not empty and not a Varve data directory (it has %q and no FORMAT); choose another, or a new one", root, e.Name())
 		}
@@ -122,6 +123,65 @@ func writeWhole(name, text string) error {
 
 func (d *dataDir) path(parts ...string) string {
 	return filepath.Join(append([]string{d.root}, parts...)...)
+}
+
+// restoringFile is there from the beginning of a restore to its end.
+const restoringFile = "RESTORING"
+
+// restoring reports whether a restore was begun and has not ended.
+func (d *dataDir) restoring() (bool, error) {
+	_, err := os.Stat(d.path(restoringFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// bare reports whether no process has kept anything here yet.
+func (d *dataDir) bare() bool {
+	for _, part := range []string{"log", "meta"} {
+		if _, err := os.Stat(d.path(part)); !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	return true
+}
+
+// beginRestore makes the directory bare and notes that a restore has begun; the
+// one before left what it leaves.
+func (d *dataDir) beginRestore() error {
+	if err := writeWhole(d.path(restoringFile), "a restore has begun and not ended\n"); err != nil {
+		return err
+	}
+	if err := d.sync(); err != nil {
+		return err
+	}
+	for _, part := range []string{"log", "meta"} {
+		if err := os.RemoveAll(d.path(part)); err != nil {
+			return fmt.Errorf("empty %s: %w", d.path(part), err)
+		}
+	}
+	return nil
+}
+
+// endRestore notes that everything is there.
+func (d *dataDir) endRestore() error {
+	if err := d.sync(); err != nil {
+		return err
+	}
+	if err := os.Remove(d.path(restoringFile)); err != nil {
+		return err
+	}
+	return d.sync()
+}
+
+// sync makes the directory's entries durable.
+func (d *dataDir) sync() error {
+	f, err := os.Open(d.root)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // close gives the directory back.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -70,6 +71,8 @@ type Node struct {
 	bucket    objstore.Bucket
 	archive   *archive.Archive
 	reach     *reach // of archive
+	claiming  sync.Mutex
+	backup    *backups
 	history   *history.Node
 	connector *connector.Connector
 	rules     *rules
@@ -115,12 +118,15 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose("data directory", func() error { n.dir.close(); return nil })
+	if err = n.checkBare(ctx); err != nil {
+		return err
+	}
 	if n.ports, err = listenAll(ctx, n.cfg, n.log); err != nil {
 		return err
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openMQHTTP, n.openConnector, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
+		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openMQHTTP, n.openConnector, n.openBackup, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err

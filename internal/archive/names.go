@@ -25,6 +25,10 @@ func encodeName(s string) string {
 	return b.String()
 }
 
+// EncodeName is how a broker group's name, or any other, stands in the names of
+// the archive's objects.
+func EncodeName(s string) string { return encodeName(s) }
+
 func plainByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }

@@ -132,6 +132,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"query.timeout", int64(c.Query.Timeout)},
 		{"retention.interval", int64(c.Retention.Interval)},
 		{"retention.sweep", int64(c.Retention.Sweep)},
+		{"backup.every", int64(c.Backup.Every)},
 		{"transactions.timeout", int64(c.Transactions.Timeout)},
 		{"transactions.check-interval", int64(c.Transactions.CheckInterval)},
 		{"transactions.max-checks", int64(c.Transactions.MaxChecks)},

@@ -14,6 +14,7 @@ type Config struct {
 	Roles        []string     `koanf:"roles" help:"parts to run: route, broker, connector, history"`
 	DataDir      string       `koanf:"data-dir" help:"directory of everything this process keeps"`
 	Cluster      string       `koanf:"cluster" help:"cluster name that clients see"`
+	Restore      bool         `koanf:"restore" help:"where the data directory is empty and the bucket has an archive of this broker group, begin by restoring it; may stay on"`
 	Log          Log          `koanf:"log"`
 	Memory       Memory       `koanf:"memory"`
 	Route        Route        `koanf:"route"`
@@ -27,6 +28,7 @@ type Config struct {
 	History      History      `koanf:"history"`
 	Query        Query        `koanf:"query"`
 	Retention    Retention    `koanf:"retention"`
+	Backup       Backup       `koanf:"backup"`
 	HTTP         HTTP         `koanf:"http"`
 	Auth         Auth         `koanf:"auth"`
 	TLS          TLS          `koanf:"tls"`
@@ -163,6 +165,11 @@ type Retention struct {
 	Sweep    time.Duration `koanf:"sweep" help:"how often a table that changed is looked through for snapshots and objects that nobody needs any more"`
 }
 
+// Backup says how often the state goes to the archive's bucket.
+type Backup struct {
+	Every time.Duration `koanf:"every" help:"how often topics, settings, groups' offsets, users, rules and what is held back are kept in the archive's bucket, where they changed; what a restore gives back"`
+}
+
 // HTTP is the port of API, health and metrics.
 type HTTP struct {
 	Listen string `koanf:"listen" help:"address of API, health and metrics; it asks for no password unless auth.enabled: keep it private"`
@@ -232,6 +239,7 @@ func Default() Config {
 		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Files: 4 << 30, Memory: 64 << 20},
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},
 		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute, Sweep: time.Hour},
+		Backup:    Backup{Every: time.Minute},
 		HTTP:      HTTP{Listen: "127.0.0.1:8082"},
 		TLS:       TLS{Mode: TLSPermissive},
 	}

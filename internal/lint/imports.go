@@ -48,6 +48,8 @@ var table = []rule{
 	{folder: "internal/objstore/s3", local: []string{"internal/objstore"}, big: []string{minio}},
 	{folder: "internal/archive/...", local: []string{"internal/objstore"}, big: []string{parquet, arrow, iceberg}},
 
+	{folder: "internal/backup", local: []string{"internal/archive", "internal/objstore"}},
+
 	{folder: "hot", local: []string{"hot/segment", "hot/index"}, big: []string{pebble}},
 	{folder: "hot/segment"},
 	{folder: "hot/index", local: []string{"hot/segment", "internal/dbcheck"}, big: []string{pebble}},
