@@ -77,10 +77,26 @@ func (s *Store) expire(ctx context.Context, units *sync.WaitGroup) time.Duration
 			defer func() { <-s.places }()
 			err := s.move(ctx, v.w, list, nil)
 			if err != nil && ctx.Err() == nil {
-				s.o.Logger.Warn("messages that were not acked can't be taken back, will try again",
-					"group", v.w.Group, "topic", v.w.Topic, "queue", v.w.Queue, "messages", len(list), "error", err)
+				s.tell(v.w, len(list), err)
 			}
 		})
+	}
+}
+
+// tell logs that messages can't be taken back, one window for all that fail
+// meanwhile: a full disk fails every one, once a second.
+func (s *Store) tell(w *Window, messages int, err error) {
+	now := s.o.Now()
+	s.mu.Lock()
+	s.failed++
+	n, due := s.failed, s.toldAt.IsZero() || now.Sub(s.toldAt) >= tellEvery
+	if due {
+		s.failed, s.toldAt = 0, now
+	}
+	s.mu.Unlock()
+	if due {
+		s.o.Logger.Warn("messages that were not acked can't be taken back, will try again",
+			"group", w.Group, "topic", w.Topic, "queue", w.Queue, "messages", messages, "failures", n, "error", err)
 	}
 }
 
@@ -94,6 +110,10 @@ func (s *Store) visit(v visit, now int64) (list []entry, starved bool) {
 		return nil, false
 	}
 	w.wake = never
+	if w.failing > now { // what comes due meanwhile goes with the rest
+		w.expect(w.failing)
+		return nil, false
+	}
 	again := int64(never)
 	tries := int32(-1)
 	for i := w.head; i < len(w.entries); i++ {
@@ -322,11 +342,13 @@ func (s *Store) mark(m doneMark) {
 	s.pending[i] = m
 }
 
-// revert has messages that couldn't be copied wait a little.
+// revert has messages that couldn't be copied wait a little, and their window
+// with them.
 func (s *Store) revert(w *Window, list []entry) {
 	due := s.o.Now().Add(retryAfter).UnixMilli()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.failing = due
 	for i := range list {
 		e := w.find(list[i].off)
 		if e == nil || e.state != moving || e.pop != list[i].pop {

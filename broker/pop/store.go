@@ -40,6 +40,8 @@ const (
 	maxUnits = 8
 	// retryAfter is the wait after a copy failed.
 	retryAfter = time.Second
+	// tellEvery is the least time between two failures that are logged.
+	tellEvery = 10 * time.Second
 	// maxSleep bounds a wait for a deadline, so that a clock that is set
 	// forward is noticed.
 	maxSleep = time.Second
@@ -118,6 +120,8 @@ type Store struct {
 	pending []doneMark // done records from next on that the log has, by offset
 	units   int        // handed to the log, and not in pending yet
 	low     int64      // the log is held from here on
+	failed  int        // copies of windows that failed, since it was logged
+	toldAt  time.Time  // when it was logged
 }
 
 // doneMark is where a done record lies.

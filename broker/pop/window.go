@@ -53,6 +53,7 @@ type Window struct {
 
 	committed int64 // the base that Options.Commit was told
 	wake      int64 // the store's agenda has it at this time; never where it hasn't
+	failing   int64 // nothing is copied before: a copy failed
 	starved   bool  // somebody found no room, or a blocked queue
 	inLine    bool  // in group.line; guarded by group.mu
 	attempt   string
