@@ -18,8 +18,9 @@ const (
 
 // renewal keeps one delivery invisible while its client works on it.
 type renewal struct {
-	group string
-	until time.Time
+	group  string
+	before int32 // deliveries before this one
+	until  time.Time
 
 	// mu is held while the handle is renewed, so that an ack finds the one that
 	// is good.
@@ -44,7 +45,7 @@ func (f *Front) remember(c *client, p *broker.PopRequest, r *broker.PopResult) b
 	for i := range r.Messages {
 		h := r.Messages[i].Handle
 		c.renewals[h.String()] = &renewal{
-			group: p.Group, until: now.Add(renewMost), handle: h,
+			group: p.Group, before: r.Messages[i].Deliveries, until: now.Add(renewMost), handle: h,
 			due: time.UnixMilli(h.PopMillis + h.InvisibleMillis),
 		}
 	}
@@ -100,18 +101,29 @@ func (f *Front) renewOne(r *renewal, now time.Time) (over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.ended, now.After(r.until):
+	case r.ended:
+		return true
+	case now.After(r.until): // as good as a failure, so it comes again when one would
+		f.change(r, retryDelay(f.group(r.group), r.before), false)
+		r.ended = true
 		return true
 	case r.due.Sub(now) > renewAhead:
 		return false
 	}
-	next, err := f.broker.ChangeInvisible(context.Background(), r.group, r.handle, renewedInvisible, true)
+	next, err := f.change(r, renewedInvisible, true)
 	if err != nil {
-		f.cfg.Logger.Debug("handle not renewed", slog.String("group", r.group), slog.Any("err", err))
 		return errors.Is(err, broker.ErrHandleExpired)
 	}
 	r.handle, r.due = next, now.Add(renewedInvisible)
 	return false
+}
+
+func (f *Front) change(r *renewal, d time.Duration, suspend bool) (broker.Handle, error) {
+	next, err := f.broker.ChangeInvisible(context.Background(), r.group, r.handle, d, suspend)
+	if err != nil {
+		f.cfg.Logger.Debug("handle not renewed", slog.String("group", r.group), slog.Any("err", err))
+	}
+	return next, err
 }
 
 // letGo gives to others what a client held that is gone.

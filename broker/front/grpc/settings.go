@@ -66,6 +66,18 @@ var defaultDelays = []time.Duration{
 	time.Hour, 2 * time.Hour,
 }
 
+// firstRetryDelay is the first of defaultDelays that a retry has.
+const firstRetryDelay = 2
+
+// retryDelay is the time from a delivery that failed to the next, after so many
+// deliveries before it.
+func retryDelay(g *broker.Group, before int32) time.Duration {
+	if g.RetryPolicy.Own() {
+		return g.RetryPolicy.Delay(before)
+	}
+	return defaultDelays[min(firstRetryDelay+int(max(before, 0)), len(defaultDelays)-1)]
+}
+
 // retryPolicy is a group's in the protocol's form. Attempts count the first
 // delivery too, retries don't.
 func retryPolicy(g *broker.Group) *v2.RetryPolicy {
