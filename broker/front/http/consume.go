@@ -36,6 +36,11 @@ func (f *Front) consume(c *call) error {
 	if g, ok := f.broker.Group(group); c.query.Get("trans") == "order" || ok && g.Orderly {
 		p.Ordered, p.Invisible = true, f.cfg.InvisibleOrdered
 	}
+	leave, err := f.members.join(c, group)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	r, err := f.broker.AwaitPop(c.r.Context(), p)
 	if err != nil {
 		return err

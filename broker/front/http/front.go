@@ -61,6 +61,7 @@ type Front struct {
 	cfg       Config
 	conns     *conns.Limit
 	questions *questions
+	members   *members
 	requests  atomic.Int64
 	refused   atomic.Int64
 }
@@ -85,7 +86,7 @@ func New(b *broker.Broker, cfg Config) *Front {
 	if cfg.InvisibleOrdered <= 0 {
 		cfg.InvisibleOrdered = DefaultInvisibleOrdered
 	}
-	return &Front{broker: b, cfg: cfg, conns: conns.AtMost(cfg.MaxConns, cfg.Logger), questions: newQuestions(b, cfg.Now)}
+	return &Front{broker: b, cfg: cfg, conns: conns.AtMost(cfg.MaxConns, cfg.Logger), questions: newQuestions(b, cfg.Now), members: newMembers(b, cfg.Now)}
 }
 
 // Stats is the front's figures.
@@ -114,9 +115,24 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	sweeping, enough := context.WithCancel(ctx)
 	swept := make(chan struct{})
-	go func() { defer close(swept); f.questions.sweep(sweeping) }()
+	go func() { defer close(swept); f.sweep(sweeping) }()
 	defer func() { enough(); <-swept }()
 	return tlsport.ServeHTTP(ctx, srv, tlsport.Listen(f.conns.Listen(ln), f.cfg.TLS, f.cfg.TLSOnly, "http/1.1"), stopWithin)
+}
+
+// sweep forgets the clients that have stopped asking, until ctx ends.
+func (f *Front) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.questions.forgetSilent()
+			f.members.forgetSilent()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // call is one request on its way.

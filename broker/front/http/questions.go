@@ -207,20 +207,7 @@ func (t *questions) waiting() int {
 	return n
 }
 
-// sweep forgets the producers that have stopped looking, until ctx ends.
-func (t *questions) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			t.forgetSilent()
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
+// forgetSilent takes the producers that have stopped looking out of their groups.
 func (t *questions) forgetSilent() {
 	now := t.now()
 	var gone []*desk

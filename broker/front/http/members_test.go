@@ -1,0 +1,129 @@
+package http
+
+import (
+	"context"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"varve/broker"
+	"varve/hot"
+	"varve/internal/meta"
+)
+
+// inBubble runs a front without a port over a broker in memory, with a clock of
+// their own.
+func inBubble(t *testing.T, test func(t *testing.T, b *broker.Broker, f *Front)) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		conf := broker.DefaultConfig()
+		conf.StoreHost = netip.MustParseAddrPort("192.0.2.1:10911")
+		log, err := hot.Open("log", hot.Options{FS: fs, Broker: conf.Broker, StoreHost: conf.StoreHost, MinFreeBytes: -1, SegmentBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := meta.Open("meta", fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := broker.New(conf, broker.Deps{Log: log, Meta: state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := New(b, Config{})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended, swept := make(chan error, 1), make(chan struct{})
+		go func() { ended <- b.Run(ctx) }()
+		go func() { defer close(swept); f.sweep(ctx) }()
+		defer func() {
+			cancel()
+			<-swept
+			for _, end := range []func() error{func() error { return <-ended }, b.Close, log.Close, state.Close} {
+				if err := end(); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		for _, name := range []string{"orders", "refunds"} {
+			if err := b.PutTopic(broker.Topic{Name: name, ReadQueues: 1, WriteQueues: 1, Perm: 6}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		test(t, b, f)
+	})
+}
+
+// get asks for messages from an address.
+func get(f *Front, from, path string) (status int) {
+	r := httptest.NewRequest("GET", path, nil)
+	r.RemoteAddr = from
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	return w.Code
+}
+
+// What asks for messages is a member of its group while it does, by address, and
+// a minute longer.
+func TestConsumersAreMembersOfTheirGroup(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *broker.Broker, f *Front) {
+		members := func(want ...string) {
+			t.Helper()
+			got, _ := b.ConsumerIDs("g")
+			if !slices.Equal(got, want) {
+				t.Errorf("the group's members are %v, want %v", got, want)
+			}
+		}
+		if s := get(f, "192.0.2.7:1000", "/topics/nowhere/messages?consumer=g"); s != 404 {
+			t.Errorf("status %d of a topic that isn't there", s)
+		}
+		members()
+		asked := make(chan int)
+		go func() {
+			asked <- get(f, "192.0.2.7:1000", "/topics/orders/messages?consumer=g&tag=paid&waitseconds=30")
+		}()
+		synctest.Wait()
+		members("HTTP@192.0.2.7")
+		get(f, "192.0.2.7:1001", "/topics/refunds/messages?consumer=g")
+		get(f, "192.0.2.8:1000", "/topics/orders/messages?consumer=g&tag=paid")
+		members("HTTP@192.0.2.7", "HTTP@192.0.2.8")
+		m, err := b.Consumers("g")
+		if err != nil || m.ConsumeType != "CONSUME_ACTIVELY" || len(m.Members) != 2 || m.Members[0].Language != "HTTP" {
+			t.Errorf("the group is %+v, %v", m, err)
+		}
+		<-asked
+		for range 10 { // a wait every half minute keeps the one that asks
+			get(f, "192.0.2.7:1002", "/topics/orders/messages?consumer=g&tag=sent&waitseconds=20")
+			time.Sleep(10 * time.Second)
+		}
+		members("HTTP@192.0.2.7")
+		m, _ = b.Consumers("g")
+		if len(m.Subscriptions) != 1 || m.Subscriptions[0].Topic != "orders" || m.Subscriptions[0].Expression != "sent" {
+			t.Errorf("subscriptions %+v", m.Subscriptions)
+		}
+		time.Sleep(memberSilence + 2*sweepEvery)
+		members()
+	})
+}
+
+// A tenant's bound on clients counts consumers too.
+func TestConsumersCountAsClientsOfTheirTenant(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *broker.Broker, f *Front) {
+		if err := b.PutQuota(broker.Quota{Tenant: "default", Connections: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if s := get(f, "192.0.2.7:1000", "/topics/orders/messages?consumer=g"); s != 404 {
+			t.Errorf("status %d of the first, want 404: no message", s)
+		}
+		if s := get(f, "192.0.2.8:1000", "/topics/orders/messages?consumer=g"); s != throttled.status {
+			t.Errorf("status %d of one too many", s)
+		}
+		if s := get(f, "192.0.2.7:1000", "/topics/orders/messages?consumer=g"); s != 404 {
+			t.Errorf("status %d of the first again", s)
+		}
+	})
+}
