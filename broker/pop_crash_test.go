@@ -24,6 +24,7 @@ type popWorld struct {
 	fs   *vfs.MemFS
 	rig  *rig
 	keep bool // cuts keep what is not synced: kill -9
+	room int  // messages of a queue that may be in flight
 
 	sent  int
 	fresh []string        // sent since the log was last flushed
@@ -38,7 +39,7 @@ type popWorld struct {
 func (w *popWorld) open() {
 	w.rig = newRig(w.t, w.fs, func(c *Config, _ *Deps) {
 		c.Broker = defaultBroker
-		c.MaxPopQueue = 50
+		c.MaxPopQueue = w.room
 	})
 }
 
@@ -149,19 +150,45 @@ func (w *popWorld) copies() {
 	}
 }
 
+func newPopWorld(t *testing.T, seed uint64, keep bool, room int) *popWorld {
+	w := &popWorld{
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), fs: vfs.NewCrashableMem(), keep: keep, room: room,
+		kept: map[string]bool{}, acked: map[string]int{}, named: map[string]string{}, done: map[string]bool{},
+	}
+	w.open()
+	g := DefaultGroup("g")
+	g.RetryMaxTimes = 10_000
+	if err := w.rig.PutGroup(g); err != nil {
+		t.Fatal(err)
+	}
+	w.rig.topic("orders", 2)
+	return w
+}
+
+// end acks everything that is still to come, and counts.
+func (w *popWorld) end() {
+	for idle := 0; idle < 2; idle++ { // longer than any invisible time
+		if w.pop(15*time.Second) > 0 {
+			idle = -1
+		}
+		w.ack(true)
+	}
+	for body := range w.kept {
+		if w.acked[body] == 0 {
+			w.t.Errorf("%s was never given out until it was acked", body)
+		}
+	}
+	synctest.Wait()
+	w.copies()
+	if n := w.rig.Stats().PopInFlight; n != 0 {
+		w.t.Errorf("%d messages are in flight at the end", n)
+	}
+	w.rig.stop()
+}
+
 func runPopWorld(t *testing.T, seed uint64, keep bool) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &popWorld{
-			t: t, rng: rand.New(rand.NewPCG(seed, 1)), fs: vfs.NewCrashableMem(), keep: keep,
-			kept: map[string]bool{}, acked: map[string]int{}, named: map[string]string{}, done: map[string]bool{},
-		}
-		w.open()
-		g := DefaultGroup("g")
-		g.RetryMaxTimes = 10_000
-		if err := w.rig.PutGroup(g); err != nil {
-			t.Fatal(err)
-		}
-		w.rig.topic("orders", 2)
+		w := newPopWorld(t, seed, keep, 50)
 		for range 120 {
 			switch n := w.rng.IntN(20); {
 			case n < 5:
@@ -180,23 +207,7 @@ func runPopWorld(t *testing.T, seed uint64, keep bool) {
 				w.cut()
 			}
 		}
-		for idle := 0; idle < 2; idle++ { // longer than any invisible time
-			if w.pop(15*time.Second) > 0 {
-				idle = -1
-			}
-			w.ack(true)
-		}
-		for body := range w.kept {
-			if w.acked[body] == 0 {
-				t.Errorf("%s was never given out until it was acked", body)
-			}
-		}
-		synctest.Wait()
-		w.copies()
-		if n := w.rig.Stats().PopInFlight; n != 0 {
-			t.Errorf("%d messages are in flight at the end", n)
-		}
-		w.rig.stop()
+		w.end()
 	})
 }
 
@@ -208,5 +219,39 @@ func TestPopCrash(t *testing.T) {
 		for _, keep := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%d kill=%v", seed, keep), func(t *testing.T) { runPopWorld(t, seed, keep) })
 		}
+	}
+}
+
+// TestPopCrashOfSweptWindows kills the broker while its windows go on far behind
+// messages that stay out: most of what lies between was acked, and is swept out
+// of the window before it is saved.
+func TestPopCrashOfSweptWindows(t *testing.T) {
+	const room = 500
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newPopWorld(t, seed, true, room)
+				for range 30 {
+					for range 60 {
+						w.send()
+					}
+					for w.pop(0) > 0 {
+						for len(w.out) > 4 {
+							w.ack(false)
+						}
+					}
+					if n := w.rig.Stats().PopInFlight; n > room {
+						t.Fatalf("%d messages are in flight", n)
+					}
+					if w.rng.IntN(2) == 0 {
+						w.save()
+					}
+					if w.rng.IntN(3) == 0 {
+						w.cut()
+					}
+				}
+				w.end()
+			})
+		})
 	}
 }
