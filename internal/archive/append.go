@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/apache/iceberg-go"
@@ -98,6 +99,12 @@ func (a *appender) build(st *state) (*change, error) {
 	if a.applied = len(files) == 0 && len(a.c.Files) > 0; a.applied {
 		return nil, errApplied
 	}
+	proofs := maps.Clone(st.heads)
+	for i := range files {
+		if files[i], err = proofs.extend(files[i]); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.writeFiles(st, files); err != nil {
 		return nil, err
 	}
@@ -107,6 +114,7 @@ func (a *appender) build(st *state) (*change, error) {
 	for _, f := range files {
 		d.next[f.Queue] = f.Offsets.To
 	}
+	a.t.sign(st, d, a.c.Broker, proofs)
 	for _, g := range gaps {
 		d.gaps.add(g)
 	}
@@ -134,7 +142,7 @@ func (a *appender) build(st *state) (*change, error) {
 // writeFiles writes the manifest of the files, unless an earlier attempt wrote
 // one of the same files.
 func (a *appender) writeFiles(st *state, files []DataFile) error {
-	if a.manifest != nil && len(files) == len(a.files) && st.meta.SnapshotByID(a.id) == nil {
+	if a.manifest != nil && slices.Equal(files, a.files) && st.meta.SnapshotByID(a.id) == nil {
 		return nil
 	}
 	a.id, a.files, a.manifest = newSnapshotID(st.meta), files, nil

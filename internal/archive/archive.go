@@ -3,6 +3,7 @@ package archive
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,6 +75,8 @@ type Options struct {
 	// OnRemoved hears, before anybody sees it in a table's index, below which
 	// offsets Delete has removed a topic's messages. May be nil.
 	OnRemoved func(below map[mq.Queue]int64)
+	// ProofKey signs the heads that commits make; nil leaves them unsigned.
+	ProofKey ed25519.PrivateKey
 	Now       func() time.Time
 	Logger    *slog.Logger
 }

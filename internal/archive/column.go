@@ -27,6 +27,7 @@ type column struct {
 	data     []byte // values of a byte column or of its dictionary
 	offs     []uint32
 	head     uint32  // bytes of data before each value that aren't its own
+	width    int     // of a value where all are of one length
 	index    []int32 // into the dictionary; nil where there is none
 	def, rep []byte
 	addrs    []netip.AddrPort // of a dictionary's values, as far as they were asked for
@@ -169,6 +170,9 @@ func (c *column) bytes(i int) []byte {
 	}
 	return c.data[c.offs[n]+c.head : c.offs[n+1]]
 }
+
+// fixed gives the current row's value of a column whose values are of one length.
+func (c *column) fixed() []byte { return c.data[c.value*c.width : (c.value+1)*c.width] }
 
 // addr is the current row's value as an address. Each of a dictionary is parsed
 // once: brokers and producers are few.

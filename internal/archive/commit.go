@@ -126,7 +126,7 @@ var errStale = fmt.Errorf("base version is gone: %w", objstore.ErrExists)
 func (t *Table) publish(ctx context.Context, base *state, ch *change) error {
 	version := base.version + 1
 	fail := func(err error) error { return fmt.Errorf("commit version %d of %s: %w", version, t.root, err) }
-	st, err := newState(t.place.topic, version, ch.meta)
+	st, err := newState(t.place, version, ch.meta)
 	if err != nil {
 		return err
 	}
@@ -214,6 +214,8 @@ type draft struct {
 	physical byBroker
 	lows     byBroker
 	fences   byBroker
+	signed   map[string]SignedHead
+	bases    string
 	added    []DataFile
 	removed  []DataFile
 }
@@ -227,6 +229,8 @@ func newDraft(st *state, op table.Operation, id int64, commitID string) *draft {
 		physical: maps.Clone(byBroker(st.snap.NextPhysical)),
 		lows:     maps.Clone(st.lows),
 		fences:   maps.Clone(byBroker(st.snap.Epoch)),
+		signed:   maps.Clone(st.signed),
+		bases:    st.bases,
 	}
 }
 
@@ -323,6 +327,12 @@ func (d *draft) summary(st *state) iceberg.Properties {
 	}
 	if d.reason != "" {
 		p[sumReason] = d.reason
+	}
+	if len(d.signed) > 0 {
+		p[sumProof] = encodeSigned(d.signed)
+	}
+	if d.bases != "" {
+		p[sumProofBases] = d.bases
 	}
 	an, ar, as := count(d.added)
 	rn, rr, rs := count(d.removed)

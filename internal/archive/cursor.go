@@ -36,6 +36,7 @@ type cursor struct {
 	limit  int64 // rows of the group below it are fetched
 	window int64 // compressed bytes to fetch next time
 	tags   bool  // the tag column is fetched too
+	all    bool  // every column is fetched
 
 	msg     mq.Message
 	props   []byte
@@ -126,7 +127,10 @@ func (c *cursor) ready(ctx context.Context, lim mq.Limit) error {
 	}
 	c.tags = tags
 	cols := recordColumns
-	if tags {
+	switch {
+	case c.all:
+		cols = everyColumn
+	case tags:
 		cols = append(cols[:len(cols):len(cols)], colTag)
 	}
 	c.limit = c.reach(g, row, lim)

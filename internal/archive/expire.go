@@ -79,6 +79,9 @@ func (t *Table) references(ctx context.Context, st *state, withData bool) (map[s
 			return nil, err
 		}
 		refs[name] = true
+		if s.Summary != nil && s.Summary.Properties[sumProofBases] != "" {
+			refs[t.root+"/metadata/"+s.Summary.Properties[sumProofBases]] = true
+		}
 		manifests := st.manifests
 		if s.SnapshotID != st.snap.ID {
 			data, err := getObject(ctx, t.bucket, name, maxManifestSize)
@@ -159,7 +162,7 @@ func (t *Table) sweep(ctx context.Context, olderThan time.Time, protect func(str
 			if v <= last {
 				versions = append(versions, v)
 			}
-		} else if strings.HasSuffix(o.Name, ".avro") && !refs[o.Name] {
+		} else if (strings.HasSuffix(o.Name, ".avro") || strings.HasSuffix(o.Name, basesSuffix)) && !refs[o.Name] {
 			others = append(others, o.Name)
 		}
 	}

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"varve/internal/mq"
+	"varve/internal/proof"
 )
 
 // Defaults and limits of a FileWriter.
@@ -33,6 +35,7 @@ const (
 	metaFrom    = "varve.from"
 	metaTo      = "varve.to"
 	metaEpoch   = "varve.epoch"
+	metaProof   = "varve.proof"
 )
 
 // FormatVersion is the version of the archive's files and layout.
@@ -74,6 +77,10 @@ type FileWriter struct {
 	values   []parquet.Value
 	hosts    hostCache
 	inflater inflater
+
+	proof    proof.Builder
+	hasher   proof.Hasher
+	restored []byte // a record as it is served, where that isn't how it came
 
 	stats     DataFile
 	groupRows int
@@ -134,6 +141,7 @@ func (w *FileWriter) Reset(out io.Writer, q mq.Queue, epoch int64) {
 	w.cols = w.pw.ColumnWriters()
 	w.queue, w.opts.Epoch = q, epoch
 	w.stats = DataFile{Queue: q, Epoch: epoch}
+	w.proof.Parts()
 	w.clearBatch()
 	w.groupRows, w.groupRaw = 0, 0
 	w.err, w.closed = nil, false
@@ -238,6 +246,11 @@ func (w *FileWriter) add(r mq.Record) error {
 	if err != nil {
 		return w.refuse(r, err)
 	}
+	leaf, err := w.leaf(r, &one)
+	if err != nil {
+		return w.refuse(r, err)
+	}
+	w.proof.Add(one.queueOffset, leaf)
 	w.rows = append(w.rows, one)
 	w.count(r)
 	switch {
@@ -335,7 +348,9 @@ func (w *FileWriter) Close() (DataFile, error) {
 	if err := w.flushGroup(); err != nil {
 		return DataFile{}, err
 	}
+	w.stats.Hashes = string(w.proof.Parts().Encode())
 	for k, v := range map[string]string{
+		metaProof:   base64.StdEncoding.EncodeToString([]byte(w.stats.Hashes)),
 		metaFormat:  strconv.Itoa(FormatVersion),
 		metaTopic:   w.queue.Topic,
 		metaBroker:  w.queue.Broker,

@@ -23,6 +23,7 @@ const (
 	partitionQueueID  = 1001
 	rawBytesID        = 900  // among the column sizes of an entry; no column has it
 	partsID           = 901  // likewise: DataFile.Parts
+	proofID           = 902  // DataFile.Proof, among the lower bounds
 	previousVersions  = "20" // metadata files that a metadata file names
 	maxManifestSize   = 64 << 20
 	maxMetadataLength = 256 << 20
@@ -49,6 +50,8 @@ const (
 	sumStoreLows    = "varve.store-time-lows"
 	sumCommitID     = "varve.commit-id"
 	sumReason       = "varve.reason"
+	sumProof        = "varve.proof"
+	sumProofBases   = "varve.proof-bases"
 )
 
 // tableSchema is the row schema in Iceberg's terms; see schema.go.
@@ -180,8 +183,12 @@ func icebergFile(l location, f DataFile) (iceberg.DataFile, error) {
 	if len(sizes) > 0 {
 		b = b.ColumnSizes(sizes)
 	}
+	low := bounds(f.Offsets.From, f.FirstStoreMillis, f.FirstPhysical)
+	if f.Proof != "" {
+		low[proofID] = []byte(f.Proof)
+	}
 	return b.ValueCounts(counts).NullValueCounts(nulls).SortOrderID(1).
-		LowerBoundValues(bounds(f.Offsets.From, f.FirstStoreMillis, f.FirstPhysical)).
+		LowerBoundValues(low).
 		UpperBoundValues(bounds(f.Offsets.To-1, f.LastStoreMillis, f.LastPhysical)).Build(), nil
 }
 
@@ -204,6 +211,7 @@ func fromIceberg(l location, topic string, d iceberg.DataFile) (DataFile, error)
 	}
 	f.Queue.Broker, f.Queue.ID = broker, id
 	low, high := d.LowerBoundValues(), d.UpperBoundValues()
+	f.Proof = string(low[proofID])
 	var bad error
 	bound := func(m map[int][]byte, id int) int64 {
 		if len(m[id]) != 8 {

@@ -120,3 +120,16 @@ func parseFileName(name string) (from, count, epoch int64, ok bool) {
 	}
 	return nums[0], nums[1], nums[2], true
 }
+
+// ParseFileName gives the queue and the offsets that a data file's name says,
+// under the root of a topic's table.
+func ParseFileName(root, topic, name string) (mq.Queue, mq.Range, bool) {
+	from, count, _, ok := parseFileName(name)
+	parts := strings.Split(strings.TrimPrefix(name, root+"/data/"), "/")
+	if !ok || !strings.HasPrefix(name, root+"/data/") || len(parts) != 3 {
+		return mq.Queue{}, mq.Range{}, false
+	}
+	broker, ok := decodeName(parts[0])
+	id, err := strconv.ParseInt(parts[1], 10, 32)
+	return mq.Queue{Broker: broker, Topic: topic, ID: int32(id)}, mq.Range{From: from, To: from + count}, ok && err == nil
+}

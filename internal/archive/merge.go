@@ -151,8 +151,11 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 		}
 	}
 	ch := &change{fresh: map[string][]DataFile{}}
-	manifests, err := t.without(ctx, st, d.id, gone, ch.fresh)
+	manifests, removed, err := t.without(ctx, st, d.id, gone, ch.fresh)
 	if err != nil {
+		return nil, err
+	}
+	if d.bases, err = t.newBases(ctx, st, removed); err != nil {
 		return nil, err
 	}
 	ch.meta, ch.manifests, err = t.snapshot(ctx, st, d, manifests)

@@ -176,6 +176,8 @@ func (c *column) unpackPage(row int64, page parquet.Page) error {
 		c.i64 = v.Int64()
 	case parquet.ByteArray:
 		c.data, c.offs = v.ByteArray()
+	case parquet.FixedLenByteArray:
+		c.data, c.width = v.FixedLenByteArray()
 	}
 	return nil
 }

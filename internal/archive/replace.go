@@ -167,8 +167,11 @@ func (p *replacer) build(st *state) (*change, error) {
 		return nil, err
 	}
 	ch := &change{fresh: map[string][]DataFile{}}
-	manifests, err := t.without(p.ctx, st, d.id, gone, ch.fresh)
+	manifests, removed, err := t.without(p.ctx, st, d.id, gone, ch.fresh)
 	if err != nil {
+		return nil, err
+	}
+	if err := inherit(d.added, removed); err != nil {
 		return nil, err
 	}
 	m, err := t.addFiles(p.ctx, st, d.id, d.added)
@@ -247,10 +250,9 @@ func runs(files []DataFile) map[mq.Queue][]mq.Range {
 }
 
 // without gives the current snapshot's manifests with the files that are gone
-// marked as deleted by a new snapshot.
-func (t *Table) without(ctx context.Context, st *state, id int64, gone map[string]bool, fresh map[string][]DataFile) ([]iceberg.ManifestFile, error) {
+// marked as deleted by a new snapshot, and those files with their proofs.
+func (t *Table) without(ctx context.Context, st *state, id int64, gone map[string]bool, fresh map[string][]DataFile) (manifests []iceberg.ManifestFile, removed []DataFile, err error) {
 	l := t.location(st.meta)
-	var manifests []iceberg.ManifestFile
 	for _, m := range st.manifests {
 		if liveFiles(m) == 0 {
 			continue
@@ -261,16 +263,21 @@ func (t *Table) without(ctx context.Context, st *state, id int64, gone map[strin
 		}
 		entries, err := t.entries(ctx, l, []iceberg.ManifestFile{m})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		for _, e := range entries {
+			if gone[e.file.Name] {
+				removed = append(removed, e.file)
+			}
 		}
 		rewritten, files, err := t.rewrite(ctx, l, id, entries, gone)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		manifests = append(manifests, rewritten)
 		fresh[rewritten.FilePath()] = files
 	}
-	return manifests, nil
+	return manifests, removed, nil
 }
 
 // addFiles writes the manifest of the files that a snapshot adds.

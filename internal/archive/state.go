@@ -27,6 +27,9 @@ type state struct {
 	manifests []iceberg.ManifestFile // of the current snapshot
 	snap      Snapshot
 	lows      byBroker // StoreTimeLow by broker group
+	signed    map[string]SignedHead
+	bases     string // the object that has them, "" for none
+	heads     heads  // known once the state was taken
 	retired   bool
 }
 
@@ -104,7 +107,7 @@ func (t *Table) loadState(ctx context.Context, version int64, prev *state) (*sta
 	if err := t.checkProperties(name, meta); err != nil {
 		return nil, err
 	}
-	st, err := newState(t.place.topic, version, meta)
+	st, err := newState(t.place, version, meta)
 	if err != nil {
 		return nil, damaged(name, "%w", err)
 	}
@@ -130,7 +133,8 @@ func (t *Table) checkProperties(name string, meta table.Metadata) error {
 	return nil
 }
 
-func newState(topic string, version int64, meta table.Metadata) (*state, error) {
+func newState(p tablePlace, version int64, meta table.Metadata) (*state, error) {
+	topic := p.topic
 	st := &state{version: version, meta: meta}
 	st.snap = Snapshot{Version: version, Next: map[mq.Queue]int64{}, NextPhysical: map[string]int64{}, RemovedBelow: map[mq.Queue]int64{}}
 	fences, err := decodeByBroker(meta.Properties()[propFences])
@@ -166,6 +170,10 @@ func newState(topic string, version int64, meta table.Metadata) (*state, error) 
 		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumStoreLows, err)
 	}
 	st.snap.StoreTimeLow = lowest(st.lows)
+	st.bases = sum[sumProofBases]
+	if st.signed, err = decodeSigned(p, sum[sumProof]); err != nil {
+		return nil, fmt.Errorf("snapshot %d: %s: %w", cur.SnapshotID, sumProof, err)
+	}
 	return st, nil
 }
 

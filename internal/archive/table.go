@@ -30,6 +30,13 @@ type DataFile struct {
 	RawBytes         int64 // of the stored records; 0 where the manifest was written before it was noted
 	Epoch            int64 // of the writer
 	Parts            int64 // committed files that it stands for, where compaction or an erasure put it in their place; else 0
+	// Hashes is what a FileWriter gives the proof (proof.Parts, encoded), for the
+	// commit; "" for a file of before there was one.
+	Hashes string
+	// Proof is the queue's state behind the file (proof.State, encoded), as its
+	// manifest entry has it; "" where the file has no proof. Files of an Index
+	// come without.
+	Proof string
 }
 
 // Commit is one set of files that become visible together. All are of one
@@ -281,10 +288,13 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 				files = append(files, f)
 			}
 		}
-		known[path] = files
 		for _, f := range files {
 			came[f.Name] = f
 		}
+		known[path] = withoutProof(files)
+	}
+	if err := t.prove(ctx, st, have != nil, came); err != nil {
+		return err
 	}
 	var gone []string
 	for path, files := range t.known {
@@ -301,6 +311,7 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 	}
 	added := make([]DataFile, 0, len(came))
 	for _, f := range came {
+		f.Proof = ""
 		added = append(added, f)
 	}
 	t.tellRemoved(st)

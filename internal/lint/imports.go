@@ -46,7 +46,8 @@ var table = []rule{
 	{folder: "internal/objstore/mem", local: []string{"internal/objstore"}},
 	{folder: "internal/objstore/objtest", local: []string{"internal/objstore"}},
 	{folder: "internal/objstore/s3", local: []string{"internal/objstore"}, big: []string{minio}},
-	{folder: "internal/archive/...", local: []string{"internal/objstore"}, big: []string{parquet, arrow, iceberg}},
+	{folder: "internal/proof"},
+	{folder: "internal/archive/...", local: []string{"internal/objstore", "internal/proof"}, big: []string{parquet, arrow, iceberg}},
 
 	{folder: "internal/backup", local: []string{"internal/archive", "internal/objstore"}},
 

@@ -1,0 +1,137 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+	"varve/internal/objstore"
+)
+
+// deletion is what the audit reads of a record of a deletion.
+type deletion struct {
+	Files []struct {
+		Queue   mq.Queue `json:"queue"`
+		Offsets mq.Range `json:"offsets"`
+	} `json:"files"`
+}
+
+const (
+	maxRecord = 64 << 20
+	// strayAge is how old an upload is that no connector will commit any more,
+	// and that retention has had time to remove.
+	strayAge = 48 * time.Hour
+)
+
+// deletions gives the offsets that records of deletions name, by queue and in
+// order.
+func deletions(ctx context.Context, b objstore.Bucket, root string) (map[mq.Queue][]mq.Range, error) {
+	out := map[mq.Queue][]mq.Range{}
+	for o, err := range b.List(ctx, root+"/deletions/") {
+		if err != nil {
+			return nil, fmt.Errorf("list deletions under %s: %w", root, err)
+		}
+		if !strings.HasSuffix(o.Name, ".json") || strings.HasSuffix(o.Name, ".removed.json") || o.Size > maxRecord {
+			continue
+		}
+		var d deletion
+		if err := getJSON(ctx, b, o.Name, &d); err != nil {
+			return nil, err
+		}
+		for _, f := range d.Files {
+			out[f.Queue] = append(out[f.Queue], f.Offsets)
+		}
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(a, b mq.Range) int { return int(min(max(a.From-b.From, -1), 1)) })
+	}
+	return out, nil
+}
+
+func getJSON(ctx context.Context, b objstore.Bucket, name string, into any) error {
+	r, err := b.Get(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.LimitReader(r, maxRecord))
+	if err != nil {
+		return fmt.Errorf("get %s: %w", name, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s: %w: %w", name, archive.ErrDamaged, err)
+	}
+	return nil
+}
+
+// strays looks for data objects that the table doesn't know, of offsets that it
+// doesn't have yet: old ones say that the metadata was put back.
+func (t *tableAudit) strays(ctx context.Context) error {
+	known := map[string]bool{}
+	for _, f := range t.l.Files {
+		known[f.Name] = true
+	}
+	root := t.l.Table.Root()
+	for o, err := range t.archive.Bucket().List(ctx, root+"/data/") {
+		if err != nil {
+			return fmt.Errorf("list data files under %s: %w", root, err)
+		}
+		q, offsets, ok := archive.ParseFileName(root, t.topic, o.Name)
+		if known[o.Name] || !ok || offsets.To <= t.l.Next[q] || t.o.Now().Sub(o.Modified) < strayAge {
+			continue
+		}
+		t.doubtQueue(q, Doubt{
+			File: o.Name, From: offsets.From, To: offsets.To,
+			What: fmt.Sprintf("the bucket has a data file of %s of offsets that the table doesn't have: the metadata may be older than the archive was", o.Modified.UTC().Format(time.RFC3339)),
+		})
+	}
+	return nil
+}
+
+// known gives the heads that the earlier report has of a table.
+func (r *run) known(i archive.Incarnation) map[mq.Queue]QueueHead {
+	out := map[mq.Queue]QueueHead{}
+	if r.o.Since == nil {
+		return out
+	}
+	for _, h := range r.o.Since.Heads {
+		if h.Topic != i.Topic || h.Incarnation != i.Number {
+			continue
+		}
+		for _, q := range h.Queues {
+			out[mq.Queue{Broker: h.Broker, Topic: h.Topic, ID: q.Queue}] = q
+		}
+	}
+	return out
+}
+
+// missingTables looks for tables of the earlier report that are gone.
+func (r *run) missingTables(have []archive.Incarnation) {
+	if r.o.Since == nil {
+		return
+	}
+	if r.o.Since.Archive != r.archive.Identity() {
+		r.doubt(Doubt{What: fmt.Sprintf("the earlier report is of archive %s, this is %s", r.o.Since.Archive, r.archive.Identity())})
+	}
+	for _, h := range r.o.Since.Heads {
+		if len(r.o.Topics) > 0 && !slices.Contains(r.o.Topics, h.Topic) {
+			continue
+		}
+		if !slices.Contains(have, archive.Incarnation{Topic: h.Topic, Number: h.Incarnation}) {
+			r.doubt(Doubt{Topic: h.Topic, Broker: h.Broker, What: fmt.Sprintf("the earlier report had incarnation %d of this topic, and the archive has none", h.Incarnation)})
+		}
+	}
+}
+
+// checkErased looks for the certificate of an erased row.
+func (t *tableAudit) checkErased(res *result, q mq.Queue, row *archive.AuditedRow) {
+	if len(res.wrong) < maxWrong {
+		res.wrong = append(res.wrong, Row{row.Offset, row.MsgID(), "it is erased, and no certificate says so"})
+	}
+}

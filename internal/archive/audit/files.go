@@ -1,0 +1,148 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"varve/internal/archive"
+	"varve/internal/mq"
+	"varve/internal/proof"
+)
+
+// Bounds of what a report says of one file.
+const (
+	maxWrong = 20
+	maxRuns  = 1000
+)
+
+// result is what reading a file gave.
+type result struct {
+	parts   proof.Parts
+	upTo    proof.Parts // up to where an earlier report ended in it
+	rows    int64
+	raw     int64
+	erased  int64
+	bare    bool       // the file has no hashes of its own
+	bad     []mq.Range // runs of offsets whose hash in the file is another
+	rowsBad []Row      // of the first of them
+	wrong   []Row
+	err     error // of the file, and where
+	at      int64
+}
+
+// read reads a file and compares it with itself. Its own error is of the
+// bucket; what is wrong with the file is in the result.
+func (t *tableAudit) read(ctx context.Context, f archive.DataFile) (result, error) {
+	res := result{at: f.Offsets.From}
+	fail := func(err error) (result, error) {
+		if err == nil || !gone(err) {
+			return res, err
+		}
+		res.err = err
+		return res, nil
+	}
+	file, err := archive.OpenFile(ctx, t.archive.Bucket(), f)
+	if err != nil {
+		return fail(err)
+	}
+	var b proof.Builder
+	stop := t.since[f.Queue].Next
+	err = file.Audit(ctx, func(row *archive.AuditedRow) error {
+		res.at = row.Offset + 1
+		if row.Offset == stop {
+			res.upTo = b.Copy()
+		}
+		leaf := row.Leaf
+		if row.Erased != nil {
+			leaf = *row.Erased
+			res.erased++
+			t.checkErased(&res, f.Queue, row)
+		}
+		if row.Wrong != "" && len(res.wrong) < maxWrong {
+			res.wrong = append(res.wrong, Row{row.Offset, row.MsgID(), row.Wrong})
+		}
+		b.Add(row.Offset, leaf)
+		res.rows++
+		res.raw += int64(len(row.Record))
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	if stop == f.Offsets.To {
+		res.upTo = b.Copy()
+	}
+	res.parts = b.Parts()
+	own, err := file.Parts()
+	if err != nil {
+		return fail(err)
+	}
+	if own == nil {
+		res.bare = true
+		return res, nil
+	}
+	res.bad = differing(res.parts, own)
+	if len(res.bad) > 0 {
+		res.rowsBad, err = rowsOf(ctx, file, res.bad[0])
+	}
+	return fail(err)
+}
+
+// differing gives the offsets of the subtrees that two descriptions of the same
+// messages disagree on.
+func differing(rows, own proof.Parts) []mq.Range {
+	type place struct {
+		block int64
+		level uint8
+		index uint16
+	}
+	have := map[place]proof.Hash{}
+	for _, p := range own {
+		for _, tree := range p.Trees {
+			have[place{p.Block, tree.Level, tree.Index}] = tree.Hash
+		}
+	}
+	var out []mq.Range
+	for _, p := range rows {
+		for _, tree := range p.Trees {
+			if h, ok := have[place{p.Block, tree.Level, tree.Index}]; (!ok || h != tree.Hash) && len(out) < maxRuns {
+				from := p.Block<<proof.BlockLevel + int64(tree.Index)<<tree.Level
+				out = append(out, mq.Range{From: from, To: from + 1<<tree.Level})
+			}
+		}
+	}
+	return out
+}
+
+// rowsOf names the messages of a run among which one differs: those alone whose
+// body is not of its checksum where there are any, else all.
+func rowsOf(ctx context.Context, file *archive.File, run mq.Range) (out []Row, err error) {
+	var all []Row
+	done := errors.New("behind the run")
+	err = file.Audit(ctx, func(row *archive.AuditedRow) error {
+		switch {
+		case row.Offset >= run.To:
+			return done
+		case row.Offset < run.From:
+			return nil
+		}
+		one := Row{Offset: row.Offset, MsgID: row.MsgID()}
+		all = append(all, one)
+		if row.Record.Check(true) != nil {
+			one.Why = "its body is not of its checksum"
+			out = append(out, one)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, done) {
+		return nil, err
+	}
+	if len(out) == 0 {
+		for i := range all {
+			all[i].Why = fmt.Sprintf("it or another from offset %d to %d", run.From, run.To-1)
+		}
+		return all, nil
+	}
+	return out, nil
+}
