@@ -16,6 +16,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/mq"
+	"varve/internal/objstore"
 	"varve/internal/objstore/fs"
 	"varve/internal/objstore/s3"
 )
@@ -26,35 +27,42 @@ const failingLong = 30 * time.Second
 
 // openBucket makes the archive's bucket, and gives the key that names it.
 func (n *Node) openBucket() (key string, err error) {
-	if n.cfg.Archive.Kind == "s3" {
-		return n.openS3()
-	}
-	key = "archive.dir"
-	dir := n.cfg.Archive.Dir
-	if dir == "" {
-		dir = n.dir.path("archive")
-	}
-	if dir, err = filepath.Abs(dir); err == nil {
-		n.bucket, err = fs.New(dir)
-	}
-	if err != nil {
-		return key, &config.Error{Key: key, Reason: err.Error()}
-	}
-	return key, nil
+	n.bucket, key, err = OpenBucket(n.cfg, n.dir.path("archive"))
+	return key, err
 }
 
-func (n *Node) openS3() (key string, err error) {
-	c := n.cfg.Archive.S3
+// OpenBucket makes the bucket that settings name, and gives the key that names
+// it; dir is where a dir archive is that they don't name.
+func OpenBucket(c *config.Config, dir string) (b objstore.Bucket, key string, err error) {
+	if c.Archive.Kind == "s3" {
+		b, err = openS3(c.Archive)
+		return b, "archive.s3", err
+	}
+	key = "archive.dir"
+	if c.Archive.Dir != "" {
+		dir = c.Archive.Dir
+	}
+	if dir, err = filepath.Abs(dir); err == nil {
+		b, err = fs.New(dir)
+	}
+	if err != nil {
+		return nil, key, &config.Error{Key: key, Reason: err.Error()}
+	}
+	return b, key, nil
+}
+
+func openS3(a config.Archive) (objstore.Bucket, error) {
+	c := a.S3
 	endpoint, insecure := s3Endpoint(c)
-	n.bucket, err = s3.New(s3.Config{
+	b, err := s3.New(s3.Config{
 		Endpoint: endpoint, Insecure: insecure, Region: c.Region, Bucket: c.Bucket, Prefix: strings.Trim(c.Prefix, "/"),
 		AccessKey: c.AccessKey, SecretKey: c.SecretKey, PathStyle: c.PathStyle,
-		Timeout: n.cfg.Archive.Timeout,
+		Timeout: a.Timeout,
 	})
 	if err != nil {
-		return "archive.s3", &config.Error{Key: "archive.s3", Reason: err.Error()}
+		return nil, &config.Error{Key: "archive.s3", Reason: err.Error()}
 	}
-	return "archive.s3", nil
+	return b, nil
 }
 
 // s3Endpoint gives the store's host and port, and whether it is spoken to

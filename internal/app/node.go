@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -73,6 +74,7 @@ type Node struct {
 	reach     *reach // of archive
 	claiming  sync.Mutex
 	backup    *backups
+	proofKey  ed25519.PrivateKey // nil where heads are not signed
 	history   *history.Node
 	connector *connector.Connector
 	rules     *rules

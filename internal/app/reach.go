@@ -60,7 +60,14 @@ func (n *Node) openArchive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.proofKey, err = loadProofKey(n.cfg.Proof.KeyFile); err != nil {
+		return err
+	}
+	if n.proofKey == nil && n.cfg.Has(config.RoleConnector) {
+		n.log.Info("the archive's heads are not signed: proof.key-file names no key (varve archive keygen makes one)")
+	}
 	n.archive = archive.New(n.bucket, archive.Options{
+		ProofKey: n.proofKey,
 		Identity: want, Timeout: n.cfg.Archive.Timeout, Logger: n.log, OnOpen: func(id string) error { return n.rememberArchive(known, id) },
 		OnRemoved: n.hideRemoved,
 	})

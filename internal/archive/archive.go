@@ -77,8 +77,8 @@ type Options struct {
 	OnRemoved func(below map[mq.Queue]int64)
 	// ProofKey signs the heads that commits make; nil leaves them unsigned.
 	ProofKey ed25519.PrivateKey
-	Now       func() time.Time
-	Logger    *slog.Logger
+	Now      func() time.Time
+	Logger   *slog.Logger
 }
 
 func (o Options) withDefaults() Options {

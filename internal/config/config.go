@@ -29,6 +29,7 @@ type Config struct {
 	Query        Query        `koanf:"query"`
 	Retention    Retention    `koanf:"retention"`
 	Backup       Backup       `koanf:"backup"`
+	Proof        Proof        `koanf:"proof"`
 	HTTP         HTTP         `koanf:"http"`
 	Auth         Auth         `koanf:"auth"`
 	TLS          TLS          `koanf:"tls"`
@@ -168,6 +169,11 @@ type Retention struct {
 // Backup says how often the state goes to the archive's bucket.
 type Backup struct {
 	Every time.Duration `koanf:"every" help:"how often topics, settings, groups' offsets, users, rules and what is held back are kept in the archive's bucket, where they changed; what a restore gives back"`
+}
+
+// Proof is what an archive's history is proven with.
+type Proof struct {
+	KeyFile string `koanf:"key-file" help:"file of the Ed25519 key (PEM, PKCS #8) that signs the archive's heads and certificates of erasures; varve archive keygen makes one; where empty they are not signed"`
 }
 
 // HTTP is the port of API, health and metrics.

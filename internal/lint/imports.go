@@ -17,7 +17,7 @@ type rule struct {
 // internal/mq. A row's own folder is allowed to rows that end in "/...".
 // Nothing imports cmd, internal/app or internal/demo unless it is listed.
 var table = []rule{
-	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/auth", "internal/config", "internal/demo", "internal/nearest", "internal/obs", "internal/retention", "internal/units", "query/worker"}},
+	{folder: "cmd/varve", local: []string{"internal/app", "internal/admin/...", "internal/archive/...", "internal/auth", "internal/config", "internal/demo", "internal/nearest", "internal/obs", "internal/proof", "internal/retention", "internal/units", "query/worker"}},
 	{folder: "internal/app", local: []string{"..."}, big: []string{pebble}},
 	{folder: "internal/demo", local: []string{"internal/app", "internal/admin/...", "internal/config", "internal/retention"}, big: []string{rocketmq}},
 	{folder: "internal/admin/...", local: []string{"internal/auth", "internal/retention", "internal/units"}},

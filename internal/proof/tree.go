@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// BlockLevel is the level of a block's root, BlockLen how many offsets it
-	// has room for.
+	// BlockLevel is the level of a block's root.
 	BlockLevel = 12
-	BlockLen   = 1 << BlockLevel
+	// BlockLen is how many offsets a block has room for.
+	BlockLen = 1 << BlockLevel
 	// RunLevel is the level of the largest subtrees that a data file keeps: what
 	// differs from them is known to 256 messages.
 	RunLevel = 8

@@ -356,7 +356,7 @@ func TestAFlippedBit(t *testing.T) {
 	last := columns[len(columns)-1].MetaData
 	end := int(last.DataPageOffset + last.TotalCompressedSize)
 	rng := rand.New(rand.NewPCG(5, 5))
-	for range 60 {
+	for range 25 {
 		bad := slices.Clone(data)
 		at := 4 + rng.IntN(end-4)
 		bad[at] ^= 1 << rng.IntN(8)

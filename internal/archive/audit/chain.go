@@ -101,15 +101,16 @@ func (c *queueChain) file(f *archive.DataFile, res *result) {
 // compare appends a file's rows to the chain and compares the outcome.
 func (c *queueChain) compare(f *archive.DataFile, res *result, claimed proof.State) {
 	if !c.begun || c.state.From == c.state.Next {
-		c.state = proof.Begin(f.Offsets.From)
+		c.uncovered(c.q, f.Offsets.From, res.from, "written before the archive had a proof")
+		c.state = proof.Begin(res.from)
 	}
 	c.begun = true
 	c.sinceIn(f, res)
-	after, err := c.state.Append(res.parts, f.Offsets.From, f.Offsets.To)
+	after, err := c.state.Append(res.parts, res.from, f.Offsets.To)
 	same := err == nil && after.Equal(claimed)
 	c.good = same
 	if same && len(res.bad) == 0 {
-		c.proven += f.Rows
+		c.proven += f.Offsets.To - res.from
 	} else {
 		c.tell(f, res, same)
 	}
@@ -157,7 +158,7 @@ func (c *queueChain) reach(f *archive.DataFile) {
 	case first && f.Proof == "":
 		return // nobody knows where the queue began
 	case first:
-		if s, err := proof.DecodeState([]byte(f.Proof)); err == nil && s.From != f.Offsets.From {
+		if s, err := proof.DecodeState([]byte(f.Proof)); err == nil && s.From < f.Offsets.From {
 			c.doubtQueue(c.q, Doubt{File: f.Name, From: s.From, To: f.Offsets.From, What: "what is before this file is not in the table, and no deletion left the state behind it"})
 			c.state, c.begun = proof.State{From: s.From, Next: s.From}, true
 		}
@@ -218,7 +219,7 @@ func (c *queueChain) sinceIn(f *archive.DataFile, res *result) {
 		return
 	}
 	c.known = true
-	s, err := c.state.Append(res.upTo, f.Offsets.From, k.Next)
+	s, err := c.state.Append(res.upTo, res.from, k.Next)
 	c.sameAs(k, s, err)
 }
 

@@ -20,6 +20,7 @@ const (
 type result struct {
 	parts   proof.Parts
 	upTo    proof.Parts // up to where an earlier report ended in it
+	from    int64       // where the proof begins in it, for files put together of older ones
 	rows    int64
 	raw     int64
 	erased  int64
@@ -34,7 +35,10 @@ type result struct {
 // read reads a file and compares it with itself. Its own error is of the
 // bucket; what is wrong with the file is in the result.
 func (t *tableAudit) read(ctx context.Context, f archive.DataFile) (result, error) {
-	res := result{at: f.Offsets.From}
+	res := result{at: f.Offsets.From, from: f.Offsets.From}
+	if s, err := proof.DecodeState([]byte(f.Proof)); err == nil {
+		res.from = min(max(res.from, s.From), f.Offsets.To)
+	}
 	fail := func(err error) (result, error) {
 		if err == nil || !gone(err) {
 			return res, err
@@ -62,7 +66,9 @@ func (t *tableAudit) read(ctx context.Context, f archive.DataFile) (result, erro
 		if row.Wrong != "" && len(res.wrong) < maxWrong {
 			res.wrong = append(res.wrong, Row{row.Offset, row.MsgID(), row.Wrong})
 		}
-		b.Add(row.Offset, leaf)
+		if row.Offset >= res.from {
+			b.Add(row.Offset, leaf)
+		}
 		res.rows++
 		res.raw += int64(len(row.Record))
 		return nil
@@ -82,7 +88,9 @@ func (t *tableAudit) read(ctx context.Context, f archive.DataFile) (result, erro
 		res.bare = true
 		return res, nil
 	}
-	res.bad = differing(res.parts, own)
+	if res.from == f.Offsets.From {
+		res.bad = differing(res.parts, own)
+	}
 	if len(res.bad) > 0 {
 		res.rowsBad, err = rowsOf(ctx, file, res.bad[0])
 	}

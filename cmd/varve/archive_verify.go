@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"varve/internal/app"
+	"varve/internal/archive"
+	"varve/internal/archive/audit"
+	"varve/internal/config"
+	"varve/internal/proof"
+)
+
+// errDoubt is the exit of an audit that found something.
+var errDoubt = errors.New("the archive is not as it was signed")
+
+func archiveVerify() *cobra.Command {
+	var topics []string
+	var keyFile, since string
+	parallel := 0
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Check the archive against its proof: every row, chain, head and signature",
+		Long: `Read every message of the archive and check it against the signed heads. Needs
+the bucket and the public key, no server and no data directory: --archive.dir or
+the archive.s3 settings say where it is. Writes nothing.
+
+Exit code 0 says that there is no doubt; what is not covered is listed. Keep the
+report (-o json) and give it to a later run as --since: then history that was put
+back to an older state shows too.`,
+		Args: cobra.NoArgs,
+	}
+	configFlags(cmd)
+	cmd.Flags().StringSliceVar(&topics, "topic", nil, "topic to verify; all where not given")
+	cmd.Flags().StringVar(&keyFile, "public-key", "", "PEM file of the public key, or of all that were in use; without it signatures are not checked")
+	cmd.Flags().StringVar(&since, "since", "", "earlier report (-o json): what it had must still be there, but for what retention removed")
+	cmd.Flags().IntVar(&parallel, "parallel", 0, "files read at a time; the processors where 0")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o := audit.Options{Topics: topics, Parallel: parallel}
+		var err error
+		if o.Keys, err = publicKeys(keyFile); err != nil {
+			return err
+		}
+		if since != "" {
+			if o.Since, err = readReport(since); err != nil {
+				return err
+			}
+		}
+		a, err := openToRead(cmd)
+		if err != nil {
+			return err
+		}
+		rep, err := audit.Run(cmd.Context(), a, o)
+		if err != nil {
+			return err
+		}
+		if err := show(cmd, rep, func(t *table) { showReport(t, rep) }); err != nil {
+			return err
+		}
+		if !rep.OK {
+			return fmt.Errorf("%d doubts: %w", len(rep.Doubts), errDoubt)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// openToRead opens the archive that the settings name, without a server.
+func openToRead(cmd *cobra.Command) (*archive.Archive, error) {
+	l, err := loadConfig(cmd)
+	if err != nil {
+		return nil, err
+	}
+	c := l.Config
+	if c.Archive.Kind == "dir" {
+		if c.Archive.Dir == "" {
+			c.Archive.Dir = c.DataDir + "/archive"
+		}
+		if _, err := os.Stat(c.Archive.Dir); err != nil {
+			return nil, &config.Error{Key: "archive.dir", Reason: err.Error()}
+		}
+	}
+	b, _, err := app.OpenBucket(&c, "")
+	if err != nil {
+		return nil, err
+	}
+	return archive.OpenReadOnly(context.WithoutCancel(cmd.Context()), b, archive.Options{})
+}
+
+func publicKeys(name string) ([]ed25519.PublicKey, error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--public-key: %w", err)}
+	}
+	keys, err := proof.ParsePublicKeys(text)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--public-key: %s: %w", name, err)}
+	}
+	return keys, nil
+}
+
+func readReport(name string) (*audit.Report, error) {
+	text, err := os.ReadFile(name)
+	rep := new(audit.Report)
+	if err == nil {
+		err = json.Unmarshal(text, rep)
+	}
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--since: %w", err)}
+	}
+	return rep, nil
+}
+
+func showReport(t *table, rep *audit.Report) {
+	t.row("archive", rep.Archive+" at "+rep.Location)
+	t.row("read", fmt.Sprintf("%d tables, %d files, %d messages, %s in %.1f s (%s of messages, %.0f MB/s)",
+		rep.Tables, rep.Files, rep.Rows, size(rep.Bytes), rep.Seconds, size(rep.RawBytes), float64(rep.RawBytes)/1e6/max(rep.Seconds, 1e-3)))
+	t.row("proven", fmt.Sprintf("%d messages, %d of them erased", rep.Proven, rep.Erased))
+	for _, h := range rep.Heads {
+		key := "not signed"
+		if h.Key != "" {
+			key = "signed by " + h.Key
+		}
+		t.row("head", fmt.Sprintf("%s on %s: %d queues, %s, %s", h.Topic, h.Broker, len(h.Queues), h.At.Format("2006-01-02 15:04:05Z"), key))
+	}
+	for _, n := range rep.NotCovered {
+		if n.To == 0 {
+			t.row("not covered", fmt.Sprintf("%s on %s: %s", n.Topic, n.Broker, n.Why))
+			continue
+		}
+		t.row("not covered", fmt.Sprintf("%s offsets %d to %d: %s", place(n.Broker, n.Topic, n.Queue), n.From, n.To-1, n.Why))
+	}
+	for _, d := range rep.Doubts {
+		where := place(d.Broker, d.Topic, d.Queue)
+		if d.Block != nil {
+			where += fmt.Sprintf(", block %d", *d.Block)
+		}
+		if d.To > d.From {
+			where += fmt.Sprintf(", offsets %d to %d", d.From, d.To-1)
+		}
+		t.row("DOUBT", where+": "+d.What)
+		if d.File != "" {
+			t.row("", "file "+d.File)
+		}
+		for _, r := range d.Rows {
+			t.row("", fmt.Sprintf("offset %d, message %s: %s", r.Offset, r.MsgID, r.Why))
+		}
+	}
+	if rep.OK {
+		t.row("result", "no doubt")
+	}
+}
+
+// place names a queue, or what of it is known.
+func place(broker, topic string, queue *int32) string {
+	out := topic
+	if broker != "" {
+		out = broker + "/" + out
+	}
+	if queue != nil {
+		out += fmt.Sprintf("/%d", *queue)
+	}
+	return out
+}
