@@ -37,27 +37,17 @@ type ports struct{ route, broker, vip, grpc, mqhttp, history, http net.Listener 
 // listenAll takes every port or none.
 func listenAll(ctx context.Context, c *config.Config, log *slog.Logger) (*ports, error) {
 	p := &ports{}
-	for _, l := range []struct {
-		on        bool
-		key, addr string
-		into      *net.Listener
-	}{
-		{c.Has(config.RoleRoute), "route.listen", c.Route.Listen, &p.route},
-		{c.Has(config.RoleBroker), "broker.listen", c.Broker.Listen, &p.broker},
-		{c.Has(config.RoleBroker), "grpc.listen", c.GRPC.Listen, &p.grpc},
-		{c.Has(config.RoleBroker), "mqhttp.listen", c.MQHTTP.Listen, &p.mqhttp},
-		{c.Has(config.RoleHistory), "history.listen", c.History.Listen, &p.history},
-		{true, "http.listen", c.HTTP.Listen, &p.http},
-	} {
-		if !l.on {
-			continue
-		}
-		ln, err := listen(ctx, l.key, l.addr)
+	into := map[string]*net.Listener{
+		"route.listen": &p.route, "broker.listen": &p.broker, "grpc.listen": &p.grpc,
+		"mqhttp.listen": &p.mqhttp, "history.listen": &p.history, "http.listen": &p.http,
+	}
+	for _, l := range c.Listens() {
+		ln, err := listen(ctx, l.Key, l.Addr)
 		if err != nil {
 			p.close()
 			return nil, err
 		}
-		*l.into = ln
+		*into[l.Key] = ln
 	}
 	if c.Has(config.RoleBroker) && c.Broker.VIP {
 		p.vip = listenVIP(ctx, c.Broker.Listen, log)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -29,12 +30,13 @@ func (l *Loaded) check(sources map[string]string) error {
 	if c.DataDir == "" {
 		return bad("data-dir", "empty")
 	}
-	for key, addr := range map[string]string{
-		"route.listen": c.Route.Listen, "broker.listen": c.Broker.Listen, "grpc.listen": c.GRPC.Listen, "mqhttp.listen": c.MQHTTP.Listen, "history.listen": c.History.Listen, "http.listen": c.HTTP.Listen,
-	} {
-		if err := address(addr); err != nil {
+	for key, n := range map[string]string{"cluster": c.Cluster, "broker.name": c.Broker.Name} {
+		if err := name(n); err != nil {
 			return bad(key, "%v", err)
 		}
+	}
+	if err := c.checkListens(bad); err != nil {
+		return err
 	}
 	for key, addr := range map[string]string{"broker.advertise": c.Broker.Advertise, "grpc.advertise": c.GRPC.Advertise, "history.advertise": c.History.Advertise} {
 		if addr == "" {
@@ -146,6 +148,84 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 	}
 	if c.Broker.MaxDelay < 0 {
 		return bad("broker.max-delay", "must not be negative; 0 is no bound")
+	}
+	return nil
+}
+
+// Listen is a port that a process takes.
+type Listen struct{ Key, Addr string }
+
+// Listens gives the ports of the roles that are run.
+func (c *Config) Listens() []Listen {
+	out := []Listen{}
+	for _, l := range []struct {
+		role string
+		Listen
+	}{
+		{RoleRoute, Listen{"route.listen", c.Route.Listen}},
+		{RoleBroker, Listen{"broker.listen", c.Broker.Listen}},
+		{RoleBroker, Listen{"grpc.listen", c.GRPC.Listen}},
+		{RoleBroker, Listen{"mqhttp.listen", c.MQHTTP.Listen}},
+		{RoleHistory, Listen{"history.listen", c.History.Listen}},
+		{"", Listen{"http.listen", c.HTTP.Listen}},
+	} {
+		if l.role == "" || c.Has(l.role) {
+			out = append(out, l.Listen)
+		}
+	}
+	return out
+}
+
+// checkListens looks at every listen address, and that none is given twice to
+// the roles that are run.
+func (c *Config) checkListens(bad func(key, format string, args ...any) error) error {
+	every := *c
+	every.Roles = AllRoles
+	for _, l := range every.Listens() {
+		if err := address(l.Addr); err != nil {
+			return bad(l.Key, "%v", err)
+		}
+	}
+	used := c.Listens()
+	for i, l := range used {
+		for _, other := range used[:i] {
+			if overlap(l.Addr, other.Addr) {
+				return bad(l.Key, "%s is what %s listens on (%s): give each an address of its own", l.Addr, other.Key, other.Addr)
+			}
+		}
+	}
+	return nil
+}
+
+// overlap reports whether two addresses can't be listened on at once. Port 0 is
+// any that is free.
+func overlap(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	nA, _ := strconv.Atoi(portA)
+	nB, _ := strconv.Atoi(portB)
+	every := func(host string) bool { ip := net.ParseIP(host); return host == "" || ip != nil && ip.IsUnspecified() }
+	return nA == nB && nA != 0 && (strings.EqualFold(hostA, hostB) || every(hostA) || every(hostB))
+}
+
+// maxName is RocketMQ's bound of a topic's name: each of these names is one too.
+const maxName = 127
+
+// name checks a name that clients see and that is part of objects' names in the
+// archive.
+func name(s string) error {
+	switch {
+	case s == "":
+		return errors.New("empty")
+	case len(s) > maxName:
+		return fmt.Errorf("a name of %d bytes is over the limit of %d", len(s), maxName)
+	case s[0] == '.':
+		return fmt.Errorf("%q begins with a dot", s)
+	}
+	for _, r := range s {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {
+			return fmt.Errorf("%q has the character %q; a name is of letters a to z and A to Z, digits, dots, - and _", s, r)
+		}
 	}
 	return nil
 }

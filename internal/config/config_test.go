@@ -65,6 +65,12 @@ func TestErrorsNameKeyAndReason(t *testing.T) {
 		{"unknown key", "hot:\n  flsh: sync\n", nil, nil, []string{"hot.flsh", "unknown", `"hot.flush"`, "varve.yaml"}},
 		{"unknown variable", "", []string{"VARVE_HOT_FLUSHH=x"}, nil, []string{"VARVE_HOT_FLUSHH", `"VARVE_HOT_FLUSH"`}},
 		{"bad word", "", nil, []string{"--hot.flush=never"}, []string{"hot.flush", `"never"`, "async", "flag --hot.flush"}},
+		{"no broker name", "", nil, []string{"--broker.name="}, []string{"broker.name: empty"}},
+		{"a path as broker name", "", []string{"VARVE_BROKER_NAME=a/b"}, nil, []string{"broker.name", `"a/b" has the character '/'`, "VARVE_BROKER_NAME"}},
+		{"a long broker name", "", nil, []string{"--broker.name=" + strings.Repeat("x", 128)}, []string{"broker.name: a name of 128 bytes"}},
+		{"no cluster name", "", nil, []string{"--cluster="}, []string{"cluster: empty"}},
+		{"two of one address", "", nil, []string{"--history.listen=127.0.0.1:10911"}, []string{"history.listen: 127.0.0.1:10911 is what broker.listen listens on", "flag"}},
+		{"one within another", "", nil, []string{"--history.listen=0.0.0.0:10911"}, []string{"history.listen", "broker.listen"}},
 		{"bad size", "hot:\n  segment: lots\n", nil, nil, []string{"hot.segment", "hot.segment: amount", "want a form like"}},
 		{"bad duration", "connector:\n  roll-age: soon\n", nil, nil, []string{"connector.roll-age"}},
 		{"bad unit", "", nil, []string{"--hot.keep-for=7y"}, []string{"hot.keep-for", `"7y"`, "units are w, d, h, m, s"}},
@@ -89,6 +95,21 @@ func TestErrorsNameKeyAndReason(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOneAddressOfTwoRoles: an address that isn't listened on is nobody's, and a
+// free port is another one each time.
+func TestOneAddressOfTwoRoles(t *testing.T) {
+	for _, args := range [][]string{
+		{"--roles=route,broker", "--history.listen=127.0.0.1:10911"},
+		{"--http.listen=127.0.0.1:0", "--grpc.listen=127.0.0.1:0"},
+		{"--http.listen=127.0.0.2:10911"},
+		{"--broker.name=mq-1.example.com", "--cluster=A_b"},
+	} {
+		if _, err := load(t, "", nil, args); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
 	}
 }
 
