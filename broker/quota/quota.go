@@ -33,8 +33,19 @@ func (l *Limits) check() error {
 	if l.Tenant == "" || len(l.Tenant) > 127 || strings.ContainsRune(l.Tenant, '%') {
 		return fmt.Errorf("tenant %q is not a namespace", l.Tenant)
 	}
-	if min(l.SendMessages, l.SendBytes, l.ReadMessages, l.ReadBytes, l.Connections) < 0 {
-		return fmt.Errorf("quota of tenant %q: a limit is negative", l.Tenant)
+	for _, v := range []struct {
+		key string
+		n   int64
+	}{
+		{"send_messages", l.SendMessages},
+		{"send_bytes", l.SendBytes},
+		{"read_messages", l.ReadMessages},
+		{"read_bytes", l.ReadBytes},
+		{"connections", l.Connections},
+	} {
+		if v.n < 0 {
+			return fmt.Errorf("quota of tenant %q: %s: %d is less than 0; 0 is no limit", l.Tenant, v.key, v.n)
+		}
 	}
 	return nil
 }

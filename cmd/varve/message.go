@@ -135,6 +135,9 @@ func messageGet() *cobra.Command {
 	return cmd
 }
 
+// mostMessages is the help of --max: the server gives no more at once.
+var mostMessages = fmt.Sprintf("most messages, up to %d", admin.MaxPage)
+
 func messageFind() *cobra.Command {
 	s := admin.KeySearch{}
 	var from, to string
@@ -142,6 +145,9 @@ func messageFind() *cobra.Command {
 		Use: "find TOPIC KEY", Short: "Find messages by key, newest first", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.Topic, s.Key = args[0], args[1]
+			if s.Max < 1 {
+				return usageError{fmt.Errorf("--max: %d is less than 1", s.Max)}
+			}
 			var err error
 			if s.From, err = timeFlag("from", from); err != nil {
 				return err
@@ -161,7 +167,7 @@ func messageFind() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&from, "from", "", "stored at or after this time")
 	cmd.Flags().StringVar(&to, "to", "", "stored at or before this time")
-	cmd.Flags().IntVar(&s.Max, "max", 32, "most messages")
+	cmd.Flags().IntVar(&s.Max, "max", 32, mostMessages)
 	return cmd
 }
 
@@ -203,7 +209,7 @@ func messageRead() *cobra.Command {
 	cmd.Flags().StringVar(&from, "from", "", "first store time, where no offset is given")
 	cmd.Flags().StringVar(&s.Tags, "tags", "", `tags, such as "paid || shipped"`)
 	cmd.Flags().StringVar(&s.SQL, "where", "", `property expression, such as "amount > 10"`)
-	cmd.Flags().IntVar(&s.Max, "max", 32, "most messages")
+	cmd.Flags().IntVar(&s.Max, "max", 32, mostMessages)
 	return cmd
 }
 
@@ -215,8 +221,12 @@ func readTopic(cmd *cobra.Command, s admin.Stretch) error {
 		return err
 	}
 	all := []admin.Message{}
-	for _, q := range topic.Detail {
-		if q.Min == q.Max || s.Broker != "" && s.Broker != q.Broker {
+	queues := slices.DeleteFunc(topic.Detail, func(q admin.Queue) bool { return s.Broker != "" && s.Broker != q.Broker })
+	if len(queues) == 0 {
+		return admin.NotFound("topic %q has no queue of a broker group %q here; with --queue its archive is read", s.Topic, s.Broker)
+	}
+	for _, q := range queues {
+		if q.Min == q.Max {
 			continue
 		}
 		of := s

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"strconv"
+
 	"github.com/spf13/cobra"
 
 	"varve/internal/admin"
@@ -37,18 +41,32 @@ func quotaSet() *cobra.Command {
 		Use: "set TENANT", Short: "Set all limits of a tenant; what isn't given is unlimited, and the tenant * is every one without its own", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Tenant = args[0]
-			for _, b := range []struct {
-				text string
+			given := false
+			for _, l := range []struct {
+				flag string
+				text *string
 				into *int64
-			}{{sent, &q.SendBytes}, {read, &q.ReadBytes}} {
-				if b.text == "" {
-					continue
+			}{
+				{"send-messages", nil, &q.SendMessages},
+				{"send-bytes", &sent, &q.SendBytes},
+				{"read-messages", nil, &q.ReadMessages},
+				{"read-bytes", &read, &q.ReadBytes},
+				{"connections", nil, &q.Connections},
+			} {
+				given = given || cmd.Flags().Changed(l.flag)
+				if l.text != nil && *l.text != "" {
+					n, err := units.ParseBytes(*l.text)
+					if err != nil {
+						return usageError{fmt.Errorf("--%s: %w", l.flag, err)}
+					}
+					*l.into = int64(n)
 				}
-				n, err := units.ParseBytes(b.text)
-				if err != nil {
-					return usageError{err}
+				if *l.into < 0 {
+					return usageError{fmt.Errorf("--%s: %d is less than 0; 0 is no limit", l.flag, *l.into)}
 				}
-				*b.into = int64(n)
+			}
+			if !given {
+				return usageError{errors.New("no limit is given; a tenant that none holds for, those of * neither, has --send-messages 0")}
 			}
 			if err := client(cmd).SetQuota(cmd.Context(), q); err != nil {
 				return err
@@ -66,8 +84,15 @@ func quotaSet() *cobra.Command {
 }
 
 func quotaRows(t *table, quotas ...admin.Quota) {
+	limit := func(n int64, as func(int64) string) string {
+		if n == 0 {
+			return "-"
+		}
+		return as(n)
+	}
+	count := func(n int64) string { return strconv.FormatInt(n, 10) }
 	t.row("TENANT", "SENDS/S", "SENT/S", "READS/S", "READ/S", "CONNECTIONS")
 	for _, q := range quotas {
-		t.row(q.Tenant, q.SendMessages, size(q.SendBytes), q.ReadMessages, size(q.ReadBytes), q.Connections)
+		t.row(q.Tenant, limit(q.SendMessages, count), limit(q.SendBytes, size), limit(q.ReadMessages, count), limit(q.ReadBytes, size), limit(q.Connections, count))
 	}
 }

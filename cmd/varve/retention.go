@@ -100,6 +100,11 @@ go, so the last piece goes a little later.`,
 			if r.Name = args[0]; r.Name == "" {
 				return usageError{fmt.Errorf("a rule needs a name")}
 			}
+			for _, name := range []string{"keep-for", "keep-bytes", "hot-keep-for", "hot-keep-bytes"} {
+				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == f.DefValue {
+					return usageError{fmt.Errorf("--%s: 0 is no bound; a rule says what is kept at least, such as 1h or 1GiB, and what isn't given has no bound", name)}
+				}
+			}
 			if archive != (retention.ArchiveBounds{}) {
 				r.Archive = &archive
 			}

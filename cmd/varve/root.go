@@ -62,8 +62,45 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(),
 		userCommand(), aclCommand(), quotaCommand(), versionCommand(), workerCommand(),
 	)
+	root.SetHelpCommand(helpCommand())
 	strict(root)
+	root.Flags().Bool("version", false, "print the version")
+	group := root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if asked, _ := cmd.Flags().GetBool("version"); asked && len(args) == 0 {
+			return showVersion(cmd)
+		}
+		return group(cmd, args)
+	}
 	return root
+}
+
+// helpCommand is cobra's, but that a command that isn't there is an error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of := cmd.Root()
+			for _, word := range args {
+				next, _, err := of.Find([]string{word})
+				if err != nil || next == of {
+					return unknownCommand(of, word)
+				}
+				of = next
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
+}
+
+// unknownCommand says what may have been meant.
+func unknownCommand(of *cobra.Command, word string) error {
+	msg := fmt.Sprintf("unknown command %q for %q", word, of.CommandPath())
+	if near := of.SuggestionsFor(word); len(near) > 0 {
+		msg += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError{errors.New(msg)}
 }
 
 // letters are what the name of a flag begins with.
@@ -96,11 +133,7 @@ func strict(cmd *cobra.Command) {
 			if len(args) == 0 {
 				return c.Help()
 			}
-			msg := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				msg += "; did you mean " + strings.Join(near, " or ") + "?"
-			}
-			return usageError{fmt.Errorf("%s", msg)}
+			return unknownCommand(c, args[0])
 		}
 		cmd.SuggestionsMinimumDistance = 2
 	} else if check := cmd.Args; check != nil {

@@ -33,8 +33,12 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := version()
-			return show(cmd, v, func(t *table) { t.row("varve "+v.Version, dash(v.Revision), v.Go, v.Platform) })
+			return showVersion(cmd)
 		},
 	}
+}
+
+func showVersion(cmd *cobra.Command) error {
+	v := version()
+	return show(cmd, v, func(t *table) { t.row("varve "+v.Version, dash(v.Revision), v.Go, v.Platform) })
 }

@@ -22,8 +22,10 @@ const (
 	routeDeadline = 30 * time.Second
 	flushDeadline = 10 * time.Minute
 	defaultPage   = 32
-	maxPage       = 1024
 )
+
+// MaxPage is the most messages of one answer.
+const MaxPage = 1024
 
 // Handler serves the API.
 func Handler(b Backend, log *slog.Logger) http.Handler { return newServer(b, log).mux }
@@ -191,8 +193,8 @@ func (q *query) when(name string) time.Time {
 
 func (q *query) page() int {
 	n := q.number("max", defaultPage)
-	if q.err == nil && (n < 1 || n > maxPage) {
-		q.err = BadRequest("max: %d is not between 1 and %d", n, maxPage)
+	if q.err == nil && (n < 1 || n > MaxPage) {
+		q.err = BadRequest("max: %d is not between 1 and %d", n, MaxPage)
 	}
 	return int(n)
 }

@@ -161,7 +161,7 @@ func (a messageAPI) start(ctx context.Context, q mq.Queue, from time.Time) (int6
 // queueError says of an unknown queue whether the topic is there at all.
 func (a messageAPI) queueError(err error, q mq.Queue) error {
 	if errors.Is(err, mq.ErrNoQueue) {
-		if a.n.broker != nil {
+		if a.n.broker != nil && q.Broker == a.n.cfg.Broker.Name {
 			if t, ok := a.n.broker.Topic(q.Topic); ok && q.ID < t.Queues() {
 				return admin.NotFound("queue %s has never had a message", q)
 			}
