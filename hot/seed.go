@@ -24,11 +24,13 @@ type Seed struct {
 	Endings []string
 }
 
-// SeedQueue is a queue that goes on: what is below Next is in the archive.
+// SeedQueue is a queue that goes on at Next. What is below Archived is in the
+// archive, what is between was dropped.
 type SeedQueue struct {
-	Topic string
-	ID    int32
-	Next  int64
+	Topic    string
+	ID       int32
+	Next     int64
+	Archived int64
 }
 
 // Plant makes a log in dir, which must have none, that begins as the seed says.
@@ -71,7 +73,10 @@ func plant(dir string, o Options, seed Seed) (err error) {
 		uid := uint64(i + 1)
 		u.SkipTo(uid, q.Next)
 		u.Queue(index.Queue{UID: uid, Topic: q.Topic, ID: q.ID, Start: q.Next, End: q.Next})
-		u.Mark(uid, q.Next)
+		u.Mark(uid, q.Archived)
+		if q.Archived < q.Next {
+			u.Dropped(uid, q.Next)
+		}
 	}
 	for _, topic := range seed.Endings {
 		u.Ending(topic, seed.Position)
@@ -97,7 +102,7 @@ func (seed Seed) check() error {
 	seen := make(map[place]bool, len(seed.Queues))
 	for _, q := range seed.Queues {
 		at := place{q.Topic, q.ID}
-		if q.Topic == "" || q.ID < 0 || q.Next < 0 || seen[at] {
+		if q.Topic == "" || q.ID < 0 || q.Archived < 0 || q.Archived > q.Next || seen[at] {
 			return fmt.Errorf("queue %d of topic %q at offset %d is no queue, or named twice", q.ID, q.Topic, q.Next)
 		}
 		seen[at] = true

@@ -13,7 +13,7 @@ func TestPlantedLogGoesOnBehindTheArchive(t *testing.T) {
 	const position, last = int64(7) << 40, int64(1_900_000_000_000)
 	fs := vfs.NewMem()
 	o := Options{FS: fs, Broker: "b", MinFreeBytes: -1, Now: func() time.Time { return time.UnixMilli(last - 1000) }}
-	seed := Seed{Position: position, LastStoreMillis: last, Queues: []SeedQueue{{"orders", 0, 1000}, {"orders", 3, 512}, {"empty", 0, 0}}, Endings: []string{"gone"}}
+	seed := Seed{Position: position, LastStoreMillis: last, Queues: []SeedQueue{{"orders", 0, 1000, 1000}, {"orders", 3, 512, 100}, {"empty", 0, 0, 0}}, Endings: []string{"gone"}}
 	if err := Plant("log", o, seed); err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +34,9 @@ func TestPlantedLogGoesOnBehindTheArchive(t *testing.T) {
 		}
 		if got := s.Stats().ArchivedPhysical; got != position {
 			t.Errorf("archived position %d", got)
+		}
+		if archived, dropped := s.Marks(mq.Queue{Broker: "b", Topic: "orders", ID: 3}); archived != 100 || dropped != 512 {
+			t.Errorf("a queue that begins above what is archived: %d, %d", archived, dropped)
 		}
 		if s.Ending("gone") != position {
 			t.Errorf("endings %v", s.Endings())
@@ -67,8 +70,9 @@ func TestPlantRefusesABadSeed(t *testing.T) {
 		"negative position":   {Position: -1},
 		"position too high":   {Position: 1 << 48},
 		"queue without topic": {Queues: []SeedQueue{{ID: 1}}},
-		"queue twice":         {Queues: []SeedQueue{{"t", 1, 1}, {"t", 1, 2}}},
-		"queue of the ended":  {Queues: []SeedQueue{{"t", 1, 1}}, Endings: []string{"t"}},
+		"queue twice":         {Queues: []SeedQueue{{"t", 1, 1, 1}, {"t", 1, 2, 2}}},
+		"archived above":      {Queues: []SeedQueue{{"t", 1, 1, 2}}},
+		"queue of the ended":  {Queues: []SeedQueue{{"t", 1, 1, 1}}, Endings: []string{"t"}},
 	} {
 		if err := Plant("log", Options{FS: vfs.NewMem(), Broker: "b"}, seed); err == nil {
 			t.Errorf("%s: no error", name)

@@ -14,7 +14,7 @@ import (
 )
 
 func archiveCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "archive", Short: "The archive: status, files, flush, trim, restore, proof"}
+	cmd := &cobra.Command{Use: "archive", Short: "The archive: status, files, flush, trim, restore, import, proof"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "status", Short: "Show what the archive has and what is still to come", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,7 +70,7 @@ func archiveCommand() *cobra.Command {
 				}
 			})
 		},
-	}, archiveFlush(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify())
+	}, archiveFlush(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveImport())
 	return cmd
 }
 

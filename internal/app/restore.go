@@ -14,6 +14,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/backup"
 	"varve/internal/config"
+	"varve/internal/mq"
 )
 
 // positionGap is how far above everything that is known of the lost log a
@@ -101,7 +102,7 @@ func (n *Node) restore(ctx context.Context, a *archive.Archive, o RestoreOptions
 	began := time.Now()
 	broker := n.cfg.Broker.Name
 	r := &restoring{
-		n: n, archive: a, o: o, queues: map[string]int64{}, endings: map[string]int64{}, highs: map[string]int64{},
+		n: n, archive: a, o: o, queues: map[string]int64{}, endings: map[string]int64{}, begins: map[mq.Queue]int64{}, highs: map[string]int64{},
 		out: &Restored{Broker: broker, Location: a.Bucket().URL(), Archive: a.Identity(), Items: map[string]int64{}},
 	}
 	why, err := archiveOf(ctx, a, broker, n.log)

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +22,7 @@ import (
 	"varve/internal/backup"
 	"varve/internal/config"
 	"varve/internal/meta"
+	"varve/internal/migrate"
 	"varve/internal/mq"
 )
 
@@ -38,8 +41,9 @@ type restoring struct {
 	out      *Restored
 	manifest *backup.Manifest // that the state came from, nil for none
 
-	queues  map[string]int64 // "topic/queue id" → next offset that the snapshot saw
-	endings map[string]int64 // topic → position
+	queues  map[string]int64   // "topic/queue id" → next offset that the snapshot saw
+	endings map[string]int64   // topic → position
+	begins  map[mq.Queue]int64 // where queues begin that an import found empty at their ends
 
 	mu       sync.Mutex
 	nexts    map[mq.Queue]int64
@@ -155,9 +159,14 @@ func (r *restoring) seed() {
 			r.ended = append(r.ended, name)
 		}
 	}
+	for q, begin := range r.begins {
+		if _, known := r.nexts[q]; !known && !ended[q.Topic] {
+			r.seeds = append(r.seeds, hot.SeedQueue{Topic: q.Topic, ID: q.ID, Next: begin})
+		}
+	}
 	for q, next := range r.nexts {
 		if !ended[q.Topic] {
-			r.seeds = append(r.seeds, hot.SeedQueue{Topic: q.Topic, ID: q.ID, Next: next})
+			r.seeds = append(r.seeds, hot.SeedQueue{Topic: q.Topic, ID: q.ID, Next: max(next, r.begins[q]), Archived: next})
 		}
 	}
 	slices.Sort(r.ended)
@@ -170,6 +179,7 @@ func (r *restoring) seed() {
 func (r *restoring) applyState(ctx context.Context, m *backup.Manifest) (err error) {
 	clear(r.queues)
 	clear(r.endings)
+	clear(r.begins)
 	r.out.Items = map[string]int64{}
 	store, err := meta.Open(r.n.dir.path("meta"), nil)
 	if err != nil {
@@ -193,6 +203,8 @@ func (r *restoring) applyState(ctx context.Context, m *backup.Manifest) (err err
 				r.endings[key] = pos
 				return err
 			})
+		case s.Name == migrate.SectionBegins:
+			err = r.each(ctx, s, r.addBegin)
 		case i < 0:
 			r.n.log.Warn("a section of the state is of a newer program: it is not restored", slog.String("section", s.Name), slog.Int64("items", s.Items))
 			continue
@@ -209,6 +221,18 @@ func (r *restoring) applyState(ctx context.Context, m *backup.Manifest) (err err
 		}
 	}
 	return r.checkUsers(store)
+}
+
+// addBegin notes where a queue begins.
+func (r *restoring) addBegin(key string, raw []byte) error {
+	topic, number, _ := strings.Cut(key, "/")
+	id, err := strconv.ParseInt(number, 10, 32)
+	var at int64
+	if err = errors.Join(err, json.Unmarshal(raw, &at)); err != nil {
+		return fmt.Errorf("where queue %q begins: %w", key, err)
+	}
+	r.begins[mq.Queue{Broker: r.n.cfg.Broker.Name, Topic: topic, ID: int32(id)}] = at
+	return nil
 }
 
 func (r *restoring) each(ctx context.Context, s backup.Section, fn func(key string, raw []byte) error) error {

@@ -49,6 +49,7 @@ var table = []rule{
 	{folder: "internal/proof"},
 	{folder: "internal/archive/...", local: []string{"internal/objstore", "internal/proof"}, big: []string{parquet, arrow, iceberg}},
 
+	{folder: "internal/migrate", local: []string{"broker/group", "broker/topic", "internal/archive", "internal/backup", "internal/objstore", "internal/remoting"}},
 	{folder: "internal/backup", local: []string{"internal/archive", "internal/objstore"}},
 
 	{folder: "hot", local: []string{"hot/segment", "hot/index"}, big: []string{pebble}},
