@@ -54,6 +54,9 @@ type Config struct {
 	// ReadAhead bounds what is fetched ahead of one sequential reader, and
 	// ReadAheadTotal of all; 8 MiB and 64 MiB.
 	ReadAhead, ReadAheadTotal int64
+	// DecodedBytes bounds the records that are decoded ahead of sequential
+	// readers; 32 MiB.
+	DecodedBytes int64
 	// Poll is how often tables in use are looked at for other processes'
 	// commits; 5 s, negative for never.
 	Poll time.Duration
@@ -71,6 +74,7 @@ func (c Config) withDefaults() Config {
 	c.Reads = cmp.Or(c.Reads, runtime.GOMAXPROCS(0))
 	c.ReadAhead = cmp.Or(c.ReadAhead, 8<<20)
 	c.ReadAheadTotal = cmp.Or(c.ReadAheadTotal, 64<<20)
+	c.DecodedBytes = cmp.Or(c.DecodedBytes, 32<<20)
 	c.Poll = cmp.Or(c.Poll, 5*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
@@ -86,7 +90,7 @@ func (c Config) check() error {
 	case c.Dir == "":
 		return fmt.Errorf("history: dir is empty")
 	case c.MemoryBytes < 0, c.DiskBytes < 0, c.FileBytes < 0, c.Requests < 0, c.BytesPerSecond < 0,
-		c.Reads < 0, c.ReadAhead < 0, c.ReadAheadTotal < 0:
+		c.Reads < 0, c.ReadAhead < 0, c.ReadAheadTotal < 0, c.DecodedBytes < 0:
 		return fmt.Errorf("history: a limit is negative")
 	}
 	return nil

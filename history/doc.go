@@ -10,7 +10,8 @@
 //   - Memory, disk, requests at a time and bytes a second that cold reads take
 //     are bounded by Config, however many readers there are.
 //   - Cold reads decode in Config.Reads places, and with pauses while the hot
-//     log of the process is written to.
+//     log of the process is written to; so does what is decoded ahead of them.
+//   - What was decoded ahead is given out only while its file is in the table.
 //   - The Server never answers PULL_OFFSET_MOVED: whatever it does not hold it
 //     sends back to broker id 0 with the offset unchanged.
 //   - An object is removed only after a grace period since the commit that
@@ -19,6 +20,6 @@
 //   - A reader that asks a Server for more than is known has the table looked at
 //     again, at the most once in renewEvery for all of a topic's readers.
 //
-// Locks: Node.mu, cache.mu, files.mu, readAhead.mu (before cache.mu), Server.mu,
-// Client.mu and lane.mu. None is held during I/O but the unlinking of evicted files.
+// Locks: Node.mu, cache.mu, files.mu, readAhead.mu (before cache.mu), runs.mu,
+// Server.mu, Client.mu and lane.mu. None is held during I/O but the unlinking of evicted files.
 package history

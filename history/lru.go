@@ -53,6 +53,18 @@ func (l *lru[K, V]) shrink() {
 	}
 }
 
+// evictWhile evicts the values that were used longest ago, up to the first that
+// f is false for.
+func (l *lru[K, V]) evictWhile(f func(V) bool) {
+	for el := l.order.Back(); el != nil && f(el.Value.(*entry[K, V]).value); el = l.order.Back() {
+		e := el.Value.(*entry[K, V])
+		l.remove(e.key)
+		if l.gone != nil {
+			l.gone(e.key, e.value)
+		}
+	}
+}
+
 // remove forgets a key without telling gone.
 func (l *lru[K, V]) remove(k K) {
 	if el := l.by[k]; el != nil {

@@ -26,7 +26,8 @@ type Node struct {
 	ranges  archive.RangeReader
 	files   *files
 	lane    *lane
-	ahead   *readAhead
+	ahead   *readAhead // of bytes; nil as the cache
+	runs    *runs
 
 	mu   sync.Mutex
 	used map[string]time.Time // topics, when they were last read
@@ -79,6 +80,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 	}
 	cfg.Reader.Pace, cfg.Reader.Failed = n.lane.pace, n.fileFailed
 	n.reader = archive.NewReader(a, n.ranges, cfg.Reader)
+	n.runs = newRuns(cfg.DecodedBytes, n.readNow)
 	return n, nil
 }
 
@@ -90,9 +92,11 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.ahead != nil {
 		defer n.ahead.close()
 	}
-	var trying sync.WaitGroup
-	defer trying.Wait()
-	trying.Go(func() { every(ctx, tryEvery, n.tryBad) })
+	defer n.runs.close()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { every(ctx, tryEvery, n.tryBad) })
+	beside.Go(func() { every(ctx, runsKept, func(context.Context) { n.runs.sweep() }) })
 	every(ctx, n.cfg.Poll, n.refresh)
 	return nil
 }
@@ -210,8 +214,54 @@ func (n *Node) Range(ctx context.Context, q mq.Queue) (mq.Range, error) {
 	return r, nil
 }
 
-// Read implements mq.Reader.
+// Read implements mq.Reader. What a reader will want next is decoded ahead of
+// it, unless it has a filter.
 func (n *Node) Read(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (mq.Batch, error) {
+	if lim.Filter != nil {
+		return n.readNow(ctx, q, at, lim)
+	}
+	s := n.runs.claim(q, at, false)
+	if s != nil {
+		t, err := n.table(ctx, q.Topic)
+		if err != nil {
+			n.runs.drop(s)
+			return mq.Batch{}, fmt.Errorf("archive of %v: %w", q, err)
+		}
+		if b, ok := n.runs.batch(ctx, t.Index(), s, at, lim); ok {
+			n.runs.park(t.Index(), s, b.Next)
+			return b, nil
+		}
+		n.runs.drop(s)
+	}
+	b, err := n.readNow(ctx, q, at, lim)
+	if err != nil || b.Count == 0 {
+		return b, err
+	}
+	if t, err := n.table(ctx, q.Topic); err == nil {
+		n.runs.begin(t.Index(), q, &b, s != nil)
+	}
+	return b, nil
+}
+
+// Ready is a Read without a filter that finds what was decoded ahead for it; ok
+// is false where that isn't there, and then Read is to be called.
+func (n *Node) Ready(q mq.Queue, at int64, lim mq.Limit) (b mq.Batch, ok bool) {
+	s := n.runs.claim(q, at, true)
+	if s == nil {
+		return b, false
+	}
+	if t := n.archive.Opened(q.Topic); t != nil {
+		if b, ok = n.runs.batch(context.Background(), t.Index(), s, at, lim); ok { // which has nothing to wait for
+			n.runs.park(t.Index(), s, b.Next)
+			return b, true
+		}
+	}
+	n.runs.drop(s)
+	return b, false
+}
+
+// readNow reads without regard to what was read before.
+func (n *Node) readNow(ctx context.Context, q mq.Queue, at int64, lim mq.Limit) (mq.Batch, error) {
 	t, err := n.table(ctx, q.Topic)
 	if err != nil {
 		return mq.Batch{}, fmt.Errorf("archive of %v: %w", q, err)

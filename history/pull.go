@@ -22,37 +22,60 @@ const (
 // subscription is in the header.
 const inlineSubscription = 1 << 2
 
-// pull serves offsets that the archive holds. What it doesn't hold is the
-// broker's: 20 with suggestWhichBrokerId 0 and the offset unchanged, never 21.
-func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Command, error) {
-	q, err := s.queue(req)
-	if err != nil {
-		return nil, err
+// pullRequest is what a pull asks for.
+type pullRequest struct {
+	q          mq.Queue
+	at         int64
+	lim        mq.Limit
+	group      string
+	version    int64 // of the subscription
+	inline     bool  // the subscription is in the header
+	kind, expr string
+	strict     bool // from a Client
+}
+
+func (s *Server) parsePull(req *remoting.Command) (r pullRequest, err error) {
+	if r.q, err = s.queue(req); err != nil {
+		return r, err
 	}
 	p := req.Ext.Parse()
-	group, at := p.OptStr("consumerGroup"), p.Int("queueOffset")
-	lim := mq.Limit{
+	r.group, r.at, r.version = p.OptStr("consumerGroup"), p.Int("queueOffset"), p.OptInt("subVersion", 0)
+	r.lim = mq.Limit{
 		Messages: int(p.OptInt32("maxMsgNums", 32)),
 		Bytes:    int(p.OptInt32("maxMsgBytes", 0)),
 		Scan:     int(p.OptInt32(scanField, 0)),
 		Lend:     true,
 	}
-	flag, version := p.OptInt32("sysFlag", 0), p.OptInt("subVersion", 0)
-	if err := p.Err(); err != nil {
+	r.inline = p.OptInt32("sysFlag", 0)&inlineSubscription != 0
+	if r.inline {
+		r.kind, r.expr = p.OptStr("expressionType"), p.OptStr("subscription")
+	}
+	r.strict = req.Ext.Get(tierField) != ""
+	bound(&r.lim, r.strict)
+	return r, p.Err()
+}
+
+// pull serves offsets that the archive holds. What it doesn't hold is the
+// broker's: 20 with suggestWhichBrokerId 0 and the offset unchanged, never 21.
+func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Command, error) {
+	r, err := s.parsePull(req)
+	if err != nil {
 		return nil, err
 	}
-	strict := req.Ext.Get(tierField) != ""
-	bound(&lim, strict)
-	if flag&inlineSubscription != 0 {
-		lim.Filter, err = s.subs.compile(req.Ext.Get("expressionType"), req.Ext.Get("subscription"))
-	} else if !strict {
-		lim.Filter, err = s.subs.filter(group, q.Topic, version)
+	if r.inline {
+		r.lim.Filter, err = s.subs.compile(r.kind, r.expr)
+	} else if !r.strict {
+		r.lim.Filter, err = s.subs.filter(r.group, r.q.Topic, r.version)
 	}
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.read(ctx, q, at, lim)
-	if strict {
+	b, err := s.read(ctx, r.q, r.at, r.lim)
+	return s.pullAnswer(ctx, req, &r, b, err)
+}
+
+func (s *Server) pullAnswer(ctx context.Context, req *remoting.Command, r *pullRequest, b mq.Batch, err error) (*remoting.Command, error) {
+	if r.strict {
 		if err != nil {
 			return nil, err
 		}
@@ -60,12 +83,44 @@ func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Com
 		resp.Code = remoting.Success
 		return resp, nil
 	}
-	resp, err := s.pullReply(ctx, q, at, b, err)
+	resp, err := s.pullReply(ctx, r.q, r.at, b, err)
 	if err != nil {
 		return nil, err
 	}
 	resp.Body = mq.WithoutTenant(resp.Body, req.Namespace)
 	return resp, nil
+}
+
+// readier is a Store that decodes ahead of its readers.
+type readier interface {
+	Ready(q mq.Queue, at int64, lim mq.Limit) (mq.Batch, bool)
+}
+
+// pullReady answers a pull that asks for what is in memory already; ok is false
+// where it doesn't, or has a filter.
+func (s *Server) pullReady(ctx context.Context, req *remoting.Command) (resp *remoting.Command, ok bool) {
+	if s.ready == nil || req.Code != remoting.PullMessage && req.Code != remoting.LitePullMessage {
+		return nil, false
+	}
+	r, err := s.parsePull(req)
+	if err != nil || !r.strict && !s.keepsAll(&r) {
+		return nil, false
+	}
+	b, ok := s.ready.Ready(r.q, r.at, r.lim)
+	if !ok {
+		return nil, false
+	}
+	resp, err = s.pullAnswer(ctx, req, &r, b, nil)
+	return resp, err == nil
+}
+
+// keepsAll says that a pull's subscription is known to have no filter.
+func (s *Server) keepsAll(r *pullRequest) bool {
+	if r.inline {
+		return keepsAll(r.kind, r.expr)
+	}
+	sub, ok := s.subs.get(subscriber{r.group, r.q.Topic})
+	return ok && sub.version >= r.version && sub.filter == nil && sub.err == nil
 }
 
 // renewer is a Store that may lag behind other processes' commits.

@@ -71,9 +71,10 @@ type ServerConfig struct {
 // every broker group that registers it: pulls below the border, searches, and
 // what clients say to every broker.
 type Server struct {
-	cfg  ServerConfig
-	from Store
-	subs *subscriptions
+	cfg   ServerConfig
+	from  Store
+	ready readier // from, where it can; else nil
+	subs  *subscriptions
 
 	started time.Time
 
@@ -93,7 +94,10 @@ func NewServer(cfg ServerConfig, from Store) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, from: from, subs: newSubscriptions(cfg), started: time.Now(), leaders: map[string]*remoting.Client{}}, nil
+	ready, _ := from.(readier)
+	return &Server{
+		cfg: cfg, from: from, ready: ready, subs: newSubscriptions(cfg), started: time.Now(), leaders: map[string]*remoting.Client{},
+	}, nil
 }
 
 // Serve answers connections until ctx ends or the listener fails.
@@ -150,6 +154,10 @@ func (s *Server) handle(c *remoting.Conn, req *remoting.Command) {
 			return
 		}
 		c.ReplyError(req.From(), remoting.RequestCodeNotSupported, fmt.Sprintf("this is a history node, which serves what is archived: request %d belongs to the leader of its broker group", req.Code))
+		return
+	}
+	if resp, ok := s.pullReady(c.Context(), req); ok {
+		c.Reply(req.From(), resp)
 		return
 	}
 	c.Go(req, func(c *remoting.Conn, req *remoting.Command) {

@@ -110,9 +110,15 @@ func (s *subscriptions) compile(kind, expression string) (f mq.Filter, err error
 // more, so the hash decides.
 type tags map[int64]struct{}
 
+// keepsAll says that an expression lets every message through.
+func keepsAll(kind, expression string) bool {
+	e := strings.TrimSpace(expression)
+	return (kind == "" || kind == "TAG") && (e == "" || e == "*")
+}
+
 // tagFilter reads "a || b"; nil for "*" and empty, which keep all.
 func tagFilter(expression string) (mq.Filter, error) {
-	if e := strings.TrimSpace(expression); e == "" || e == "*" {
+	if keepsAll("TAG", expression) {
 		return nil, nil
 	}
 	t := tags{}

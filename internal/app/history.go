@@ -29,7 +29,7 @@ func (n *Node) openReader(context.Context) error {
 		var err error
 		n.history, err = history.New(history.Config{
 			Dir: n.dir.path("cache"), MemoryBytes: int64(h.Memory), DiskBytes: int64(h.Cache), FileBytes: int64(h.Files), Logger: n.log,
-			Reader: archive.ReaderOptions{CursorBytes: int64(h.Memory)}, HotEnd: hotEnd,
+			DecodedBytes: int64(h.Memory) / 2, Reader: archive.ReaderOptions{CursorBytes: int64(h.Memory)}, HotEnd: hotEnd,
 		}, n.archive)
 		if err != nil {
 			return fmt.Errorf("start the history node: %w", err)

@@ -175,6 +175,18 @@ func (a *Archive) opened() []*Table {
 	return out
 }
 
+// Opened gives a topic's table where it is open, nil where it isn't: unlike Table
+// it asks nobody.
+func (a *Archive) Opened(topic string) *Table {
+	a.mu.Lock()
+	s := a.tables[topic]
+	a.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.living()
+}
+
 func (a *Archive) slot(topic string) *tableSlot {
 	a.mu.Lock()
 	defer a.mu.Unlock()
