@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -15,6 +16,11 @@ const (
 	// readingPlaces bounds the frames that go on when readingBytes are taken,
 	// each up to MaxFrame. The others wait for a place.
 	readingPlaces = 4
+	// writingBytes is how much may wait to be written on all connections of the
+	// process before each is held to crampedHigh.
+	writingBytes = 64 << 20
+	// crampedHigh is Config.OutHigh where much waits on others.
+	crampedHigh = 128 << 10
 	// stepBytes of a large frame have to arrive within Config.StepTimeout.
 	stepBytes = 1 << 20
 )
@@ -84,4 +90,29 @@ func (s *step) add(n int, d time.Duration) {
 	if s.bytes >= stepBytes {
 		*s = step{}
 	}
+}
+
+// backlog counts what waits to be written on all connections, so that many slow
+// readers don't have OutHigh each. Nobody waits for another's bytes: a
+// connection that reads its replies goes on.
+type backlog struct {
+	bytes atomic.Int64
+	limit int64
+}
+
+// writing is the backlog of this process.
+var writing = &backlog{limit: writingBytes}
+
+func (b *backlog) add(n int) {
+	if b != nil {
+		b.bytes.Add(int64(n))
+	}
+}
+
+// high is how much may wait on one connection before it is read on.
+func (b *backlog) high(high int) int {
+	if b != nil && b.bytes.Load() > b.limit {
+		return min(high, crampedHigh)
+	}
+	return high
 }

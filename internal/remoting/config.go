@@ -34,7 +34,7 @@ type Config struct {
 	FrameTimeout time.Duration // a frame that has begun is whole by then, or its connection is closed; 60 s
 	StepTimeout  time.Duration // each MiB of a frame of more than 128 KiB is there by then, likewise; 5 s
 	WriteTimeout time.Duration // one write of at most maxWrite bytes; 30 s
-	OutHigh      int           // bytes waiting to be written that stop reading; 8 MiB
+	OutHigh      int           // bytes waiting to be written that stop reading; 8 MiB, less where much waits on others
 	OutMax       int           // bytes waiting to be written that end the connection; 64 MiB
 	MaxWorkers   int           // handlers that Conn.Go runs at once for one connection; 64
 	MaxCalls     int           // calls of ours that await a reply on one connection; 65,536
@@ -63,6 +63,7 @@ type Config struct {
 
 	workers *workers // of a server; nil for a client, whose handlers are few
 	reading *budget  // bounds the large frames being read; nil for a client, which trusts its server
+	writing *backlog // of all connections; nil for a client
 }
 
 func (c Config) withDefaults() Config {

@@ -44,7 +44,7 @@ type calls struct {
 
 func newConn(ctx context.Context, nc net.Conn, h Handler, cfg *Config) *Conn {
 	c := &Conn{nc: nc, raw: nc, cfg: cfg, handler: h, workers: make(chan struct{}, cfg.MaxWorkers)}
-	c.out.drained.L = &c.out.mu
+	c.out.drained.L, c.out.all = &c.out.mu, cfg.writing
 	c.flusher = c.flush
 	c.prompt = promptly(nc)
 	c.ctx, c.cancel = context.WithCancelCause(ctx)

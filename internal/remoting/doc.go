@@ -17,7 +17,8 @@
 //   - A reply's body is the connection's until Command.Free is called, which is
 //     after the last byte of it is written; then nothing refers to it.
 //   - A connection that doesn't read its replies stops being read from at
-//     Config.OutHigh bytes and is closed at Config.OutMax bytes or after
+//     Config.OutHigh bytes, at fewer where much waits on all connections of the
+//     process together, and is closed at Config.OutMax bytes or after
 //     Config.WriteTimeout without progress.
 //   - A frame of more than 128 KiB takes memory as it arrives, of a budget that
 //     all connections of the process share; one that then comes slower than a

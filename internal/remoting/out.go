@@ -39,6 +39,7 @@ type piece struct {
 
 // outbox gathers what waits to be written. Appending never blocks.
 type outbox struct {
+	all      *backlog
 	mu       sync.Mutex
 	drained  sync.Cond // bytes went down, or closed
 	sealed   []piece
@@ -66,7 +67,9 @@ func (o *outbox) add(cmd *Command, body []byte) (start bool, waiting int, err er
 		*o.tail = append(*o.tail, body...)
 		body = nil
 	}
-	o.bytes += len(*o.tail) - before + len(body)
+	added := len(*o.tail) - before + len(body)
+	o.bytes += added
+	o.all.add(added)
 	if body != nil || len(*o.tail) > chunkSize*3/4 {
 		o.seal()
 	}
@@ -139,7 +142,11 @@ func (o *outbox) take(batch []piece) []piece {
 func (o *outbox) wrote(n int) (more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.closed {
+		return false
+	}
 	o.bytes -= n
+	o.all.add(-n)
 	o.drained.Broadcast()
 	o.flushing = o.bytes > 0
 	return o.flushing
@@ -158,6 +165,7 @@ func (o *outbox) waitBelow(limit int) {
 func (o *outbox) close() {
 	o.mu.Lock()
 	o.closed = true
+	o.all.add(-o.bytes)
 	o.sealed, o.tail, o.bytes = nil, nil, 0
 	o.drained.Broadcast()
 	o.mu.Unlock()
@@ -195,7 +203,7 @@ func (c *Conn) relieve() {
 		return
 	}
 	c.uncork()
-	c.out.waitBelow(c.cfg.OutHigh)
+	c.out.waitBelow(c.cfg.writing.high(c.cfg.OutHigh))
 	c.out.cork()
 }
 

@@ -79,7 +79,7 @@ func (rd *reader) run() error {
 		if err := rd.makeRoom(); err != nil {
 			return err
 		}
-		rd.c.out.waitBelow(rd.c.cfg.OutHigh)
+		rd.c.out.waitBelow(rd.c.cfg.writing.high(rd.c.cfg.OutHigh))
 		if f := rd.c.cfg.BeforeRead; f != nil && rd.posts > 0 {
 			f(rd.c)
 		}

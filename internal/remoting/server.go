@@ -25,6 +25,9 @@ func Serve(ctx context.Context, ln net.Listener, h Handler, cfg Config) error {
 	if cfg.reading == nil {
 		cfg.reading = reading
 	}
+	if cfg.writing == nil {
+		cfg.writing = writing
+	}
 	cfg.workers = new(workers)
 	s := &server{handler: h, cfg: &cfg, conns: make(map[*Conn]struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
