@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"varve/internal/archive"
+	"varve/internal/typed"
 )
 
 // Limits that are not for the user to set.
@@ -102,8 +103,16 @@ type Config struct {
 	// OnCommit hears of every commit before the archived marks move. It must
 	// return soon.
 	OnCommit func(topic string, s archive.Snapshot)
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// Schemas knows which columns are made of a topic's bodies; nil for none.
+	Schemas Schemas
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+// Schemas gives the columns that a topic's schema declares, nil for none. It may
+// be asked concurrently.
+type Schemas interface {
+	Layout(topic string) *typed.Layout
 }
 
 func (c Config) withDefaults() Config {

@@ -87,7 +87,11 @@ func (s *session) encode(ctx context.Context, g *segment, to int64) (out *output
 		}
 	}()
 	buf := bufio.NewWriterSize(out, int(min(max(g.bytes, minBlock), 256<<10)))
-	w := archive.NewFileWriter(buf, g.q.id, archive.FileOptions{Epoch: s.epoch})
+	columns, err := s.columns(ctx, g.q.topic)
+	if err != nil {
+		return out, file, err
+	}
+	w := archive.NewFileWriter(buf, g.q.id, archive.FileOptions{Epoch: s.epoch, Typed: columns})
 	if g.shed {
 		err = s.addFromLog(ctx, w, g, to)
 	} else {

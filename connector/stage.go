@@ -9,6 +9,7 @@ import (
 
 	"varve/internal/archive"
 	"varve/internal/mq"
+	"varve/internal/typed"
 )
 
 // topic is one topic of the log during a session.
@@ -33,6 +34,8 @@ type topic struct {
 	gone bool
 	// over is gone for jobs.
 	over atomic.Bool
+	// refused is the schema whose columns the table can't take.
+	refused atomic.Pointer[typed.Layout]
 
 	// mu guards what follows; jobs and commits open the table.
 	mu    sync.Mutex

@@ -54,7 +54,7 @@ func BenchmarkCheck(b *testing.B) {
 			b.SetBytes(f.Bytes)
 			for b.Loop() {
 				var e Engine
-				if err := e.checkFile(b.Context(), f, w.path(f.Name), set); err != nil {
+				if _, err := e.checkFile(b.Context(), f, w.path(f.Name), set); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -63,7 +63,7 @@ func BenchmarkCheck(b *testing.B) {
 	b.Run("again", func(b *testing.B) {
 		var e Engine
 		for b.Loop() {
-			if err := e.checkFile(b.Context(), f, w.path(f.Name), archive.AllColumns); err != nil {
+			if _, err := e.checkFile(b.Context(), f, w.path(f.Name), archive.AllColumns); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -166,7 +166,10 @@ func TestCheckedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := func(set archive.ColumnSet) error { return e.checkFile(t.Context(), f, path, set) }
+	check := func(set archive.ColumnSet) error {
+		_, err := e.checkFile(t.Context(), f, path, set)
+		return err
+	}
 	body := archive.ColumnsNamed([]string{"body"})
 	if err := check(archive.AllColumns &^ body); err != nil {
 		t.Fatal(err)
@@ -200,7 +203,7 @@ func TestCheckedOnce(t *testing.T) {
 func TestCheckedIsBounded(t *testing.T) {
 	var c checked
 	for i := range int64(3 * maxChecked) {
-		c.add(checkedFile{modified: i}, 1)
+		c.add(checkedFile{modified: i}, found{set: 1})
 		if n := len(c.young) + len(c.old); n > maxChecked {
 			t.Fatalf("%d are remembered", n)
 		}

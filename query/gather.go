@@ -46,23 +46,21 @@ func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
 		if err != nil {
 			return nil, err
 		}
-		files, err := q.gatherTopic(topic, ref)
-		if err != nil {
+		if out[i], err = q.gatherTopic(topic, ref); err != nil {
 			return nil, err
 		}
-		out[i] = wire.Table{Topic: topic, Files: files}
 	}
 	return out, nil
 }
 
-func (q *run) gatherTopic(topic string, ref wire.TableRef) ([]string, error) {
+func (q *run) gatherTopic(topic string, ref wire.TableRef) (wire.Table, error) {
 	refresh := false
 	var last error
 	for range maxAttempts {
 		before := q.stats
-		files, err := q.attempt(topic, ref, refresh)
+		t, err := q.attempt(topic, ref, refresh)
 		if !errors.Is(err, errMoved) {
-			return files, err
+			return t, err
 		}
 		q.stats = before
 		refresh = true
@@ -71,37 +69,39 @@ func (q *run) gatherTopic(topic string, ref wire.TableRef) ([]string, error) {
 	var missing *missingError
 	if errors.As(last, &missing) {
 		q.bad(topic, missing.name, "it is missing")
-		return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the archive lists " + missing.name + ", and the object is missing: it was removed by other means than retention"}
+		return wire.Table{}, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the archive lists " + missing.name + ", and the object is missing: it was removed by other means than retention"}
 	}
-	return nil, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the hot log is trimmed, or the topic deleted and made again, faster than the query can read its end; try again"}
+	return wire.Table{}, &Error{Kind: wire.Storage, Message: "topic " + topic + ": the hot log is trimmed, or the topic deleted and made again, faster than the query can read its end; try again"}
 }
 
 // attempt takes the archive's state and reads the hot log from exactly there.
-func (q *run) attempt(topic string, ref wire.TableRef, refresh bool) ([]string, error) {
-	var next map[mq.Queue]int64
+func (q *run) attempt(topic string, ref wire.TableRef, refresh bool) (t wire.Table, err error) {
+	var st State
 	var chosen []archive.DataFile
 	life := q.life(topic)
 	if !life.reborn { // else what the archive has is of a topic that was deleted
-		var err error
-		if next, chosen, err = q.archived(topic, ref.Bounds, refresh); err != nil {
-			return nil, err
+		if st, chosen, err = q.archived(topic, ref.Bounds, refresh); err != nil {
+			return t, err
 		}
 	}
+	layout := q.layout(topic)
+	columns := columnsOf(layout, st.Typed)
 	linked, err := q.link(topic, chosen)
 	if err != nil {
-		return nil, err
+		return t, err
 	}
-	if err := q.check(topic, chosen, linked, ref.Columns); err != nil {
-		return nil, err
-	}
-	hot, err := q.hotFiles(topic, next, ref.Bounds, refresh)
+	theirs, err := q.check(topic, chosen, linked, checkedSet(ref, columns))
 	if err != nil {
-		return nil, err
+		return t, err
+	}
+	hot, err := q.hotFiles(topic, st.Next, ref.Bounds, refresh, layout)
+	if err != nil {
+		return t, err
 	}
 	if q.life(topic) != life {
-		return nil, errMoved // its queues may be of two topics
+		return t, errMoved // its queues may be of two topics
 	}
-	return append(linked, hot...), nil
+	return tableOf(topic, columns, linked, theirs, hot, layout), nil
 }
 
 // life tells a topic from one that had its name before.
@@ -118,15 +118,14 @@ func (q *run) life(topic string) life {
 	return life{hot.Ending(topic), hot.Reborn(topic)}
 }
 
-// archived gives for each queue the first offset that is not in the archive,
-// and the files whose rows the query can need.
-func (q *run) archived(topic string, b wire.Bounds, refresh bool) (next map[mq.Queue]int64, chosen []archive.DataFile, err error) {
-	st, err := q.e.deps.Catalog.State(q.ctx, topic, refresh)
+// archived gives the archive's state, and the files whose rows the query can need.
+func (q *run) archived(topic string, b wire.Bounds, refresh bool) (st State, chosen []archive.DataFile, err error) {
+	st, err = q.e.deps.Catalog.State(q.ctx, topic, refresh)
 	if errors.Is(err, archive.ErrNoTable) {
-		return nil, nil, nil
+		return State{}, nil, nil
 	}
 	if err != nil {
-		return nil, nil, storageError("reading the archive of "+topic, err)
+		return st, nil, storageError("reading the archive of "+topic, err)
 	}
 	for _, f := range st.Files {
 		if b.NeedsQueue(f.Queue.Broker, f.Queue.ID) && b.StoreMillis.Overlaps(f.FirstStoreMillis, f.LastStoreMillis) &&
@@ -140,9 +139,9 @@ func (q *run) archived(topic string, b wire.Bounds, refresh bool) (next map[mq.Q
 		q.stats.ArchiveRows += f.Rows
 	}
 	if limit := q.e.cfg.MaxScanBytes; limit > 0 && q.stats.ArchiveBytes > limit {
-		return nil, nil, &Error{Kind: wire.TooLarge, Message: fmt.Sprintf("the query would read %d bytes of the archive, the limit is %d; narrow it by store_time, queue_id or queue_offset", q.stats.ArchiveBytes, limit)}
+		return st, nil, &Error{Kind: wire.TooLarge, Message: fmt.Sprintf("the query would read %d bytes of the archive, the limit is %d; narrow it by store_time, queue_id or queue_offset", q.stats.ArchiveBytes, limit)}
 	}
-	return st.Next, chosen, nil
+	return st, chosen, nil
 }
 
 // link puts the archive's files into the query's directory, so that they stay

@@ -9,6 +9,7 @@ import (
 
 	"varve/internal/archive"
 	"varve/internal/mq"
+	"varve/internal/typed"
 	"varve/query/wire"
 )
 
@@ -16,7 +17,7 @@ import (
 const hotReadBytes = 1 << 20
 
 // hotFiles writes what the archive does not have yet, one file a queue.
-func (q *run) hotFiles(topic string, next map[mq.Queue]int64, b wire.Bounds, refreshed bool) ([]string, error) {
+func (q *run) hotFiles(topic string, next map[mq.Queue]int64, b wire.Bounds, refreshed bool, columns *typed.Layout) ([]string, error) {
 	var out []string
 	for _, queue := range q.hotQueues(topic) {
 		if !b.NeedsQueue(queue.Broker, queue.ID) {
@@ -29,7 +30,7 @@ func (q *run) hotFiles(topic string, next map[mq.Queue]int64, b wire.Bounds, ref
 		if r.Empty() {
 			continue
 		}
-		name, err := q.writeHot(queue, r)
+		name, err := q.writeHot(queue, r, columns)
 		if err != nil {
 			return nil, err
 		}
@@ -97,14 +98,14 @@ func (q *run) hotError(queue mq.Queue, err error) error {
 }
 
 // writeHot writes a range of a queue as one file like the archive's.
-func (q *run) writeHot(queue mq.Queue, r mq.Range) (name string, err error) {
+func (q *run) writeHot(queue mq.Queue, r mq.Range, columns *typed.Layout) (name string, err error) {
 	name = q.newFile("hot")
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", storageError("writing the newest messages of "+queue.String(), err)
 	}
 	buf := bufio.NewWriterSize(f, hotReadBytes)
-	w := archive.NewFileWriter(buf, queue, archive.FileOptions{SpillDir: q.dir})
+	w := archive.NewFileWriter(buf, queue, archive.FileOptions{SpillDir: q.dir, Typed: columns})
 	err = q.copyHot(w, queue, r)
 	var d archive.DataFile
 	if err == nil {

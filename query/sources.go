@@ -6,6 +6,7 @@ import (
 
 	"varve/internal/archive"
 	"varve/internal/mq"
+	"varve/internal/typed"
 )
 
 // Catalog knows what the archive holds. ArchiveCatalog makes one.
@@ -24,6 +25,8 @@ type State struct {
 	// Files are all data files. None holds an offset at or above its queue's
 	// Next.
 	Files []archive.DataFile
+	// Typed are the table's typed columns.
+	Typed []typed.Field
 }
 
 // ArchiveCatalog is the Catalog of an archive.
@@ -43,7 +46,11 @@ func (c archiveCatalog) State(ctx context.Context, topic string, refresh bool) (
 			return State{}, err
 		}
 	}
-	st := State{Next: map[mq.Queue]int64{}}
+	columns, err := t.Typed()
+	if err != nil {
+		return State{}, err
+	}
+	st := State{Next: map[mq.Queue]int64{}, Typed: columns.Columns}
 	// First the snapshot: a commit meanwhile shows up in the index. A queue that
 	// retention left no file of is in the snapshot only.
 	maps.Copy(st.Next, t.Snapshot().Next)
@@ -79,6 +86,12 @@ type Hot interface {
 	Reborn(topic string) bool
 }
 
+// Schemas gives the columns that a topic's schema declares, nil for none. It may
+// be asked concurrently.
+type Schemas interface {
+	Layout(topic string) *typed.Layout
+}
+
 // MissingFileError is how a Files names the data file that isn't there.
 type MissingFileError struct {
 	Name string
@@ -97,6 +110,9 @@ type Deps struct {
 	// Empty lists topics that are tables even where they have no message yet,
 	// by wire name. It may be nil.
 	Empty func() []string
+	// Schemas knows which columns are made of the bodies in the hot log; nil for
+	// none.
+	Schemas Schemas
 	// Bad hears of an object of a topic's table that could not be read. It may be
 	// nil.
 	Bad func(ctx context.Context, topic, object, why string)

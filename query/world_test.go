@@ -14,6 +14,7 @@ import (
 
 	"varve/internal/archive"
 	"varve/internal/mq"
+	"varve/internal/typed"
 	"varve/query/worker"
 )
 
@@ -89,7 +90,8 @@ type world struct {
 	files  map[string][]archive.DataFile // by topic
 	reborn map[string]bool               // topics of which files has what is of before their deletion
 	ending map[string]int64
-	onRead func() // called before each read of the hot log
+	onRead func()        // called before each read of the hot log
+	layout *typed.Layout // of every topic
 }
 
 type testLog struct {
@@ -113,7 +115,7 @@ func (w *world) engine(t testing.TB, change func(*Config)) *Engine {
 	if change != nil {
 		change(&cfg)
 	}
-	e, err := New(cfg, Deps{Catalog: w, Files: PathFiles{w.path}, Hot: w})
+	e, err := New(cfg, Deps{Catalog: w, Files: PathFiles{w.path}, Hot: w, Schemas: w})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +167,7 @@ func (w *world) archive(q mq.Queue, to int64) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	fw := archive.NewFileWriter(f, q, archive.FileOptions{})
+	fw := archive.NewFileWriter(f, q, archive.FileOptions{Typed: w.layout})
 	for _, r := range l.recs[l.next:to] {
 		if err := fw.Add(r); err != nil {
 			w.t.Fatal(err)
@@ -215,6 +217,9 @@ func (w *world) State(_ context.Context, topic string, _ bool) (State, error) {
 	}
 	return st, nil
 }
+
+// Layout implements Schemas.
+func (w *world) Layout(string) *typed.Layout { return w.layout }
 
 // Archived, Queues, Range, Read and OffsetAt implement Hot.
 func (w *world) Queues() []mq.Queue {

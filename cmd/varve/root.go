@@ -60,7 +60,7 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(),
 		dlqCommand(), messageCommand(), timerCommand(), transactionCommand(),
 		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(),
-		userCommand(), aclCommand(), quotaCommand(), versionCommand(), workerCommand(),
+		userCommand(), aclCommand(), quotaCommand(), schemaCommand(), versionCommand(), workerCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
 	strict(root)

@@ -25,6 +25,7 @@ type Backend struct {
 	Retention    Retention
 	Archive      Archive
 	Quotas       Quotas
+	Schemas      Schemas
 	Auth         *auth.Store // users and policies; nil lets everybody do everything
 }
 

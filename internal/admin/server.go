@@ -41,6 +41,7 @@ func newServer(b Backend, log *slog.Logger) *server {
 	s.archiveRoutes()
 	s.accessRoutes()
 	s.quotaRoutes()
+	s.schemaRoutes()
 	s.mux.HandleFunc("POST /api/v1/sql", s.guard("POST /api/v1/sql", s.sql))
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, NotFound("no route %s %s", r.Method, r.URL.Path))

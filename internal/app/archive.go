@@ -86,7 +86,7 @@ func (n *Node) openConnector(context.Context) error {
 	n.connector, err = connector.New(connector.Config{
 		Broker: n.cfg.Broker.Name, Dir: n.dir.path("tmp", "connector"), FileBytes: int64(c.RollBytes),
 		RollAge: c.RollAge, RollAgeMax: max(c.RollAge, c.RollAgeMax), MemoryBytes: int64(c.Memory),
-		Claim: n.claimArchive, Logger: n.log,
+		Claim: n.claimArchive, Schemas: n.schemas, Logger: n.log,
 	}, n.store, n.archive)
 	if err != nil {
 		return fmt.Errorf("start the connector: %w", err)

@@ -35,6 +35,7 @@ var stateTables = []stateTable{
 	{name: "group"},
 	{name: "request-mode"},
 	{name: "quota"},
+	{name: "schema"},
 	{name: "auth-user"},
 	{name: "auth-acl"},
 	{name: "retention"},

@@ -94,7 +94,7 @@ The command line uses the same API: varve help
 func (n *Node) backend() admin.Backend {
 	b := admin.Backend{Status: n.status, Auth: n.auth}
 	if n.broker != nil {
-		b.Quotas = quotaAPI{n}
+		b.Quotas, b.Schemas = quotaAPI{n}, schemaAPI{n}
 		b.Topics, b.Groups, b.Messages, b.Transactions = topicAPI{n}, groupAPI{n}, messageAPI{n}, transactionAPI{n}
 		b.Timers = timerAPI{n}
 	}

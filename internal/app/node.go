@@ -78,6 +78,7 @@ type Node struct {
 	history   *history.Node
 	connector *connector.Connector
 	rules     *rules
+	schemas   *schemas
 	retainer  *history.Retainer
 	query     *query.Engine
 	replay    *replay.Service
@@ -128,7 +129,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openGRPC, n.openMQHTTP, n.openConnector, n.openBackup, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
+		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openSchemas, n.openGRPC, n.openMQHTTP, n.openConnector, n.openBackup, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err

@@ -25,7 +25,7 @@ func (n *Node) openQuery(context.Context) error {
 		deps.Hot = n.store
 	}
 	if n.broker != nil {
-		deps.Empty = n.emptyTopics
+		deps.Empty, deps.Schemas = n.emptyTopics, n.schemas
 	}
 	var err error
 	n.query, err = query.New(query.Config{

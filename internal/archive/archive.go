@@ -30,6 +30,8 @@ var (
 	ErrOverlap = errors.New("offsets already committed")
 	// ErrGap says that a commit would leave offsets out.
 	ErrGap = errors.New("offsets missing before the commit")
+	// ErrSchema says that a table's columns can't become those of a schema.
+	ErrSchema = errors.New("the table has other columns")
 	// ErrConflict says that a commit lost every race it was allowed.
 	ErrConflict = errors.New("commit lost too many races")
 	// ErrDamaged says that an object isn't what the metadata says it is.

@@ -21,8 +21,11 @@ const checkBytes = 1 << 20
 // ColumnSet is a set of a data file's leaf columns.
 type ColumnSet uint32
 
-// AllColumns has every column.
-const AllColumns = ColumnSet(1<<numColumns - 1)
+// AllColumns has every column, TypedColumns those that are made of bodies.
+const (
+	AllColumns   = ColumnSet(1<<(numColumns+1) - 1)
+	TypedColumns = ColumnSet(1 << numColumns)
+)
 
 // ColumnsNamed gives the columns below the schema's fields of these names; other
 // names give none.
@@ -49,13 +52,67 @@ func (f *File) Check(ctx context.Context, columns ColumnSet) error {
 				return err
 			}
 			for i := range f.groups {
-				if err := c.chunk(i, col); err != nil {
+				g := &f.groups[i]
+				if err := c.chunk(i, leafChunk{leafPaths()[col], g.chunks[col], g.pages[col], g.dicts[col]}); err != nil {
 					return err
 				}
 			}
 		}
+		if columns&TypedColumns != 0 {
+			return c.typed()
+		}
 		return nil
 	})
+}
+
+// leafChunk is a leaf column of a row group.
+type leafChunk struct {
+	path  []string
+	chunk *parquet.FileColumnChunk
+	pages parquet.OffsetIndex
+	dict  int64 // where the dictionary is, 0 if there is none
+}
+
+// end is the row of the group after a page.
+func (l leafChunk) end(g *group, page int) int64 {
+	if page+1 < l.pages.NumPages() {
+		return l.pages.FirstRowIndex(page + 1)
+	}
+	return g.to - g.from
+}
+
+// typed checks the columns that aren't the row's own. Their types are for who
+// reads them to know (TypedColumns).
+func (c *checker) typed() error {
+	own := map[int]bool{}
+	if len(c.f.groups) > 0 {
+		for _, chunk := range c.f.groups[0].chunks {
+			own[chunk.Column()] = true
+		}
+	}
+	for i, rg := range c.f.pf.RowGroups() {
+		for col, path := range c.f.pf.Schema().Columns() {
+			if own[col] {
+				continue
+			}
+			chunk, ok := rg.ColumnChunks()[col].(*parquet.FileColumnChunk)
+			if !ok {
+				return damaged(c.f.data.Name, "column %v is not readable", path)
+			}
+			pages, err := chunk.OffsetIndex()
+			if err != nil {
+				return damaged(c.f.data.Name, "column %v has no page index: %w", path, err)
+			}
+			l := leafChunk{path: path, chunk: chunk, pages: pages}
+			if m := c.f.pf.Metadata().RowGroups[i].Columns[col].MetaData; m.DictionaryPageOffset < m.DataPageOffset {
+				l.dict = m.DictionaryPageOffset
+			}
+			if err := c.chunk(i, l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // checkType compares what a column's values mean with the schema.
@@ -83,27 +140,27 @@ type checker struct {
 
 // chunk checks a column of a row group: its pages follow each other without a
 // gap, as readers without a page index take them.
-func (c *checker) chunk(group, col int) error {
+func (c *checker) chunk(group int, l leafChunk) error {
 	g := &c.f.groups[group]
-	m := &c.f.pf.Metadata().RowGroups[group].Columns[g.chunks[col].Column()].MetaData
+	m := &c.f.pf.Metadata().RowGroups[group].Columns[l.chunk.Column()].MetaData
 	bad := func(format string, args ...any) error {
-		return damaged(c.f.data.Name, "column %v from row %d on: %w", leafPaths()[col], g.from, fmt.Errorf(format, args...))
+		return damaged(c.f.data.Name, "column %v from row %d on: %w", l.path, g.from, fmt.Errorf(format, args...))
 	}
-	if err := g.checkBounds(col, m); err != nil {
+	if err := l.checkBounds(m); err != nil {
 		return bad("%w", err)
 	}
-	pages := g.pages[col]
+	pages := l.pages
 	start := m.DataPageOffset
-	if g.dicts[col] > 0 {
-		start = g.dicts[col]
+	if l.dict > 0 {
+		start = l.dict
 	}
 	end := start + m.TotalCompressedSize
 	if start < 4 || end < start || end > c.f.data.Bytes {
 		return bad("bytes %d to %d of %d", start, end, c.f.data.Bytes)
 	}
-	if g.dicts[col] > 0 {
+	if l.dict > 0 {
 		if _, err := c.page(m, start, m.DataPageOffset, end); err != nil {
-			return c.failed(err, "column %v, dictionary of the rows from %d on", leafPaths()[col], g.from)
+			return c.failed(err, "column %v, dictionary of the rows from %d on", l.path, g.from)
 		}
 	}
 	at, values := m.DataPageOffset, int64(0)
@@ -115,10 +172,10 @@ func (c *checker) chunk(group, col int) error {
 		at += pages.CompressedPageSize(n)
 		h, err := c.page(m, pages.Offset(n), at, end)
 		if err == nil {
-			err = checkRows(h, g.pageEnd(col, n)-first)
+			err = checkRows(h, l.end(g, n)-first)
 		}
 		if err != nil {
-			return c.failed(err, "column %v, row %d", leafPaths()[col], g.from+first)
+			return c.failed(err, "column %v, row %d", l.path, g.from+first)
 		}
 		values += valuesOf(h)
 	}
@@ -231,9 +288,9 @@ func (c *checker) bytes(from, to, end int64) ([]byte, error) {
 
 // checkBounds compares the lowest and the highest number that the footer says
 // with the page index: readers leave row groups out by the footer's.
-func (g *group) checkBounds(col int, m *format.ColumnMetaData) error {
+func (l leafChunk) checkBounds(m *format.ColumnMetaData) error {
 	width := 0
-	switch g.chunks[col].Type().Kind() {
+	switch l.chunk.Type().Kind() {
 	case parquet.Int32:
 		width = 4
 	case parquet.Int64:
@@ -246,20 +303,24 @@ func (g *group) checkBounds(col int, m *format.ColumnMetaData) error {
 	if len(st.MinValue) != width || len(st.MaxValue) != width {
 		return fmt.Errorf("bounds of %d and %d bytes in the footer", len(st.MinValue), len(st.MaxValue))
 	}
-	index, err := g.chunks[col].ColumnIndex()
+	index, err := l.chunk.ColumnIndex()
 	if err != nil {
 		return fmt.Errorf("column index: %w", err)
 	}
 	var low, high int64
+	some := false
 	for p := range index.NumPages() {
-		l, h := index.MinValue(p), index.MaxValue(p)
-		if p == 0 {
-			low, high = number(l), number(h)
+		if index.NullPage(p) {
+			continue
 		}
-		low, high = min(low, number(l)), max(high, number(h))
+		from, to := index.MinValue(p), index.MaxValue(p)
+		if !some {
+			low, high, some = number(from), number(to), true
+		}
+		low, high = min(low, number(from)), max(high, number(to))
 	}
-	if l, h := littleEndian(st.MinValue), littleEndian(st.MaxValue); index.NumPages() > 0 && (l != low || h != high) {
-		return fmt.Errorf("values from %d to %d in the footer, %d to %d in the page index", l, h, low, high)
+	if from, to := littleEndian(st.MinValue), littleEndian(st.MaxValue); some && (from != low || to != high) {
+		return fmt.Errorf("values from %d to %d in the footer, %d to %d in the page index", from, to, low, high)
 	}
 	return nil
 }

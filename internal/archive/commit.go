@@ -46,7 +46,7 @@ var errApplied = errors.New("already committed")
 
 // permanent errors are not tried again.
 func permanent(err error) bool {
-	for _, p := range []error{objstore.ErrDenied, objstore.ErrNoBucket, objstore.ErrFull, objstore.ErrBadName, ErrDamaged, ErrIdentity} {
+	for _, p := range []error{objstore.ErrDenied, objstore.ErrNoBucket, objstore.ErrFull, objstore.ErrBadName, ErrDamaged, ErrIdentity, ErrSchema} {
 		if errors.Is(err, p) {
 			return true
 		}
@@ -258,7 +258,7 @@ func (t *Table) snapshot(ctx context.Context, st *state, d *draft, manifests []i
 	if err != nil {
 		return nil, nil, err
 	}
-	schemaID := 0
+	schemaID := st.meta.CurrentSchema().ID
 	snap := &table.Snapshot{
 		SnapshotID: d.id, ParentSnapshotID: parent, SequenceNumber: seq, TimestampMs: t.now(st),
 		ManifestList: l.path(name), SchemaID: &schemaID,

@@ -12,6 +12,7 @@ import (
 
 	"varve/internal/mq"
 	"varve/internal/proof"
+	"varve/internal/typed"
 )
 
 // Defaults and limits of a FileWriter.
@@ -36,6 +37,7 @@ const (
 	metaTo      = "varve.to"
 	metaEpoch   = "varve.epoch"
 	metaProof   = "varve.proof"
+	metaSchema  = "varve.schema" // version, where there are typed columns
 )
 
 // FormatVersion is the version of the archive's files and layout.
@@ -47,6 +49,8 @@ type FileOptions struct {
 	RowGroupRows  int    // default 16384
 	RowGroupBytes int    // of stored records in a row group, at most; default 64 MiB
 	SpillDir      string // where finished pages wait for their row group; memory if empty
+	// Typed are columns that are made of the bodies; nil for none.
+	Typed *typed.Layout
 }
 
 func (o FileOptions) withDefaults() FileOptions {
@@ -77,6 +81,7 @@ type FileWriter struct {
 	values   []parquet.Value
 	hosts    hostCache
 	inflater inflater
+	typed    *typedRows // nil without typed columns
 
 	proof    proof.Builder
 	hasher   proof.Hasher
@@ -104,6 +109,9 @@ func (c *counter) Write(p []byte) (int, error) {
 // NewFileWriter begins a data file of a queue.
 func NewFileWriter(w io.Writer, q mq.Queue, o FileOptions) *FileWriter {
 	f := &FileWriter{opts: o.withDefaults()}
+	if o.Typed != nil {
+		f.typed = newTypedRows(o.Typed)
+	}
 	f.pw = parquet.NewWriter(&f.out, writerOptions(f.opts)...)
 	f.Reset(w, q, f.opts.Epoch)
 	return f
@@ -111,7 +119,7 @@ func NewFileWriter(w io.Writer, q mq.Queue, o FileOptions) *FileWriter {
 
 func writerOptions(o FileOptions) []parquet.WriterOption {
 	opts := []parquet.WriterOption{
-		schema,
+		fileSchema(o.Typed),
 		parquet.Compression(codec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.CreatedBy("varve", strconv.Itoa(FormatVersion), ""),
@@ -127,6 +135,7 @@ func writerOptions(o FileOptions) []parquet.WriterOption {
 			parquet.SplitBlockFilter(bloomBitsPerKey, "keys", "list", "element")),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("queue_offset"))),
 	}
+	opts = append(opts, typedOptions(o.Typed)...)
 	if o.SpillDir != "" {
 		opts = append(opts, parquet.ColumnPageBuffers(parquet.NewFileBufferPool(o.SpillDir, "pages-*")))
 	}
@@ -144,6 +153,9 @@ func (w *FileWriter) Reset(out io.Writer, q mq.Queue, epoch int64) {
 	w.proof.Parts()
 	w.clearBatch()
 	w.groupRows, w.groupRaw = 0, 0
+	if w.typed != nil {
+		w.typed.begin()
+	}
 	w.err, w.closed = nil, false
 }
 
@@ -251,6 +263,9 @@ func (w *FileWriter) add(r mq.Record) error {
 		return w.refuse(r, err)
 	}
 	w.proof.Add(one.queueOffset, leaf)
+	if w.typed != nil {
+		w.typed.add(&one)
+	}
 	w.rows = append(w.rows, one)
 	w.count(r)
 	switch {
@@ -284,6 +299,9 @@ func (w *FileWriter) count(r mq.Record) {
 
 func (w *FileWriter) clearBatch() {
 	clear(w.rows) // lets go of inflated bodies
+	if w.typed != nil {
+		w.typed.clear()
+	}
 	w.arena, w.rows, w.pairs, w.keys = w.arena[:0], w.rows[:0], w.pairs[:0], w.keys[:0]
 	if cap(w.arena) > 16*batchBytes {
 		w.arena = nil // one huge record must not pin its memory
@@ -303,6 +321,11 @@ func (w *FileWriter) flushBatch() error {
 		w.values = w.column(w.values[:0], col)
 		if _, err := w.cols[col].WriteRowValues(w.values); err != nil {
 			return w.fail(fmt.Errorf("column %d: %w", col, err))
+		}
+	}
+	if w.typed != nil {
+		if err := w.flushTyped(); err != nil {
+			return w.fail(err)
 		}
 	}
 	w.clearBatch()
@@ -360,6 +383,10 @@ func (w *FileWriter) Close() (DataFile, error) {
 		metaEpoch:   strconv.FormatInt(w.opts.Epoch, 10),
 	} {
 		w.pw.SetKeyValueMetadata(k, v)
+	}
+	if w.typed != nil {
+		w.pw.SetKeyValueMetadata(metaSchema, strconv.Itoa(w.opts.Typed.Version))
+		w.stats.Columns = w.typed.stats()
 	}
 	if err := w.pw.Close(); err != nil {
 		return DataFile{}, w.fail(err)

@@ -37,6 +37,7 @@ const (
 	propIncarnation = "varve.incarnation"
 	propFences      = "varve.fences"
 	propRetired     = "varve.retired"
+	propSchema      = "varve.schema-version" // of the typed columns
 )
 
 // Snapshot summary fields.
@@ -54,13 +55,14 @@ const (
 	sumProofBases   = "varve.proof-bases"
 )
 
-// tableSchema is the row schema in Iceberg's terms; see schema.go.
-func tableSchema() *iceberg.Schema {
+// tableSchema is the row schema in Iceberg's terms; see schema.go. Typed columns
+// come behind it, where the table has or had some.
+func tableSchema(more ...iceberg.NestedField) *iceberg.Schema {
 	p := iceberg.PrimitiveTypes
 	f := func(id int, name string, typ iceberg.Type, required bool) iceberg.NestedField {
 		return iceberg.NestedField{ID: id, Name: name, Type: typ, Required: required}
 	}
-	return iceberg.NewSchema(0,
+	return iceberg.NewSchema(0, append([]iceberg.NestedField{
 		f(idBroker, "broker", p.String, true),
 		f(idQueueID, "queue_id", p.Int32, true),
 		f(idQueueOffset, "queue_offset", p.Int64, true),
@@ -85,7 +87,7 @@ func tableSchema() *iceberg.Schema {
 		f(idBodyEncoding, "body_encoding", p.String, false),
 		f(idErasedHash, "erased_hash", iceberg.FixedTypeOf(32), false),
 		f(idStoredForm, "stored_form", p.Binary, false),
-	)
+	}, more...)...)
 }
 
 func partitionSpec() iceberg.PartitionSpec {
@@ -187,9 +189,12 @@ func icebergFile(l location, f DataFile) (iceberg.DataFile, error) {
 	if f.Proof != "" {
 		low[proofID] = []byte(f.Proof)
 	}
+	high := bounds(f.Offsets.To-1, f.LastStoreMillis, f.LastPhysical)
+	if c := f.Columns; c != nil {
+		c.describe(f.Rows, counts, nulls, low, high)
+	}
 	return b.ValueCounts(counts).NullValueCounts(nulls).SortOrderID(1).
-		LowerBoundValues(low).
-		UpperBoundValues(bounds(f.Offsets.To-1, f.LastStoreMillis, f.LastPhysical)).Build(), nil
+		LowerBoundValues(low).UpperBoundValues(high).Build(), nil
 }
 
 // fromIceberg is the reverse of icebergFile. It refuses what this archive

@@ -23,6 +23,7 @@ func TestSample(t *testing.T) {
 	storeMessages(t, b, mqtest.Messages(), mqtest.Broker, 100, FileOptions{RowGroupRows: 40})
 	storeMessages(t, b, goldenMessages(), "varve-a", 4, FileOptions{})
 	a := openArchive(t, b, Options{MergeManifests: 3})
+	storeTyped(t, a, "typed")
 	for _, topic := range []string{"%RETRY%INST%group", "bulk"} {
 		tbl := createTable(t, a, topic)
 		for id := range int32(3) {

@@ -5,6 +5,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"varve/internal/typed"
 )
 
 // Field ids of the row schema, fixed for ever. Ids 100 to 199 are the inner
@@ -31,6 +33,7 @@ const (
 	idBodyEncoding   = 19
 	idErasedHash     = 20
 	idStoredForm     = 21
+	idBodyError      = 22 // only beside typed columns
 
 	idKeysElement     = 100
 	idPropertiesKey   = 101
@@ -64,6 +67,12 @@ const (
 	numColumns
 )
 
+// Leaf columns of a file with typed columns, behind the others.
+const (
+	colBodyError  = numColumns
+	colFirstTyped = numColumns + 1
+)
+
 // Names of the body encodings that a client may have used.
 const (
 	encodingZlib = "zlib"
@@ -94,8 +103,8 @@ const (
 // can't be read back by parquet-go, so it must never be set here.
 var codec = &zstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}
 
-// schema is the Parquet schema of a data file.
-var schema = parquet.NewSchema("message", newRoot())
+// schema is the Parquet schema of a data file without typed columns.
+var schema = parquet.NewSchema("message", newRoot(nil))
 
 // root is a group that keeps its fields in the given order; parquet.Group
 // sorts them by name.
@@ -106,7 +115,9 @@ type root struct {
 
 func (r *root) Fields() []parquet.Field { return r.fields }
 
-func newRoot() parquet.Node {
+// newRoot is the schema's root. Typed columns, where there are any, stand behind
+// the row's own and what was wrong with the body.
+func newRoot(columns []typed.Field) parquet.Node {
 	r := &root{Group: parquet.Group{}}
 	var order []string
 	add := func(id int, name string, n parquet.Node) {
@@ -144,7 +155,17 @@ func newRoot() parquet.Node {
 	add(idErasedHash, "erased_hash", parquet.Optional(plain(parquet.Leaf(parquet.FixedLenByteArrayType(32)))))
 	add(idStoredForm, "stored_form", parquet.Optional(
 		parquet.Encoded(parquet.Leaf(parquet.ByteArrayType), &parquet.DeltaLengthByteArray)))
+	if len(columns) > 0 {
+		add(idBodyError, bodyError, parquet.Optional(dict(parquet.String())))
+	}
+	for _, c := range columns {
+		add(c.ID, c.Name, parquet.Optional(typedNode(c.Type)))
+	}
+	return r.inOrder(order)
+}
 
+// inOrder fixes the order of a group's fields.
+func (r *root) inOrder(order []string) *root {
 	byName := map[string]parquet.Field{}
 	for _, f := range r.Group.Fields() {
 		byName[f.Name()] = f

@@ -37,6 +37,9 @@ type DataFile struct {
 	// manifest entry has it; "" where the file has no proof. Files of an Index
 	// come without.
 	Proof string
+	// Columns are what a FileWriter says of typed columns, nil without any and in
+	// a file that was read from a manifest: the manifest keeps it.
+	Columns *ColumnStats
 }
 
 // Commit is one set of files that become visible together. All are of one
@@ -287,6 +290,9 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 				}
 				files = append(files, f)
 			}
+		}
+		for i := range files {
+			files[i].Columns = nil // the manifest has it
 		}
 		for _, f := range files {
 			came[f.Name] = f

@@ -39,6 +39,7 @@ var table = []rule{
 	{folder: "internal/conns"},
 	{folder: "internal/inflate"},
 	{folder: "internal/refusal"},
+	{folder: "internal/typed"},
 	{folder: "internal/retention", local: []string{"internal/units"}},
 	{folder: "internal/tier"},
 	{folder: "internal/objstore"},
@@ -47,7 +48,7 @@ var table = []rule{
 	{folder: "internal/objstore/objtest", local: []string{"internal/objstore"}},
 	{folder: "internal/objstore/s3", local: []string{"internal/objstore"}, big: []string{minio}},
 	{folder: "internal/proof"},
-	{folder: "internal/archive/...", local: []string{"internal/objstore", "internal/proof"}, big: []string{parquet, arrow, iceberg}},
+	{folder: "internal/archive/...", local: []string{"internal/objstore", "internal/proof", "internal/typed"}, big: []string{parquet, arrow, iceberg}},
 
 	{folder: "internal/migrate", local: []string{"broker/group", "broker/topic", "internal/archive", "internal/backup", "internal/objstore", "internal/remoting"}},
 	{folder: "internal/backup", local: []string{"internal/archive", "internal/objstore"}},
@@ -72,10 +73,10 @@ var table = []rule{
 	{folder: "broker/front/http", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate", "internal/refusal", "internal/tlsport"}},
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/auth", "internal/refusal", "internal/remoting"}},
 
-	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore"}},
+	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore", "internal/typed"}},
 	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},
 	{folder: "history/catalog", local: []string{"internal/archive", "internal/auth"}},
-	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr", "internal/nearest"}, big: []string{duckdb, arrow, parquet}},
+	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr", "internal/nearest", "internal/typed"}, big: []string{duckdb, arrow, parquet}},
 	{folder: "replay", local: []string{"history", "internal/expr", "internal/inflate", "internal/meta"}},
 }
 

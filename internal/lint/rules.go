@@ -28,7 +28,7 @@ var filesAllowed = []string{
 
 // timeless lists the pure cores: they take the time as a value.
 var timeless = []string{
-	"internal/mq", "internal/expr", "internal/nearest", "internal/retention", "internal/tier", "hot/segment", "hot/index", "broker/filter",
+	"internal/mq", "internal/expr", "internal/nearest", "internal/retention", "internal/tier", "internal/typed", "hot/segment", "hot/index", "broker/filter",
 }
 
 var osFileCalls = map[string]bool{

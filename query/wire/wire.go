@@ -46,6 +46,8 @@ type TableRef struct {
 	Bounds   Bounds `json:"bounds"`
 	// Columns are those of the files that the query can read; nil is all.
 	Columns []string `json:"columns"`
+	// Words are what else in the query may be a column's name, in lower case.
+	Words []string `json:"words,omitempty"`
 }
 
 // Tables answers an Analysis, in its order.
@@ -55,8 +57,18 @@ type Tables struct {
 
 // Table gives a table's rows: local Parquet files.
 type Table struct {
-	Topic string   `json:"topic"`
+	Topic string `json:"topic"`
+	// Typed are the columns that are made of bodies; empty for none.
+	Typed []Column `json:"typed,omitempty"`
+	Parts []Part   `json:"parts,omitempty"`
+}
+
+// Part is files of the same columns.
+type Part struct {
 	Files []string `json:"files"`
+	// Typed are SQL expressions over the files' columns, one for each typed column
+	// of the table.
+	Typed []string `json:"typed,omitempty"`
 }
 
 // Column is one column of the result.

@@ -144,11 +144,11 @@ func (s *session) analyse(ctx context.Context) (*analysis, error) {
 	}
 	// The second pass evaluates what depends on now() again, inside.
 	consts.settle()
-	columns := columnsOf(st[0])
+	columns, words := columnsOf(st[0])
 	w := walker{consts: consts, a: &analysis{}}
 	w.walk(ctx, st[0], nil)
 	for i := range w.a.Tables {
-		w.a.Tables[i].Columns = columns
+		w.a.Tables[i].Columns, w.a.Tables[i].Words = columns, words
 	}
 	return w.a, w.a.err
 }

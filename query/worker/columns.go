@@ -5,6 +5,13 @@ import (
 	"strings"
 )
 
+// Limits of the words that may be columns: their lengths, and how many are told
+// apart.
+const (
+	maxWord  = 256
+	maxWords = 10_000
+)
+
 // derived are the view's columns that are made of others.
 var derived = map[string]string{"key": "keys", "body_text": "body", "body_json": "body"}
 
@@ -12,17 +19,18 @@ var derived = map[string]string{"key": "keys", "body_text": "body", "body_json":
 // be all of them. Whatever stands in the tree as a text may be a column's name
 // (USING and PIVOT have them as such), so a column is left out only where its
 // name is nowhere. tables are the names and aliases in FROM: as a column they
-// are whole rows.
-func columnsOf(tree any) []string {
+// are whole rows. words are what else may be a column that a topic's schema
+// declares.
+func columnsOf(tree any) (columns, words []string) {
 	f := mentioned{texts: map[string]bool{}, tables: map[string]bool{}, last: map[string]bool{}}
 	f.look(tree)
 	for name := range f.last {
 		if f.tables[name] {
-			return nil
+			return nil, nil
 		}
 	}
 	if f.all {
-		return nil
+		return nil, nil
 	}
 	out := []string{}
 	for _, c := range rowColumns {
@@ -36,7 +44,15 @@ func columnsOf(tree any) []string {
 		}
 	}
 	slices.Sort(out)
-	return out
+	for text := range f.texts {
+		if len(text) > 0 && len(text) <= maxWord && len(words) < maxWords {
+			words = append(words, text)
+		}
+	}
+	if len(words) == maxWords {
+		return nil, nil
+	}
+	return out, words
 }
 
 // mentioned is what a syntax tree names, in lower case.

@@ -50,7 +50,7 @@ func TestColumnsOf(t *testing.T) {
 			t.Errorf("%s: %v", sql, err)
 			continue
 		}
-		if got := columnsOf(st[0]); !reflect.DeepEqual(got, want) {
+		if got, _ := columnsOf(st[0]); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: reads %#v, want %#v", sql, got, want)
 		}
 	}

@@ -74,8 +74,10 @@ func (s *session) text(ctx context.Context, q string) (v string, ok bool, err er
 func (s *session) mount(ctx context.Context, refs []wire.TableRef, tables []wire.Table) error {
 	var paths []string
 	for _, t := range tables {
-		for _, f := range t.Files {
-			paths = append(paths, literal(f))
+		for _, p := range t.Parts {
+			for _, f := range p.Files {
+				paths = append(paths, literal(f))
+			}
 		}
 	}
 	if err := s.exec(ctx,

@@ -39,25 +39,47 @@ func viewSQL(t wire.Table) string {
 	for _, c := range rowColumns {
 		b.WriteString(c.name + ", ")
 	}
-	b.WriteString("keys[1] AS key, TRY(decode(body)) AS body_text, TRY_CAST(TRY(decode(body)) AS JSON) AS body_json FROM ")
-	if len(t.Files) == 0 {
-		b.WriteString("(SELECT ")
-		for i, c := range rowColumns {
+	b.WriteString("keys[1] AS key, TRY(decode(body)) AS body_text, TRY_CAST(TRY(decode(body)) AS JSON) AS body_json")
+	for _, c := range t.Typed {
+		b.WriteString(", " + identifier(c.Name))
+	}
+	b.WriteString(" FROM ")
+	switch {
+	case len(t.Parts) == 0:
+		var list []string
+		for _, c := range rowColumns {
+			list = append(list, "NULL::"+c.typ+" AS "+c.name)
+		}
+		for _, c := range t.Typed {
+			list = append(list, "NULL::"+c.Type+" AS "+identifier(c.Name))
+		}
+		b.WriteString("(SELECT " + strings.Join(list, ", ") + " WHERE false)")
+	case len(t.Typed) == 0:
+		b.WriteString(filesSQL(t.Parts[0].Files))
+	default:
+		b.WriteString("(")
+		for i, p := range t.Parts {
 			if i > 0 {
-				b.WriteString(", ")
+				b.WriteString(" UNION ALL ")
 			}
-			b.WriteString("NULL::" + c.typ + " AS " + c.name)
+			var list []string
+			for _, c := range rowColumns {
+				list = append(list, c.name)
+			}
+			for j, c := range t.Typed {
+				list = append(list, p.Typed[j]+" AS "+identifier(c.Name))
+			}
+			b.WriteString("SELECT " + strings.Join(list, ", ") + " FROM " + filesSQL(p.Files))
 		}
-		b.WriteString(" WHERE false)")
-		return b.String()
+		b.WriteString(")")
 	}
-	b.WriteString("read_parquet([")
-	for i, f := range t.Files {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(literal(f))
-	}
-	b.WriteString("], hive_partitioning = false)")
 	return b.String()
+}
+
+func filesSQL(files []string) string {
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = literal(f)
+	}
+	return "read_parquet([" + strings.Join(names, ", ") + "], hive_partitioning = false)"
 }
