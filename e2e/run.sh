@@ -105,7 +105,7 @@ http_sdks() {
 	}
 }
 
-parts=java,mqadmin,languages,http,s3,readers
+parts=java,mqadmin,languages,http,s3,readers,migrate
 server=varve
 for ((i = 1; i <= $#; i++)); do
 	next=$((i + 1))
@@ -123,14 +123,17 @@ if wants java || wants mqadmin || [ "$server" = apache ]; then
 	mqadmin
 fi
 if wants java; then java_clients; fi
+if wants languages || wants migrate; then go_clients; fi
 if wants languages; then
-	go_clients
 	python_client
 	node_client
 fi
-if [ "$server" = apache ]; then
+if [ "$server" = apache ] || wants migrate; then
+	need java "a Java 17 runtime, for the Apache broker"
+	need mvn "Maven, for the Apache broker"
 	apache_broker
-else
+fi
+if [ "$server" != apache ]; then
 	if wants s3; then
 		minio
 		(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)

@@ -56,14 +56,15 @@ func (l lacks) Error() string { return "the client has no " + string(l) }
 func main() {
 	client := flag.String("client", "v2", "v2 or v5")
 	leave := flag.String("leave", "", "send transactions to this topic and die with them in doubt")
+	take := flag.String("take", "", "consume topic,group,messages and print the lowest offset")
 	flag.Parse()
-	if err := run(*client, *leave, flag.Arg(0)); err != nil {
+	if err := run(*client, *leave, *take, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, "goclients:", err)
 		os.Exit(1)
 	}
 }
 
-func run(client, leave, text string) error {
+func run(client, leave, take, text string) error {
 	var p plan
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return fmt.Errorf("the plan: %w", err)
@@ -81,6 +82,9 @@ func run(client, leave, text string) error {
 	defer stop()
 	if leave != "" {
 		return leaveInDoubt(ctx, lib, p.Plain, leave)
+	}
+	if take != "" {
+		return takeAll(ctx, lib, p.Plain, take)
 	}
 	h := newHarness(os.Stdin, os.Stdout)
 	names := make(chan string)
