@@ -70,7 +70,7 @@ func archiveCommand() *cobra.Command {
 				}
 			})
 		},
-	}, archiveFlush(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveImport())
+	}, archiveFlush(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveProve(), archiveCheckProof(), archiveImport())
 	return cmd
 }
 

@@ -73,8 +73,8 @@ func newEnv(t *testing.T, key ed25519.PrivateKey) *env {
 	return &env{t: t, b: b, a: a, tbl: tbl}
 }
 
-// encode makes a file of messages.
-func encode(t *testing.T, q mq.Queue, msgs []mq.Message) ([]byte, archive.DataFile) {
+// encodeAll makes a file of messages.
+func encodeAll(t testing.TB, q mq.Queue, msgs []mq.Message) ([]byte, archive.DataFile) {
 	t.Helper()
 	var buf bytes.Buffer
 	w := archive.NewFileWriter(&buf, q, archive.FileOptions{Epoch: 1})
@@ -112,7 +112,7 @@ func (e *env) commit(change func(*archive.Commit), files ...archive.DataFile) {
 
 func (e *env) file(q mq.Queue, from, to int64) archive.DataFile {
 	e.t.Helper()
-	data, f := encode(e.t, q, messages(q, from, to))
+	data, f := encodeAll(e.t, q, messages(q, from, to))
 	f.Name = archive.FileName(q, e.tbl.Root(), from, to-from, 1)
 	e.put(f.Name, data, objstore.IfAbsent)
 	return f
@@ -302,9 +302,9 @@ func (e *env) forge(change func([]mq.Message), keepHashes bool) archive.DataFile
 	old := e.get(f.Name)
 	msgs := messages(f.Queue, f.Offsets.From, f.Offsets.To)
 	change(msgs)
-	data, made := encode(e.t, f.Queue, msgs)
+	data, made := encodeAll(e.t, f.Queue, msgs)
 	if keepHashes {
-		_, was := encode(e.t, f.Queue, messages(f.Queue, f.Offsets.From, f.Offsets.To))
+		_, was := encodeAll(e.t, f.Queue, messages(f.Queue, f.Offsets.From, f.Offsets.To))
 		data = bytes.Replace(data, []byte(base64.StdEncoding.EncodeToString([]byte(made.Hashes))), []byte(base64.StdEncoding.EncodeToString([]byte(was.Hashes))), 1)
 	}
 	if len(data) != len(old) {
