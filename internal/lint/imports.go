@@ -68,7 +68,7 @@ var table = []rule{
 	{folder: "broker/txn", local: []string{"hot", "internal/meta"}},
 	{folder: "broker/traffic"},
 	{folder: "broker/route", local: []string{"internal/remoting"}},
-	{folder: "broker/front/fronttest"},
+	{folder: "broker/front/fronttest", local: []string{"broker", "hot", "internal/meta"}},
 	{folder: "broker/front/grpc", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate", "internal/refusal"}, big: []string{grpc, grpcClient}},
 	{folder: "broker/front/http", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate", "internal/refusal", "internal/tlsport"}},
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/auth", "internal/refusal", "internal/remoting"}},

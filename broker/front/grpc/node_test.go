@@ -3,9 +3,7 @@ package grpc_test
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"varve/broker"
+	"varve/broker/front/fronttest"
 	front "varve/broker/front/grpc"
 	"varve/hot"
 	"varve/internal/auth"
@@ -56,33 +55,8 @@ type nodeOptions struct {
 // startNode runs a node until the test ends.
 func startNode(t testing.TB, o nodeOptions) *node {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().(*net.TCPAddr).AddrPort()
-	conf := broker.DefaultConfig()
-	conf.StoreHost = addr
-	if o.conf != nil {
-		o.conf(&conf)
-	}
-	dir := t.TempDir()
-	log, err := hot.Open(dir+"/log", hot.Options{Broker: conf.Broker, StoreHost: addr, MinFreeBytes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, err := meta.Open(dir+"/meta", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	deps := broker.Deps{Log: log, Meta: state}
-	if o.deps != nil {
-		o.deps(&deps)
-	}
-	b, err := broker.New(conf, deps)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln, addr := fronttest.Listen(t)
+	b := fronttest.Open(t, fronttest.Options{Addr: addr, Conf: o.conf, Deps: o.deps})
 	cert, err := selfSigned()
 	if err != nil {
 		t.Fatal(err)
@@ -90,38 +64,14 @@ func startNode(t testing.TB, o nodeOptions) *node {
 	o.front.Listen = addr
 	o.front.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	if o.users != nil {
-		o.front.Auth = o.users(state)
+		o.front.Auth = o.users(b.State)
 	}
-	f, err := front.New(b, o.front)
+	f, err := front.New(b.Broker, o.front)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	for what, run := range map[string]func(context.Context) error{
-		"broker": b.Run,
-		"front":  func(ctx context.Context) error { return f.Serve(ctx, ln) },
-	} {
-		running.Go(func() {
-			if err := run(ctx); err != nil {
-				t.Errorf("%s: %v", what, err)
-			}
-		})
-	}
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-		if err := b.Close(); err != nil {
-			t.Errorf("close broker: %v", err)
-		}
-		if err := log.Close(); err != nil {
-			t.Errorf("close log: %v", err)
-		}
-		if err := state.Close(); err != nil {
-			t.Errorf("close meta: %v", err)
-		}
-	})
-	return &node{broker: b, log: log, front: f, addr: addr.String()}
+	b.With("front", func(ctx context.Context) error { return f.Serve(ctx, ln) }).Run(t)
+	return &node{broker: b.Broker, log: b.Log, front: f, addr: addr.String()}
 }
 
 // topic makes a topic of n queues; typ is the type of its messages, "" for all.

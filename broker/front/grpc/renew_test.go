@@ -1,7 +1,6 @@
 package grpc
 
 import (
-	"context"
 	"encoding/json"
 	"net/netip"
 	"testing"
@@ -11,48 +10,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"varve/broker"
-	"varve/hot"
-	"varve/internal/meta"
+	"varve/broker/front/fronttest"
 	"varve/internal/mq"
 )
-
-// inBubble runs a front without a port over a broker in memory, with a clock of
-// their own.
-func inBubble(t *testing.T, test func(t *testing.T, b *broker.Broker, f *Front)) {
-	synctest.Test(t, func(t *testing.T) {
-		fs := vfs.NewMem()
-		conf := broker.DefaultConfig()
-		conf.StoreHost = netip.MustParseAddrPort("192.0.2.1:10911")
-		log, err := hot.Open("log", hot.Options{FS: fs, Broker: conf.Broker, StoreHost: conf.StoreHost, MinFreeBytes: -1, SegmentBytes: 1 << 20})
-		if err != nil {
-			t.Fatal(err)
-		}
-		state, err := meta.Open("meta", fs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := broker.New(conf, broker.Deps{Log: log, Meta: state})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := New(b, Config{Listen: conf.StoreHost})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- b.Run(ctx) }()
-		defer func() {
-			cancel()
-			for _, end := range []func() error{func() error { return <-ended }, b.Close, log.Close, state.Close} {
-				if err := end(); err != nil {
-					t.Error(err)
-				}
-			}
-		}()
-		test(t, b, f)
-	})
-}
 
 // A message whose renewing ends comes again after its group's delay, as one that
 // failed does.
@@ -67,7 +27,14 @@ func TestWhatIsRenewedNoLongerWaitsForItsGroupsDelay(t *testing.T) {
 		delay time.Duration
 	}{{"of its own", own, 20 * time.Minute}, {"of everybody", broker.DefaultGroup("usual"), 10 * time.Second}} {
 		t.Run(tc.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, b *broker.Broker, f *Front) {
+			synctest.Test(t, func(t *testing.T) {
+				n := fronttest.Open(t, fronttest.Options{Addr: netip.MustParseAddrPort("192.0.2.1:10911"), FS: vfs.NewMem()})
+				n.Run(t)
+				b := n.Broker
+				f, err := New(b, Config{Listen: n.Conf.StoreHost})
+				if err != nil {
+					t.Fatal(err)
+				}
 				if err := b.PutGroup(tc.group); err != nil {
 					t.Fatal(err)
 				}

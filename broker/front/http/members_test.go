@@ -12,43 +12,16 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"varve/broker"
-	"varve/hot"
-	"varve/internal/meta"
+	"varve/broker/front/fronttest"
 )
 
 // inBubble runs a front without a port over a broker in memory, with a clock of
 // their own.
 func inBubble(t *testing.T, test func(t *testing.T, b *broker.Broker, f *Front)) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := vfs.NewMem()
-		conf := broker.DefaultConfig()
-		conf.StoreHost = netip.MustParseAddrPort("192.0.2.1:10911")
-		log, err := hot.Open("log", hot.Options{FS: fs, Broker: conf.Broker, StoreHost: conf.StoreHost, MinFreeBytes: -1, SegmentBytes: 1 << 20})
-		if err != nil {
-			t.Fatal(err)
-		}
-		state, err := meta.Open("meta", fs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := broker.New(conf, broker.Deps{Log: log, Meta: state})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := New(b, Config{})
-		ctx, cancel := context.WithCancel(context.Background())
-		ended, swept := make(chan error, 1), make(chan struct{})
-		go func() { ended <- b.Run(ctx) }()
-		go func() { defer close(swept); f.sweep(ctx) }()
-		defer func() {
-			cancel()
-			<-swept
-			for _, end := range []func() error{func() error { return <-ended }, b.Close, log.Close, state.Close} {
-				if err := end(); err != nil {
-					t.Error(err)
-				}
-			}
-		}()
+		n := fronttest.Open(t, fronttest.Options{Addr: netip.MustParseAddrPort("192.0.2.1:10911"), FS: vfs.NewMem()})
+		b, f := n.Broker, New(n.Broker, Config{})
+		n.With("sweep", func(ctx context.Context) error { f.sweep(ctx); return nil }).Run(t)
 		for _, name := range []string{"orders", "refunds"} {
 			if err := b.PutTopic(broker.Topic{Name: name, ReadQueues: 1, WriteQueues: 1, Perm: 6}); err != nil {
 				t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"varve/broker"
+	"varve/broker/front/fronttest"
 	front "varve/broker/front/remoting"
 	"varve/broker/route"
 	"varve/hot"
@@ -42,70 +43,26 @@ type nodeOptions struct {
 // startNode runs a node until the test ends.
 func startNode(t testing.TB, o nodeOptions) *node {
 	t.Helper()
-	ln, nsln := listen(t), listen(t)
-	addr := ln.Addr().(*net.TCPAddr).AddrPort()
-	conf := broker.DefaultConfig()
-	conf.StoreHost = addr
-	if o.conf != nil {
-		o.conf(&conf)
-	}
-	if o.dir == "" {
-		o.dir = t.TempDir()
-	}
-	log, err := hot.Open(o.dir+"/log", hot.Options{Broker: conf.Broker, StoreHost: addr, MinFreeBytes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, err := meta.Open(o.dir+"/meta", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := broker.New(conf, broker.Deps{Log: log, Meta: state})
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := users(t, state, o.auth)
+	ln, addr := fronttest.Listen(t)
+	nsln, routeAddr := fronttest.Listen(t)
+	n := fronttest.Open(t, fronttest.Options{Addr: addr, Conf: o.conf, Dir: o.dir})
+	b := n.Broker
+	users := users(t, n.State, o.auth)
 	guard := guard.New(guard.Config{
 		Store: users, HasTopic: func(name string) bool { _, ok := b.Topic(name); return ok },
 		HasGroup: func(name string) bool { _, ok := b.Group(name); return ok },
 	})
 	o.conn.Admit, o.conn.TLS, o.conn.TLSOnly = guard.Admit, o.tls, o.tlsOnly
 	stirred := newSignal()
-	log.OnArrival(func([]hot.Arrival) { stirred.fire() })
+	n.Log.OnArrival(func([]hot.Arrival) { stirred.fire() })
 	f := front.New(b, front.Config{Conn: o.conn, Auth: users})
-	routes := route.New(route.Config{KV: state.Table("kv")})
-	routes.Join(route.Member{Cluster: conf.Cluster, Broker: conf.Broker, Addr: addr.String()}, front.Topics(b))
-
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	run := func(what string, f func(context.Context) error) {
-		running.Go(func() {
-			if err := f(ctx); err != nil {
-				t.Errorf("%s: %v", what, err)
-			}
-		})
-	}
-	run("broker", b.Run)
-	run("front", func(ctx context.Context) error { return f.Serve(ctx, watched{ln, stirred}) })
-	run("route", func(ctx context.Context) error {
+	routes := route.New(route.Config{KV: n.State.Table("kv")})
+	routes.Join(route.Member{Cluster: n.Conf.Cluster, Broker: n.Conf.Broker, Addr: addr.String()}, front.Topics(b))
+	n.With("front", func(ctx context.Context) error { return f.Serve(ctx, watched{ln, stirred}) })
+	n.With("route", func(ctx context.Context) error {
 		return wire.Serve(ctx, nsln, routes.Serve, wire.Config{OnClose: routes.ConnectionEnded, Admit: guard.Admit, TLS: o.tls, TLSOnly: o.tlsOnly})
-	})
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-		for what, f := range map[string]func() error{"broker": b.Close} {
-			if err := f(); err != nil {
-				t.Errorf("close %s: %v", what, err)
-			}
-		}
-		if err := log.Close(); err != nil {
-			t.Errorf("close log: %v", err)
-		}
-		if err := state.Close(); err != nil {
-			t.Errorf("close meta: %v", err)
-		}
-	})
-	return &node{broker: b, auth: users, log: log, route: nsln.Addr().String(), addr: addr.String(), stirred: stirred}
+	}).Run(t)
+	return &node{broker: b, auth: users, log: n.Log, route: routeAddr.String(), addr: addr.String(), stirred: stirred}
 }
 
 // users makes the users of a node.
@@ -121,15 +78,6 @@ func users(t testing.TB, state *meta.Store, on bool) *auth.Store {
 		}
 	}
 	return s
-}
-
-func listen(t testing.TB) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
 }
 
 // client is a connection to the node's front.
