@@ -26,6 +26,9 @@ func queueState(t *broker.Topic, id int32) string {
 	return admin.QueueClosed
 }
 
+// lookClosed is how long a list waits for the archive's word on closed queues.
+const lookClosed = 2 * time.Second
+
 // archivedTopics are the topics that have a table. Where the archive doesn't
 // answer there are none: closed queues are then those that the log knows, which
 // are all but those of a data directory that is no more.
@@ -34,7 +37,9 @@ func (a topicAPI) archivedTopics(ctx context.Context) map[string]bool {
 	if a.n.archive == nil {
 		return out
 	}
-	all, err := a.n.archive.Topics(ctx)
+	short, cancel := context.WithTimeout(ctx, lookClosed)
+	defer cancel()
+	all, err := a.n.archive.Topics(short)
 	if err != nil {
 		return out
 	}
@@ -57,7 +62,9 @@ func (a topicAPI) closed(ctx context.Context, t *broker.Topic, archived bool) (o
 	}
 	// The table of a topic that was deleted is of before until it is retired.
 	if archived && a.n.archive != nil && a.n.store.Ending(t.Name) == 0 {
-		if table, err := a.n.archive.Table(ctx, t.Name); err == nil {
+		short, cancel := context.WithTimeout(ctx, lookClosed)
+		defer cancel()
+		if table, err := a.n.archive.Table(short, t.Name); err == nil {
 			for _, q := range table.Index().Queues() {
 				add(q)
 			}

@@ -12,6 +12,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/objstore"
+	"varve/internal/objstore/fs"
 )
 
 // Limits of opening the archive.
@@ -89,6 +90,9 @@ func (n *Node) openArchive(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case endsStart(err, known == ""):
+		if dir, ok := n.bucket.(*fs.Bucket); ok {
+			dir.Unmake()
+		}
 		return &config.Error{Key: key, Reason: n.reach.describe(err)}
 	}
 	n.reach.failed(err)

@@ -2,10 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -329,6 +333,45 @@ func TestWhatEndsTheStart(t *testing.T) {
 	if !strings.Contains(err.Error(), "no archive is there") {
 		t.Errorf("another place: %v", err)
 	}
+}
+
+// TestArchiveCanBeMovedBack refuses the start and leaves nothing where the archive
+// was: it can be moved back there.
+func TestArchiveCanBeMovedBack(t *testing.T) {
+	c := settings(t)
+	filled(t, c)
+	place, away := filepath.Join(c.DataDir, "archive"), filepath.Join(c.DataDir, "away")
+	if err := os.Rename(place, away); err != nil {
+		t.Fatal(err)
+	}
+	refused := func() {
+		t.Helper()
+		n, err := Open(t.Context(), c, Options{})
+		if err == nil {
+			n.closeAll()
+			t.Fatal("it starts without its archive")
+		}
+		if !strings.Contains(err.Error(), "no archive is there") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	refused()
+	if _, err := os.Stat(place); !errors.Is(err, fs.ErrNotExist) {
+		left, _ := os.ReadDir(place)
+		t.Errorf("the start made %s: %v", place, left)
+	}
+	if err := os.Mkdir(place, 0o700); err != nil { // as a mount point is there
+		t.Fatal(err)
+	}
+	refused()
+	if left, err := os.ReadDir(place); err != nil || len(left) > 0 {
+		t.Errorf("the start left %v, %v", left, err)
+	}
+	if err := errors.Join(os.Remove(place), os.Rename(away, place)); err != nil {
+		t.Fatal(err)
+	}
+	_, api, _ := run(t, c)
+	readAll(t, api, "orders", 0, 300)
 }
 
 // TestAnotherBucketComesBack brings another bucket up first where the archive

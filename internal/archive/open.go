@@ -78,6 +78,11 @@ func (a *Archive) Connect(ctx context.Context) error {
 }
 
 func (a *Archive) connect(ctx context.Context) (identity string, err error) {
+	if a.opts.Identity != "" { // nothing is written where another one is, or none
+		if _, err = a.identify(ctx); err != nil {
+			return "", fmt.Errorf("open archive %s: %w", a.bucket.URL(), err)
+		}
+	}
 	if err := objstore.Probe(ctx, a.raw); err != nil {
 		return "", fmt.Errorf("open archive: %w", err)
 	}

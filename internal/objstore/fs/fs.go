@@ -29,7 +29,8 @@ const (
 
 // Bucket keeps objects as files under one directory.
 type Bucket struct {
-	root string // absolute
+	root string   // absolute
+	made []string // directories that New made, the innermost first
 	dirs sync.Map
 }
 
@@ -45,6 +46,11 @@ func New(dir string) (*Bucket, error) {
 	}
 	b := &Bucket{root: root}
 	tmp := filepath.Join(root, tmpDir)
+	for _, dir := range []string{tmp, root} {
+		if _, err := os.Stat(dir); errors.Is(err, iofs.ErrNotExist) {
+			b.made = append(b.made, dir)
+		}
+	}
 	if err := os.MkdirAll(tmp, dirMode); err != nil {
 		if err = b.classify("open bucket directory", root, err); !errors.Is(err, objstore.ErrDenied) {
 			return nil, err
@@ -52,6 +58,14 @@ func New(dir string) (*Bucket, error) {
 	}
 	b.sweep(tmp)
 	return b, nil
+}
+
+// Unmake removes the directories that New made where nothing is in them, so
+// that what somebody moves to this place doesn't come to lie within them.
+func (b *Bucket) Unmake() {
+	for _, dir := range b.made {
+		_ = os.Remove(dir)
+	}
 }
 
 // sweep removes what a crashed process left behind. What can't be removed
