@@ -15,8 +15,10 @@ import (
 // Limits of what is decoded ahead.
 const (
 	// runBytes is the length of a run, about; a multiple of what its reader takes at
-	// a time.
+	// a time. Who takes more than that at a time decodes enough at once.
 	runBytes = 128 << 10
+	// runRoom is the length of a run at most.
+	runRoom = 2 * runBytes
 	// runsAhead is how many runs of one reader wait at most.
 	runsAhead = 2
 	// streamBytes is what the books of one reader take, about.
@@ -181,7 +183,8 @@ func (r *runs) drop(s *runReader) {
 // begin notes a read that nothing was decoded for. A reader that went on
 // where it had stopped is decoded for from here on.
 func (r *runs) begin(x *archive.Index, q mq.Queue, b *mq.Batch, sequential bool) {
-	s := &runReader{q: q, next: b.Next, take: b.Count, bytes: len(b.Body), over: !sequential}
+	s := &runReader{q: q, next: b.Next, take: b.Count, bytes: len(b.Body)}
+	s.over = !sequential || s.bytes > runBytes
 	r.park(x, s, b.Next)
 }
 
@@ -201,9 +204,9 @@ func (r *runs) park(x *archive.Index, s *runReader, at int64) {
 	if old, ok := r.readers.get(k); ok {
 		old.forget()
 	}
-	size := int64(streamBytes + runBytes*len(s.ready))
+	size := int64(streamBytes + runRoom*len(s.ready))
 	if s.under != nil {
-		size += runBytes
+		size += runRoom
 	}
 	s.turn = r.turn
 	r.readers.put(k, s, size)
@@ -212,14 +215,14 @@ func (r *runs) park(x *archive.Index, s *runReader, at int64) {
 // start decodes a reader's next run in the background. mu is held.
 func (r *runs) start(x *archive.Index, s *runReader) {
 	files := x.Files(s.q, mq.Range{From: s.next, To: s.next + 1})
-	if len(files) == 0 || files[0].Offsets.From > s.next || s.take == 0 {
+	if len(files) == 0 || files[0].Offsets.From > s.next {
 		s.over = true
 		return
 	}
 	f, at := files[0], s.next
 	lim := mq.Limit{
 		Messages: int(min(int64(s.take*max(1, runBytes/max(1, s.bytes))), f.Offsets.To-at)),
-		Bytes:    2 * runBytes, Lend: true,
+		Bytes:    runRoom, Lend: true,
 	}
 	done := make(chan struct{})
 	s.under = done
@@ -229,7 +232,8 @@ func (r *runs) start(x *archive.Index, s *runReader) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		s.under = nil
-		if err != nil || b.Next-at != int64(b.Count) || b.Count == 0 { // the reader will meet the reason itself
+		// Its own read will tell the reader the reason, or give it the one long message.
+		if err != nil || b.Next-at != int64(b.Count) || b.Count == 0 || len(b.Body) > runRoom {
 			s.over = true
 			b.Release()
 			return

@@ -134,7 +134,7 @@ func TestDecodedAheadButRemoved(t *testing.T) {
 // TestDecodedAheadIsBounded: however many readers stop where they are, what was
 // decoded for them stays within the budget, and goes when nobody comes.
 func TestDecodedAheadIsBounded(t *testing.T) {
-	const budget = 3*(2*runBytes+streamBytes) + 100
+	const budget = 3*(2*runRoom+streamBytes) + 100
 	a := openArchive(t, mem.New())
 	n := newNode(t, a, func(c *Config) { c.DecodedBytes = budget })
 	for id := range int32(10) {
@@ -154,6 +154,48 @@ func TestDecodedAheadIsBounded(t *testing.T) {
 	n.runs.sweep()
 	if left, used := len(n.runs.readers.by), n.runs.readers.used; left > 0 || used != 0 {
 		t.Errorf("%d readers and %d bytes are left", left, used)
+	}
+}
+
+// TestLongMessagesAreNotDecodedAhead: what is decoded ahead has a bound that one
+// message may be over, and who takes more than a run at a time gets what it asks for.
+func TestLongMessagesAreNotDecodedAhead(t *testing.T) {
+	in := plain("t", 0, 1000, time.Unix(0, 0))
+	for i := 20; i < 40; i++ {
+		in[i].Body = bytes.Repeat([]byte{byte(i)}, runRoom)
+	}
+	for i := 100; i < 1000; i++ {
+		in[i].Body = bytes.Repeat([]byte{byte(i)}, 2000)
+	}
+	a := openArchive(t, mem.New())
+	store(t, a, broker, in, 1000)
+	n := newNode(t, a, nil)
+	q := mq.Queue{Broker: broker, Topic: "t"}
+	for at := int64(0); at < 40; {
+		b, err := n.Read(t.Context(), q, at, mq.Limit{Messages: 1, Lend: true})
+		if err != nil || b.Count != 1 || b.Next != at+1 {
+			t.Fatalf("at %d: %d records to %d: %v", at, b.Count, b.Next, err)
+		}
+		rec := mq.AppendRecord(nil, &in[at])
+		if !bytes.Equal(b.Body, rec) {
+			t.Fatalf("record %d differs", at)
+		}
+		b.Release()
+		n.runs.mu.Lock()
+		for _, e := range n.runs.readers.by {
+			for _, u := range e.Value.(*entry[expected, *runReader]).value.ready {
+				if len(u.whole.Body) > runRoom {
+					t.Errorf("at %d: a run of %d bytes", at, len(u.whole.Body))
+				}
+			}
+		}
+		n.runs.mu.Unlock()
+		at = b.Next
+	}
+	for at := int64(100); at < 1000; at += 150 {
+		if b, err := n.Read(t.Context(), q, at, mq.Limit{Messages: 150, Lend: true}); err != nil || b.Count != 150 {
+			t.Errorf("at %d: %d records of 150: %v", at, b.Count, err)
+		}
 	}
 }
 
