@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,27 +40,21 @@ import (
 //	half, end, halves, resolve, restore, producer, asked: see txn_test.go
 //	names group=G topic=T · all topic=T · lock group=G client=C topic=T
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stories: %v", err)
-	}
-	for _, path := range files {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := &story{held: map[string]heldPull{}, clients: map[string]*client{}, handles: map[string]string{}, halves: map[string]Receipt{}, cold: &archived{queues: map[mq.Queue][]mq.Record{}}}
-				s.rig = newRig(t, vfs.NewMem(), s.settings(path))
-				defer func() { s.stop() }()
-				s.start = time.Now()
-				datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-					out, err := s.run(arguments{t, d})
-					if err != nil {
-						return "error: " + err.Error() + "\n"
-					}
-					return out
-				})
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		synctest.Test(t, func(t *testing.T) {
+			s := &story{held: map[string]heldPull{}, clients: map[string]*client{}, handles: map[string]string{}, halves: map[string]Receipt{}, cold: &archived{queues: map[mq.Queue][]mq.Record{}}}
+			s.rig = newRig(t, vfs.NewMem(), s.settings(path))
+			defer func() { s.stop() }()
+			s.start = time.Now()
+			datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+				out, err := s.run(arguments{t, d})
+				if err != nil {
+					return "error: " + err.Error() + "\n"
+				}
+				return out
 			})
 		})
-	}
+	})
 }
 
 type story struct {

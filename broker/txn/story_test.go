@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,27 +39,21 @@ import (
 //	halves · given-up · queue             in doubt; given up; the real queue
 //	stored                                what the meta store has, and up to where
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stories: %v", err)
-	}
-	for _, path := range files {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := &story{world: &world{t: t, rng: rand.New(rand.NewPCG(1, 1)), fs: vfs.NewCrashableMem()}, halves: map[string]hot.Placed{}, names: map[int64]string{}}
-				s.world.ask = s.ask
-				s.open()
-				defer func() { s.end() }()
-				datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-					out, err := s.run(t, d)
-					if err != nil {
-						return "error: " + err.Error() + "\n"
-					}
-					return out
-				})
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		synctest.Test(t, func(t *testing.T) {
+			s := &story{world: &world{t: t, rng: rand.New(rand.NewPCG(1, 1)), fs: vfs.NewCrashableMem()}, halves: map[string]hot.Placed{}, names: map[int64]string{}}
+			s.world.ask = s.ask
+			s.open()
+			defer func() { s.end() }()
+			datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+				out, err := s.run(t, d)
+				if err != nil {
+					return "error: " + err.Error() + "\n"
+				}
+				return out
 			})
 		})
-	}
+	})
 }
 
 type story struct {
