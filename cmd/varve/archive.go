@@ -14,7 +14,7 @@ import (
 )
 
 func archiveCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "archive", Short: "The archive: status, files, flush, trim, restore, import, proof"}
+	cmd := &cobra.Command{Use: "archive", Short: "The archive: status, files, flush, compact, trim, restore, import, proof"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "status", Short: "Show what the archive has and what is still to come", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,6 +48,7 @@ func archiveCommand() *cobra.Command {
 				if s.Error != "" {
 					t.row("the connector waits: " + s.Error)
 				}
+				compactionRows(t, s.Compaction)
 				for _, f := range s.BadFiles {
 					t.row(fmt.Sprintf("can't be read: %s (%s/%s/%d, offsets %d to %d) from offset %d on: %s", f.Name, f.Broker, f.Topic, f.Queue, f.From, f.To-1, f.At, f.Reason))
 				}
@@ -70,7 +71,7 @@ func archiveCommand() *cobra.Command {
 				}
 			})
 		},
-	}, archiveFlush(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveProve(), archiveCheckProof(), archiveImport())
+	}, archiveFlush(), archiveCompact(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveProve(), archiveCheckProof(), archiveImport())
 	return cmd
 }
 

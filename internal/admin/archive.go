@@ -41,6 +41,9 @@ func (s *server) archiveRoutes() {
 	s.handleWithin(flushDeadline, "POST /api/v1/archive/flush", s.archive(func(ctx context.Context, _ *http.Request) (any, error) {
 		return nil, s.b.Archive.Flush(ctx)
 	}))
+	s.handleWithin(flushDeadline, "POST /api/v1/archive/compact", s.archive(func(ctx context.Context, r *http.Request) (any, error) {
+		return s.b.Archive.Compact(ctx, r.URL.Query().Get("topic"))
+	}))
 	s.handleWithin(flushDeadline, "POST /api/v1/hot/trim", s.archive(func(ctx context.Context, r *http.Request) (any, error) {
 		q := query{values: r.URL.Query()}
 		keep := q.number("keep_bytes", 0)

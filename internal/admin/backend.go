@@ -98,6 +98,8 @@ type Archive interface {
 	ArchiveFiles(ctx context.Context, topic string) ([]ArchiveFile, error)
 	// Flush archives everything confirmed so far and returns when it is in.
 	Flush(ctx context.Context) error
+	// Compact merges a topic's small data files now; those of all where it is "".
+	Compact(ctx context.Context, topic string) (Compacted, error)
 	// Trim frees what the archive has from the hot log, down to keep bytes.
 	Trim(ctx context.Context, keep int64) (Trimmed, error)
 }

@@ -392,6 +392,11 @@ func (c *Client) Flush(ctx context.Context) error {
 	return err
 }
 
+// Compact merges a topic's small data files now; those of all where it is "".
+func (c *Client) Compact(ctx context.Context, topic string) (Compacted, error) {
+	return call[Compacted](ctx, c, http.MethodPost, "/archive/compact", url.Values{"topic": {topic}}, nil)
+}
+
 // Trim frees what the archive has from the hot log.
 func (c *Client) Trim(ctx context.Context, keep int64) (Trimmed, error) {
 	return call[Trimmed](ctx, c, http.MethodPost, "/hot/trim", url.Values{"keep_bytes": {strconv.FormatInt(keep, 10)}}, nil)

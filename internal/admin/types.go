@@ -348,6 +348,30 @@ type ArchiveStatus struct {
 	Blocked []ArchiveBlocked `json:"blocked,omitempty"`
 	// BadFiles are data files that a reader could not read.
 	BadFiles []ArchiveBadFile `json:"bad_files,omitempty"`
+	// Compaction is what this process merges.
+	Compaction *ArchiveCompaction `json:"compaction,omitempty"`
+}
+
+// ArchiveCompaction tells of the merging of small data files since the start.
+type ArchiveCompaction struct {
+	Enabled  bool              `json:"enabled"`
+	Running  string            `json:"running,omitempty"` // what is being merged now
+	Paused   string            `json:"paused,omitempty"`  // why nothing is begun
+	Merges   int64             `json:"merges"`
+	Files    int64             `json:"files"` // that were merged
+	BytesIn  int64             `json:"bytes_in"`
+	BytesOut int64             `json:"bytes_out"`
+	Error    string            `json:"error,omitempty"`
+	ErrorAt  time.Time         `json:"error_at,omitzero"`
+	Left     map[string]string `json:"left,omitempty"` // files that can't be merged, and why
+}
+
+// Compacted is what one call of Compact did.
+type Compacted struct {
+	Merges   int64 `json:"merges"`
+	Files    int64 `json:"files"`
+	BytesIn  int64 `json:"bytes_in"`
+	BytesOut int64 `json:"bytes_out"`
 }
 
 // ArchiveBadFile is a data file, of the offsets From to To, that could not be

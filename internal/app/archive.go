@@ -161,7 +161,7 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 			t.Error = st.Damaged[t.Topic]
 		}
 	}
-	out.Pending = st.LagMessages
+	out.Pending, out.Compaction = st.LagMessages, a.n.compaction()
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
 	}

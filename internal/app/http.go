@@ -150,6 +150,9 @@ func (n *Node) registerMetrics() {
 	if n.connector != nil {
 		n.connectorMetrics()
 	}
+	if n.compactor != nil {
+		n.compactionMetrics()
+	}
 	if n.history != nil {
 		n.historyMetrics()
 	}

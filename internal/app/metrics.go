@@ -8,6 +8,7 @@ import (
 	"varve/broker/front/grpc"
 	mqhttp "varve/broker/front/http"
 	"varve/connector"
+	"varve/connector/compact"
 	"varve/history"
 	"varve/hot"
 	"varve/internal/obs"
@@ -156,6 +157,25 @@ func (n *Node) connectorMetrics() {
 	m.Counter(obs.ConnectorFiles, "files committed", stat(func(s connector.Status) int64 { return s.Files }))
 	m.Counter(obs.ConnectorBytes, "bytes of committed files", stat(func(s connector.Status) int64 { return s.Bytes }))
 	m.Counter(obs.ConnectorErrors, "failed attempts", stat(func(s connector.Status) int64 { return s.Failures }))
+}
+
+func (n *Node) compactionMetrics() {
+	m := n.metrics
+	stat := func(f func(compact.Status) int64) func() float64 {
+		return func() float64 { return float64(f(n.compactor.Status())) }
+	}
+	m.Counter(obs.CompactionMerges, "merges of small data files", stat(func(s compact.Status) int64 { return s.Merges }))
+	m.Counter(obs.CompactionFiles, "small data files that were merged", stat(func(s compact.Status) int64 { return s.FilesIn }))
+	m.Counter(obs.CompactionRead, "bytes of the files that were merged", stat(func(s compact.Status) int64 { return s.BytesIn }))
+	m.Counter(obs.CompactionWritten, "bytes of merged files", stat(func(s compact.Status) int64 { return s.BytesOut }))
+	m.Counter(obs.CompactionErrors, "failed attempts", stat(func(s compact.Status) int64 { return s.Failures }))
+	m.Gauge(obs.CompactionPaused, "1 while compaction waits for the connector, the bucket or the disk", stat(func(s compact.Status) int64 {
+		if s.Paused != "" {
+			return 1
+		}
+		return 0
+	}))
+	m.Gauge(obs.CompactionLeft, "data files that can't be merged", stat(func(s compact.Status) int64 { return int64(len(s.Left)) }))
 }
 
 func (n *Node) historyMetrics() {

@@ -19,6 +19,7 @@ import (
 	mqhttp "varve/broker/front/http"
 	"varve/broker/route"
 	"varve/connector"
+	"varve/connector/compact"
 	"varve/history"
 	"varve/hot"
 	"varve/internal/archive"
@@ -79,6 +80,7 @@ type Node struct {
 	connector *connector.Connector
 	rules     *rules
 	schemas   *schemas
+	compactor *compact.Compactor
 	retainer  *history.Retainer
 	query     *query.Engine
 	replay    *replay.Service
@@ -129,7 +131,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openSchemas, n.openGRPC, n.openMQHTTP, n.openConnector, n.openBackup, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
+		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openSchemas, n.openGRPC, n.openMQHTTP, n.openConnector, n.openCompaction, n.openBackup, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -258,4 +260,85 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(float64(last.Microseconds()), "last-us")
 		})
 	}
+}
+
+// BenchmarkMerge merges files of 1 KiB messages: large ones, whose row groups
+// are copied, and small ones, which are decoded. Figures are of the files' own
+// bytes, and of the stored records in them.
+//
+//	go test -run '^$' -bench Merge -benchtime 5x ./internal/archive
+func BenchmarkMerge(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		rows int
+	}{{"copied", defaultRowGroupRows}, {"encoded", 256}} {
+		b.Run(c.name, func(b *testing.B) {
+			dir, err := fs.New(b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			var files []DataFile
+			size, raw := int64(0), int64(0)
+			recs := jsonRecords(2 * benchRows)
+			for chunk := range slices.Chunk(recs, c.rows) {
+				f := writeFile(b, dir, testQueue, FileOptions{}, chunk...)
+				files, size, raw = append(files, f), size+f.Bytes, raw+f.RawBytes
+			}
+			spill := b.TempDir()
+			var cpu, check time.Duration
+			for b.Loop() {
+				out, err := os.Create(filepath.Join(dir.Path(""), "merged"))
+				if err != nil {
+					b.Fatal(err)
+				}
+				at := cpuTime(b)
+				m, err := MergeFiles(b.Context(), out, dir, files, MergeOptions{SpillDir: spill})
+				if err != nil {
+					b.Fatal(err)
+				}
+				mid := cpuTime(b)
+				cpu += mid - at
+				m.File.Name = "merged"
+				if err := m.Check(b.Context(), dir); err != nil {
+					b.Fatal(err)
+				}
+				check += cpuTime(b) - mid
+				if err := out.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			n := float64(b.N) / 1e6
+			b.ReportMetric(float64(size)*n/cpu.Seconds(), "file-MB/cpu-s")
+			b.ReportMetric(float64(raw)*n/cpu.Seconds(), "raw-MB/cpu-s")
+			b.ReportMetric(float64(size)*n/(cpu+check).Seconds(), "file-MB/cpu-s-checked")
+			b.ReportMetric(float64(raw)*n/(cpu+check).Seconds(), "raw-MB/cpu-s-checked")
+		})
+	}
+}
+
+// BenchmarkPlan plans a read of one hour in a table of 10,000 files of 16
+// queues, by time and by offset, as readers and queries do.
+//
+//	go test -run '^$' -bench Plan ./internal/archive
+func BenchmarkPlan(b *testing.B) {
+	x := NewIndex()
+	var files []DataFile
+	next := map[mq.Queue]int64{}
+	for i := range 10_000 {
+		q := mq.Queue{Broker: "varve-a", Topic: "t", ID: int32(i % 16)}
+		r := mq.Range{From: next[q], To: next[q] + 1000}
+		at := int64(i/16) * 600_000
+		files = append(files, DataFile{Name: fmt.Sprint(i), Queue: q, Offsets: r, Rows: 1000, Bytes: 1 << 20, FirstStoreMillis: at, LastStoreMillis: at + 599_999})
+		next[q] = r.To
+	}
+	x.Apply(files, nil, next, nil)
+	b.ReportAllocs()
+	found := 0
+	for b.Loop() {
+		found = 0
+		for _, q := range x.Queues() {
+			found += len(x.FilesByTime(q, 100*3_600_000, 101*3_600_000-1))
+		}
+	}
+	b.ReportMetric(float64(found), "files")
 }

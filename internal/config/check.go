@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // check validates what no type can.
@@ -109,6 +110,8 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"hot.min-free", c.Hot.MinFree, 16 << 20, 1 << 50}, // the indexes need some of it
 		{"hot.max-pending", c.Hot.MaxPending, 8 << 20, 1 << 33},
 		{"connector.roll-bytes", c.Connector.RollBytes, 64 << 10, 4 << 30},
+		{"compaction.full-bytes", c.Compaction.FullBytes, 64 << 10, 2 << 30},
+		{"compaction.bandwidth", c.Compaction.Bandwidth, 0, 1 << 40},
 		{"connector.memory", c.Connector.Memory, 16 << 20, 1 << 40},
 		{"query.memory", c.Query.Memory, 64 << 20, 1 << 44},
 		{"memory.limit", c.Memory.Limit, 64 << 20, 1 << 44},
@@ -133,6 +136,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"archive.timeout", int64(c.Archive.Timeout)},
 		{"query.timeout", int64(c.Query.Timeout)},
 		{"retention.interval", int64(c.Retention.Interval)},
+		{"compaction.interval", int64(c.Compaction.Interval)},
 		{"retention.sweep", int64(c.Retention.Sweep)},
 		{"backup.every", int64(c.Backup.Every)},
 		{"transactions.timeout", int64(c.Transactions.Timeout)},
@@ -145,6 +149,14 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		if d.val <= 0 {
 			return bad(d.key, "must be more than nothing")
 		}
+	}
+	switch {
+	case c.Compaction.Span < time.Minute:
+		return bad("compaction.span", "%s is less than a minute", c.Compaction.Span)
+	case c.Compaction.Settle < 0:
+		return bad("compaction.settle", "must not be negative")
+	case c.Compaction.CPU < 1 || c.Compaction.CPU > 100:
+		return bad("compaction.cpu", "%d is not between 1 and 100", c.Compaction.CPU)
 	}
 	if c.Broker.MaxDelay < 0 {
 		return bad("broker.max-delay", "must not be negative; 0 is no bound")

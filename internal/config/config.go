@@ -24,6 +24,7 @@ type Config struct {
 	Transactions Transactions `koanf:"transactions"`
 	Hot          Hot          `koanf:"hot"`
 	Connector    Connector    `koanf:"connector"`
+	Compaction   Compaction   `koanf:"compaction"`
 	Archive      Archive      `koanf:"archive"`
 	History      History      `koanf:"history"`
 	Query        Query        `koanf:"query"`
@@ -116,6 +117,17 @@ type Connector struct {
 	RollAge    time.Duration `koanf:"roll-age" help:"age after which a data file of a busy queue is closed"`
 	RollAgeMax time.Duration `koanf:"roll-age-max" help:"age after which a data file of an idle queue is closed"`
 	Memory     Bytes         `koanf:"memory" help:"most memory for messages that wait for their file"`
+}
+
+// Compaction puts small data files together.
+type Compaction struct {
+	Enabled   bool          `koanf:"enabled" help:"put a queue's small files together, in the background"`
+	Interval  time.Duration `koanf:"interval" help:"how often tables are looked at"`
+	FullBytes Bytes         `koanf:"full-bytes" help:"size from which a data file is left alone; merged ones have up to twice as much"`
+	Span      time.Duration `koanf:"span" help:"files are put together within periods of this length, by the calendar of UTC; retention by age is as fine as that"`
+	Settle    time.Duration `koanf:"settle" help:"how long the last message of a file has been stored before it is touched"`
+	Bandwidth Bytes         `koanf:"bandwidth" help:"most bytes a second that it reads from, and writes to, the archive's store; 0 is no bound"`
+	CPU       int           `koanf:"cpu" help:"per cent of one processor that it takes where files have to be decoded, 1 to 100"`
 }
 
 // Archive says where the archive lies.
@@ -241,6 +253,10 @@ func Default() Config {
 			MinFree: 1 << 30, KeepFor: 24 * time.Hour, TrimInterval: time.Minute,
 		},
 		Connector: Connector{RollBytes: 64 << 20, RollAge: 10 * time.Second, RollAgeMax: 5 * time.Minute, Memory: 96 << 20},
+		Compaction: Compaction{
+			Enabled: true, Interval: 5 * time.Minute, FullBytes: 128 << 20, Span: 24 * time.Hour, Settle: 10 * time.Minute,
+			Bandwidth: 32 << 20, CPU: 25,
+		},
 		Archive:   Archive{Kind: "dir", Timeout: 5 * time.Second, S3: S3{Region: "us-east-1", TLS: true}},
 		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Files: 4 << 30, Memory: 64 << 20},
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},

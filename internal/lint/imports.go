@@ -74,6 +74,7 @@ var table = []rule{
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/auth", "internal/refusal", "internal/remoting"}},
 
 	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore", "internal/typed"}},
+	{folder: "connector/compact", local: []string{"internal/archive", "internal/objstore"}},
 	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},
 	{folder: "history/catalog", local: []string{"internal/archive", "internal/auth"}},
 	{folder: "query/...", local: []string{"history", "internal/archive", "internal/objstore", "internal/expr", "internal/nearest", "internal/typed"}, big: []string{duckdb, arrow, parquet}},

@@ -1,0 +1,20 @@
+// Package compact puts the small files of a broker group's queues together:
+// one file of 128 to 256 MiB in the place of many, with the same rows.
+//
+//	plan.go     which files: pure
+//	merge.go    one merge: fetch, write, check, upload, check again, commit
+//	compact.go  when: one merge at a time, behind the connector, within a rate
+//
+// Invariants:
+//   - A merge changes no row, no offset and no mark: it is one
+//     archive.Table.Replace. Readers that planned before go on with the old
+//     files, which stay until the sweep of the history role takes them.
+//   - It has no state but the table's: killed anywhere, it leaves objects that
+//     no table names, and the next run plans anew.
+//   - Only files of one queue whose offsets follow each other are merged, and
+//     of one day, so that retention by age stays as fine as a day.
+//   - It gives way: while the connector lags or fails nothing is begun.
+//   - Disk and memory are bounded by MaxBytes, whatever the table has.
+//
+// Locks: turn is held over a merge; mu guards the status and is a leaf.
+package compact

@@ -1,0 +1,279 @@
+package compact
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/time/rate"
+
+	"varve/internal/archive"
+	"varve/internal/objstore"
+)
+
+const (
+	// checkedTail is how much of an uploaded file's end is read back: the footer
+	// and the page indexes.
+	checkedTail = 256 << 10
+	// samples are places of an uploaded file, each of sampleBytes, that are read
+	// back beside its end.
+	samples     = 16
+	sampleBytes = 64 << 10
+	// slowest is the rate in bytes a second below which a transfer counts as
+	// stuck, where the bandwidth has no bound.
+	slowest = 128 << 10
+	// pieceOfWork is after how much of it the processor is given to others.
+	pieceOfWork = 2 * time.Millisecond
+)
+
+// ErrNotStored says that the bucket does not hold the file that it took.
+var ErrNotStored = errors.New("the merged file is not in the bucket as it was written")
+
+// named reports whether an error speaks of an object.
+func named(err error, name string) bool { return strings.Contains(err.Error(), name) }
+
+// merge makes one file of others and puts it in their place.
+func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive.DataFile) (*archive.Merge, error) {
+	if err := c.archive.Check(ctx); err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp(c.cfg.Dir, "merge-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for a merge: %w", err)
+	}
+	defer os.RemoveAll(work)
+	local := &folder{dir: work, files: map[string]*os.File{}}
+	defer local.close()
+	for _, f := range files {
+		if err := c.fetch(ctx, f, local); err != nil {
+			return nil, err
+		}
+	}
+	m, err := c.write(ctx, t, files, local)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.upload(ctx, m.File, local); err != nil {
+		return nil, err
+	}
+	return m, c.commit(ctx, t, files, m.File)
+}
+
+// fetch copies a file of the bucket to the disk.
+func (c *Compactor) fetch(ctx context.Context, f archive.DataFile, to *folder) error {
+	ctx, cancel := c.within(ctx, f.Bytes)
+	defer cancel()
+	src, err := c.archive.Bucket().Get(ctx, f.Name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := to.create(f.Name)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(dst, &paced{ctx, io.LimitReader(src, f.Bytes+1), c.limit})
+	switch {
+	case err != nil:
+		return fmt.Errorf("fetch %s: %w", f.Name, err)
+	case n != f.Bytes:
+		return fmt.Errorf("%w: %s has %d bytes, the table says %d", archive.ErrDamaged, f.Name, n, f.Bytes)
+	}
+	return nil
+}
+
+// within bounds the time of a transfer.
+func (c *Compactor) within(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
+	per := int64(slowest)
+	if c.cfg.BytesPerSecond > 0 {
+		per = min(per, max(1, c.cfg.BytesPerSecond/4))
+	}
+	return context.WithTimeout(ctx, c.cfg.CallTimeout+time.Duration(size/per+1)*time.Second)
+}
+
+// write makes the merged file on the disk and checks every byte of it.
+func (c *Compactor) write(ctx context.Context, t *archive.Table, files []archive.DataFile, local *folder) (*archive.Merge, error) {
+	out, err := local.create("merged")
+	if err != nil {
+		return nil, err
+	}
+	buf := bufio.NewWriterSize(out, 256<<10)
+	m, err := archive.MergeFiles(ctx, buf, local, files, archive.MergeOptions{SpillDir: local.dir, Pace: c.pacer(ctx)})
+	if err == nil {
+		err = buf.Flush()
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := &m.File
+	f.Name = archive.FileName(f.Queue, t.Root(), f.Offsets.From, f.Rows, f.Epoch)
+	local.rename("merged", f.Name)
+	if err := m.Check(ctx, local); err != nil {
+		return nil, fmt.Errorf("check the merged file: %w", err)
+	}
+	return m, nil
+}
+
+// upload puts the file into the bucket and makes sure that it is there. What an
+// attempt left behind that failed is nobody's.
+func (c *Compactor) upload(ctx context.Context, f archive.DataFile, local *folder) error {
+	ctx, cancel := c.within(ctx, f.Bytes)
+	defer cancel()
+	if err := c.archive.Check(ctx); err != nil {
+		return err
+	}
+	bucket := c.archive.Bucket()
+	file := local.files[f.Name]
+	err := bucket.Put(ctx, f.Name, &paced{ctx, io.NewSectionReader(file, 0, f.Bytes), c.limit}, f.Bytes, objstore.IfAbsent)
+	if err != nil && !errors.Is(err, objstore.ErrExists) {
+		return err
+	}
+	o, err := bucket.Head(ctx, f.Name)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return fmt.Errorf("%w: %s is not there", ErrNotStored, f.Name)
+	case err != nil:
+		return err
+	case o.Size != f.Bytes:
+		return fmt.Errorf("%w: %s has %d bytes of %d", ErrNotStored, f.Name, o.Size, f.Bytes)
+	}
+	if err := c.same(ctx, f, file, max(0, f.Bytes-checkedTail), min(f.Bytes, checkedTail)); err != nil {
+		return err
+	}
+	for range samples {
+		n := min(f.Bytes, sampleBytes)
+		if err := c.same(ctx, f, file, rand.Int64N(f.Bytes-n+1), n); err != nil {
+			return err
+		}
+		if n == f.Bytes {
+			break
+		}
+	}
+	return nil
+}
+
+// same compares a part of an uploaded file with what was written.
+func (c *Compactor) same(ctx context.Context, f archive.DataFile, file io.ReaderAt, from, n int64) error {
+	want, have := make([]byte, n), make([]byte, n)
+	if _, err := file.ReadAt(want, from); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the merged file: %w", err)
+	}
+	if err := c.archive.Bucket().ReadAt(ctx, f.Name, have, from); err != nil {
+		return fmt.Errorf("read back %s: %w", f.Name, err)
+	}
+	if !bytes.Equal(have, want) {
+		return fmt.Errorf("%w: %s differs in the %d bytes from %d on", ErrNotStored, f.Name, n, from)
+	}
+	return nil
+}
+
+// commit puts the file in the place of the others. One that lost its race is
+// nobody's, and the sweep's to remove.
+func (c *Compactor) commit(ctx context.Context, t *archive.Table, files []archive.DataFile, f archive.DataFile) error {
+	r := archive.Replacement{
+		ID: "compact-" + uuid.NewString(), New: []archive.DataFile{f}, Op: archive.ReplaceFiles,
+		Reason: fmt.Sprintf("compaction: %d files", len(files)),
+	}
+	for _, o := range files {
+		r.Old = append(r.Old, o.Name)
+	}
+	snap, err := t.Replace(ctx, r)
+	if err != nil {
+		return err
+	}
+	c.cfg.OnCommit(t.Topic(), snap)
+	return nil
+}
+
+// folder has the files of one merge on the disk, by their objects' names. It
+// is an archive.RangeReader.
+type folder struct {
+	dir   string
+	files map[string]*os.File
+}
+
+func (d *folder) create(name string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(d.dir, fmt.Sprint(len(d.files))), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary file: %w", err)
+	}
+	d.files[name] = f
+	return f, nil
+}
+
+func (d *folder) rename(from, to string) {
+	d.files[to] = d.files[from]
+	delete(d.files, from)
+}
+
+func (d *folder) close() {
+	for _, f := range d.files {
+		_ = f.Close()
+	}
+}
+
+// ReadAt implements archive.RangeReader.
+func (d *folder) ReadAt(ctx context.Context, name string, p []byte, off int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f, ok := d.files[name]
+	if !ok {
+		return fmt.Errorf("read %s: %w", name, objstore.ErrNotFound)
+	}
+	n, err := f.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read %s: %w", name, err)
+}
+
+// pacer gives a function that keeps work within a share of one processor: after
+// a piece of it, it waits for as much longer as the share is smaller.
+func (c *Compactor) pacer(ctx context.Context) func() error {
+	began := time.Now()
+	return func() error {
+		worked := time.Since(began)
+		if worked < pieceOfWork {
+			return ctx.Err()
+		}
+		wait := time.Duration(float64(min(worked, 50*pieceOfWork)) * (1/c.cfg.CPU - 1))
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		began = time.Now()
+		return ctx.Err()
+	}
+}
+
+// paced keeps a reader within a rate.
+type paced struct {
+	ctx   context.Context
+	r     io.Reader
+	limit *rate.Limiter
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b[:min(len(b), rateBurst)])
+	if p.limit != nil && n > 0 {
+		if lerr := p.limit.WaitN(p.ctx, n); lerr != nil && (err == nil || errors.Is(err, io.EOF)) {
+			err = lerr
+		}
+	}
+	return n, err
+}
