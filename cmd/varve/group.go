@@ -26,13 +26,14 @@ func groupCommand() *cobra.Command {
 			})
 		},
 	}, &cobra.Command{
-		Use: "show GROUP", Short: "Show a group's offsets and lag, queue by queue", Args: cobra.ExactArgs(1),
+		Use: "show GROUP", Short: "Show a group's members, and its offsets and lag, queue by queue", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := client(cmd).Group(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return show(cmd, d, func(t *table) {
+				memberRows(t, d.ClientIDs)
 				differingRows(t, d.Differing)
 				offsetRows(t, d.Offsets)
 			})
@@ -84,6 +85,19 @@ func resetTarget(to string) error {
 	}
 	_, err := timeFlag("to", to)
 	return err
+}
+
+// memberRows names a group's clients: those that share all queues are in no row
+// of its offsets.
+func memberRows(t *table, ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	t.row("MEMBER")
+	for _, id := range ids {
+		t.row(id)
+	}
+	t.row("")
 }
 
 // differingRows says that clients of a group don't agree.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,5 +24,18 @@ func TestGroupShowTellsWhoDiffers(t *testing.T) {
 		if i >= len(got) || !strings.Contains(got[i], want) {
 			t.Errorf("line %d of\n%swants %q", i+1, &out, want)
 		}
+	}
+}
+
+func TestGroupShowNamesTheMembers(t *testing.T) {
+	var out strings.Builder
+	table := newTable(&out)
+	memberRows(table, nil)
+	memberRows(table, []string{"HTTP@192.0.2.7", "host@1"})
+	if err := table.w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Fields(out.String()), []string{"MEMBER", "HTTP@192.0.2.7", "host@1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
