@@ -26,6 +26,9 @@ func (t *Table) Append(ctx context.Context, c Commit) (Snapshot, error) {
 	if err := t.checkCommit(ctx, c); err != nil {
 		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, t.archive.blame(ctx, err))
 	}
+	if err := t.yielded.wait(ctx); err != nil {
+		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
+	}
 	if err := t.turn.take(ctx, t.archive.away); err != nil {
 		return Snapshot{}, fmt.Errorf("append to %s: %w", t.root, err)
 	}

@@ -79,6 +79,7 @@ func (t *Table) commit(ctx context.Context, build func(*state) (*change, error))
 func (t *Table) race(ctx context.Context, build func(*state) (*change, error)) (Snapshot, error) {
 	unclear := 0
 	for attempt := 0; ; attempt++ {
+		began := time.Now()
 		base := t.current()
 		if base.retired {
 			return Snapshot{}, fmt.Errorf("%w: %s was dropped", ErrNoTable, t.root)
@@ -89,6 +90,7 @@ func (t *Table) race(ctx context.Context, build func(*state) (*change, error)) (
 		}
 		if err == nil {
 			if err = t.publish(ctx, base, ch); err == nil {
+				t.yielded.won(began, len(base.snap.Epoch))
 				return t.Snapshot(), nil
 			}
 		}

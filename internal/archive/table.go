@@ -106,6 +106,9 @@ type Table struct {
 	// as a new process would. turn guards it.
 	suspect bool
 
+	// yielded keeps room between this process's commits where others commit too.
+	yielded yielded
+
 	mu    sync.RWMutex
 	state *state
 	// known gives the files of each manifest of the current snapshot.

@@ -1,0 +1,45 @@
+package archive
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// maxYield bounds what a commit waits so that others get their turn.
+const maxYield = 2 * time.Second
+
+// yielded is how the writers of several broker groups share a table. Who loses a
+// race has to read the new version and try again, which takes a commit's time; one
+// that is quick and always has something to commit would win for ever, and not
+// even know of the others. So each leaves, after a commit, twice that commit's
+// time free for each of the others: half of the time nobody who has just won
+// commits, and a writer gets its turn after a few tries, however slow it is.
+type yielded struct {
+	until atomic.Int64 // nanoseconds since 1970
+}
+
+// won notes a commit that began then, to a table of so many broker groups.
+func (y *yielded) won(began time.Time, brokers int) {
+	if brokers < 2 {
+		return
+	}
+	now := time.Now()
+	y.until.Store(now.Add(min(2*time.Duration(brokers-1)*now.Sub(began), maxYield)).UnixNano())
+}
+
+// wait waits until the next commit may begin.
+func (y *yielded) wait(ctx context.Context) error {
+	d := time.Until(time.Unix(0, y.until.Load()))
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(min(d, maxYield)) // a clock that was set back is no reason to wait
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
