@@ -20,10 +20,12 @@ type File struct {
 // Cause says which bound of a rule lets a file go.
 type Cause string
 
-// The two causes.
+// The causes.
 const (
-	ByAge   Cause = "age"
-	ByBytes Cause = "bytes"
+	ByAge      Cause = "age"
+	ByBytes    Cause = "bytes"
+	ByMessages Cause = "messages"
+	ByQuota    Cause = "quota" // of its tenant
 )
 
 // Removal is one file that a rule lets go.
@@ -43,15 +45,21 @@ func cut(d Decision, files []File, now time.Time) []Removal {
 	if d.Rule == "" {
 		return nil
 	}
-	left := totalBytes(files)
+	left, rows := totalBytes(files), int64(0)
+	for _, f := range files {
+		rows += f.Rows
+	}
 	var out []Removal
 	for _, f := range files {
 		cause := Cause("")
-		switch left -= f.Bytes; {
+		left, rows = left-f.Bytes, rows-f.Rows
+		switch {
 		case d.Age > 0 && f.LastStoreMillis < now.Add(-time.Duration(d.Age)).UnixMilli():
 			cause = ByAge
 		case d.Bytes > 0 && left >= int64(d.Bytes):
 			cause = ByBytes
+		case d.Messages > 0 && rows >= d.Messages:
+			cause = ByMessages
 		default:
 			return out
 		}
@@ -77,6 +85,8 @@ type Explanation struct {
 	Bytes int64 `json:"bytes"`
 	// Removals would go now.
 	Removals []Removal `json:"removals,omitempty"`
+	// Kept is the first file that would go but for a hold or a lease.
+	Kept *Kept `json:"kept,omitempty"`
 	// Next is the first file that stays, and NextAt when its age lets it go;
 	// zero where no bound by age applies.
 	Next   *File     `json:"next,omitempty"`
@@ -86,15 +96,14 @@ type Explanation struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Explain is a dry run for one queue: what would go now, by which rule, and
-// what next.
-func (p Policy) Explain(q mq.Queue, files []File, now time.Time) Explanation {
+// Explain tells of one queue of a plan: what would go now, by which rule, what
+// is kept by whom, and what goes next.
+func (p Policy) Explain(q QueuePlan) Explanation {
 	e := Explanation{
-		Queue: q, Archive: p.Match(q), Hot: p.MatchHot(q.Topic),
-		Files: len(files), Bytes: totalBytes(files),
+		Queue: q.Queue, Archive: q.Archive, Hot: p.MatchHot(q.Queue.Topic),
+		Files: len(q.Files), Bytes: totalBytes(q.Files), Removals: q.Removals, Kept: q.Kept,
 	}
-	e.Removals = cut(e.Archive, files, now)
-	if rest := files[len(e.Removals):]; len(rest) > 0 && e.Archive.Age > 0 {
+	if rest := q.Files[len(e.Removals):]; len(rest) > 0 && e.Archive.Age > 0 && e.Kept == nil {
 		e.Next = &rest[0]
 		e.NextAt = time.UnixMilli(rest[0].LastStoreMillis).Add(time.Duration(e.Archive.Age) + time.Millisecond)
 	}

@@ -29,9 +29,14 @@ type Decision struct {
 	Rule  string   `json:"rule,omitempty"`
 	Age   Duration `json:"age,omitempty"`
 	Bytes Bytes    `json:"bytes,omitempty"`
+	// Messages is a bound of the archive.
+	Messages int64 `json:"messages,omitempty"`
 	// Candidates are all rules that matched, the deciding one first.
 	Candidates []Candidate `json:"candidates,omitempty"`
 }
+
+// unbounded says that the rule keeps all for ever.
+func (d Decision) unbounded() bool { return d.Age == 0 && d.Bytes == 0 && d.Messages == 0 }
 
 // specificity orders rules: more literal characters of the topic, then fewer
 // queues asked for, then more literal characters of the tenant.
@@ -117,7 +122,7 @@ func (p Policy) match(q mq.Queue, t tier) Decision {
 	if t == hotTier {
 		d.Age, d.Bytes = r.Hot.Age, r.Hot.Bytes
 	} else {
-		d.Age, d.Bytes = r.Archive.Age, r.Archive.Bytes
+		d.Age, d.Bytes, d.Messages = r.Archive.Age, r.Archive.Bytes, r.Archive.Messages
 	}
 	return d
 }

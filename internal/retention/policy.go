@@ -16,7 +16,9 @@ const MaxRules = 1000
 
 // Policy is the whole set of rules. The zero Policy keeps everything.
 type Policy struct {
-	Rules []Rule `json:"rules" yaml:"rules" koanf:"rules"`
+	Rules []Rule `json:"rules"`
+	// Quotas bound what tenants take in the archive.
+	Quotas []Quota `json:"quotas,omitempty"`
 }
 
 // Rule bounds what is kept of the queues that it matches. An empty pattern
@@ -33,13 +35,15 @@ type Rule struct {
 	Hot     *HotBounds     `json:"hot,omitempty" yaml:"hot,omitempty" koanf:"hot"`
 }
 
-// ArchiveBounds says how long a queue stays in the archive. Where both are
-// set, what either lets go goes; where none is, all is kept for ever.
+// ArchiveBounds says how long a queue stays in the archive. Where several are
+// set, what one of them lets go goes; where none is, all is kept for ever.
 type ArchiveBounds struct {
 	// Age is counted from the store time of a file's last message.
 	Age Duration `json:"age,omitempty" yaml:"age,omitempty" koanf:"age"`
 	// Bytes is a bound for each queue, in bytes of its files.
 	Bytes Bytes `json:"bytes,omitempty" yaml:"bytes,omitempty" koanf:"bytes"`
+	// Messages is a bound for each queue.
+	Messages int64 `json:"messages,omitempty" yaml:"messages,omitempty" koanf:"messages"`
 }
 
 // HotBounds says how long archived messages stay in the hot log as well. The
@@ -69,12 +73,13 @@ func (e *RuleError) Error() string {
 // ParseJSON reads and validates the JSON form. Unknown fields are errors.
 func ParseJSON(data []byte) (Policy, error) {
 	var doc struct {
-		Rules []json.RawMessage `json:"rules"`
+		Rules  []json.RawMessage `json:"rules"`
+		Quotas []Quota           `json:"quotas"`
 	}
 	if err := decodeStrict(data, &doc); err != nil {
 		return Policy{}, fmt.Errorf("retention policy: %w", err)
 	}
-	p := Policy{Rules: make([]Rule, len(doc.Rules))}
+	p := Policy{Rules: make([]Rule, len(doc.Rules)), Quotas: doc.Quotas}
 	var errs []error
 	for i, raw := range doc.Rules {
 		if err := decodeStrict(raw, &p.Rules[i]); err != nil {
@@ -187,7 +192,7 @@ func (p Policy) Validate() error {
 		}
 		p.validateBounds(i, bad)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, p.validateQuotas()...)...)
 }
 
 func (p Policy) validateBounds(i int, bad func(i int, field, format string, args ...any)) {
@@ -201,6 +206,9 @@ func (p Policy) validateBounds(i int, bad func(i int, field, format string, args
 		}
 		if a.Bytes < 0 {
 			bad(i, "archive.bytes", "is negative")
+		}
+		if a.Messages < 0 {
+			bad(i, "archive.messages", "is negative")
 		}
 	}
 	h := r.Hot

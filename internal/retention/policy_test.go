@@ -105,6 +105,8 @@ func TestCutByAgeAndBytes(t *testing.T) {
 		{"by bytes keeps at least the bound", rule(ArchiveBounds{Bytes: 250}), 5, []Cause{ByBytes, ByBytes}},
 		{"by bytes exact", rule(ArchiveBounds{Bytes: 300}), 5, []Cause{ByBytes, ByBytes}},
 		{"bytes never take the newest", rule(ArchiveBounds{Bytes: 1}), 3, []Cause{ByBytes, ByBytes}},
+		{"by messages keeps at least the bound", rule(ArchiveBounds{Messages: 25}), 5, []Cause{ByMessages, ByMessages}},
+		{"messages never take the newest", rule(ArchiveBounds{Messages: 1}), 3, []Cause{ByMessages, ByMessages}},
 		{"both", rule(ArchiveBounds{Age: Duration(4 * time.Hour), Bytes: 200}), 5, []Cause{ByAge, ByBytes, ByBytes}},
 		{"no files", rule(ArchiveBounds{Bytes: 1}), 0, nil},
 	} {
@@ -122,7 +124,7 @@ func TestExplainSaysWhatGoesNext(t *testing.T) {
 	now := time.UnixMilli(10_000_000)
 	p := Policy{Rules: []Rule{{Name: "short", Archive: &ArchiveBounds{Age: Duration(time.Second)}}}}
 	files := []File{{LastStoreMillis: now.UnixMilli() - 1001, Bytes: 7}, {LastStoreMillis: now.UnixMilli() - 500, Bytes: 5}}
-	e := p.Explain(mq.Queue{Topic: "t"}, files, now)
+	e := p.Explain(p.Plan([]QueueFiles{{mq.Queue{Topic: "t"}, files}}, Guards{}, now).Queues[0])
 	if len(e.Removals) != 1 || e.Removals[0].Rule != "short" || e.Bytes != 12 || e.Files != 2 {
 		t.Fatalf("%+v", e)
 	}
