@@ -3,6 +3,8 @@ package history
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,6 +43,9 @@ type Deletion struct {
 	Rows        int64         `json:"rows"`
 	Bytes       int64         `json:"bytes"`
 	Files       []DeletedFile `json:"files"`
+	// Digest is over what went: "sha256:" and the hash of a line a file, in order
+	// of the names. Empty in records from before there was one.
+	Digest string `json:"digest,omitempty"`
 
 	// Removed says what became of the objects; nil before. It is stored as an
 	// object of its own.
@@ -101,6 +106,20 @@ func (d *Deletion) reason() string {
 		}
 	}
 	return "retention: " + strings.Join(rules, ", ") + "; record " + d.ID
+}
+
+// seal notes the digest of what goes.
+func (d *Deletion) seal() {
+	lines := make([]string, len(d.Files))
+	for i, f := range d.Files {
+		lines[i] = fmt.Sprintf("%s %s %d %d %d %d %d\n", f.Name, f.Queue.Broker, f.Queue.ID, f.Offsets.From, f.Offsets.To, f.Rows, f.Bytes)
+	}
+	slices.Sort(lines)
+	h := sha256.New()
+	for _, l := range lines {
+		h.Write([]byte(l))
+	}
+	d.Digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // put stores the record.

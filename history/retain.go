@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"varve/internal/archive"
-	"varve/internal/mq"
 	"varve/internal/retention"
 )
 
@@ -30,6 +30,8 @@ type RetainConfig struct {
 	// Orphans is the age at which uploads that were never committed are
 	// removed; 24 h.
 	Orphans time.Duration
+	// Leases bounds leases.
+	Leases LeaseConfig
 	// OnDelete hears of every deletion that was committed; may be nil.
 	OnDelete func(Deletion)
 	Now      func() time.Time
@@ -47,6 +49,12 @@ type Retainer struct {
 	began  time.Time
 	tables map[string]*tableState
 	swept  sweepCounts
+
+	holds  *Holds
+	leases *Leases
+
+	tenantsMu sync.Mutex
+	tenants   []retention.TenantUse
 }
 
 // NewRetainer makes a retainer for a node's archive.
@@ -68,7 +76,12 @@ func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Retainer{cfg: cfg, archive: n.archive, pinned: n.Pinned, note: n.note, began: cfg.Now(), tables: map[string]*tableState{}}
+	holds, leases := NewHolds(n), NewLeases(cfg.Leases, n)
+	holds.now, leases.now = cfg.Now, cfg.Now
+	return &Retainer{
+		cfg: cfg, archive: n.archive, pinned: n.Pinned, note: n.note, began: cfg.Now(), tables: map[string]*tableState{},
+		holds: holds, leases: leases,
+	}
 }
 
 // Run applies the policy until ctx ends.
@@ -89,31 +102,79 @@ type Report struct {
 
 // Apply makes one pass: takes the files that the policy lets go out of the
 // tables, and removes the objects whose grace is over. It goes on with the
-// other tables where one fails.
+// other tables where one fails. Where the holds or leases can't be read it does
+// nothing.
 func (r *Retainer) Apply(ctx context.Context) (Report, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var rep Report
-	policy, now := r.cfg.Policy(), r.cfg.Now()
-	errs := r.eachTable(ctx, func(t *archive.Table) error {
-		st := r.tables[t.Root()]
-		if st == nil {
-			st = &tableState{fullAt: r.began.Add(r.cfg.Sweep), unneeded: map[string]time.Time{}}
-			r.tables[t.Root()] = st
+	p := &passing{r: r, policy: r.cfg.Policy(), now: r.cfg.Now(), failed: map[string]bool{}}
+	var err error
+	if p.tables, err = r.openTables(ctx); err != nil {
+		if p.tables == nil {
+			return rep, err
 		}
-		d, err := r.cut(ctx, t, st, policy, now)
-		if d != nil {
+		p.errs = append(p.errs, err.(interface{ Unwrap() []error }).Unwrap()...)
+	}
+	deletions, plan, err := p.plan(ctx)
+	if err != nil {
+		return rep, errors.Join(append(p.errs, err)...)
+	}
+	for _, t := range p.tables {
+		if p.failed[t.Topic()] {
+			continue
+		}
+		if d := deletions[t.Topic()]; len(d.Files) > 0 {
+			if err := r.cut(ctx, t, d); err != nil {
+				p.fail(t.Topic(), err)
+				continue
+			}
 			rep.Deletions = append(rep.Deletions, *d)
 		}
-		if err != nil {
-			return err
-		}
-		n, err := r.sweep(ctx, t, st, now)
+		n, err := r.sweep(ctx, t, r.stateOf(t), p.now)
 		rep.Objects += n
-		return err
-	})
-	return rep, errs
+		if err != nil {
+			p.fail(t.Topic(), err)
+		}
+	}
+	if err := r.leases.tend(ctx, p.tables, p.now); err != nil {
+		p.errs = append(p.errs, fmt.Errorf("leases: %w", err))
+	}
+	r.leases.note(plan.Leases)
+	r.noteTenants(plan.Tenants)
+	return rep, errors.Join(p.errs...)
 }
+
+// noteTenants keeps how the tenants stand against their quotas, and tells once
+// of each that stays above it.
+func (r *Retainer) noteTenants(now []retention.TenantUse) {
+	r.tenantsMu.Lock()
+	defer r.tenantsMu.Unlock()
+	was := map[string]bool{}
+	for _, u := range r.tenants {
+		was[u.Tenant] = u.Over > 0
+	}
+	for _, u := range now {
+		if u.Over > 0 && !was[u.Tenant] {
+			r.cfg.Logger.Warn("a tenant stays above its quota: the rest is held, leased, kept for ever or the newest of its queue",
+				slog.String("tenant", u.Tenant), slog.Int64("bytes", u.After), slog.Int64("limit", int64(u.Limit)))
+		}
+	}
+	r.tenants = now
+}
+
+// Tenants gives how the tenants stood against their quotas at the last pass.
+func (r *Retainer) Tenants() []retention.TenantUse {
+	r.tenantsMu.Lock()
+	defer r.tenantsMu.Unlock()
+	return slices.Clone(r.tenants)
+}
+
+// Holds are the legal holds of the archive.
+func (r *Retainer) Holds() *Holds { return r.holds }
+
+// Leases are the leases of the archive.
+func (r *Retainer) Leases() *Leases { return r.leases }
 
 // TableError is why a pass could not do its work on one topic's table. Those of
 // several topics are joined; the others' work is done.
@@ -126,118 +187,74 @@ func (e *TableError) Error() string { return fmt.Sprintf("retention of topic %s:
 
 func (e *TableError) Unwrap() error { return e.Err }
 
-func (r *Retainer) eachTable(ctx context.Context, f func(*archive.Table) error) error {
+// openTables gives the tables of all topics. Beside joined TableErrors it gives
+// those that can be read.
+func (r *Retainer) openTables(ctx context.Context) (tables []*archive.Table, err error) {
 	topics, err := r.archive.Topics(ctx)
 	if err != nil {
-		return fmt.Errorf("list the archive's topics: %w", err)
+		return nil, fmt.Errorf("list the archive's topics: %w", err)
 	}
 	var errs []error
 	for _, topic := range topics {
 		t, err := r.archive.Table(ctx, topic)
 		r.note(topic, err)
-		if errors.Is(err, archive.ErrNoTable) {
-			continue
-		}
-		if err == nil {
-			err = f(t)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, archive.ErrNoTable):
+		case err != nil:
 			errs = append(errs, &TableError{topic, err})
+		default:
+			tables = append(tables, t)
 		}
 	}
-	return errors.Join(errs...)
+	return tables, errors.Join(errs...)
+}
+
+// Dry is what a pass would do.
+type Dry struct {
+	Explanations []retention.Explanation `json:"explanations"`
+	Tenants      []retention.TenantUse   `json:"tenants,omitempty"`
 }
 
 // Explain is a dry run: what is decided about each archived queue of a topic
 // (of all where it is ""), and what would go now. Beside joined TableErrors it
 // gives what there is to say of the others.
 func (r *Retainer) Explain(ctx context.Context, topic string) ([]retention.Explanation, error) {
-	return r.ExplainPolicy(ctx, topic, r.cfg.Policy())
+	d, err := r.ExplainPolicy(ctx, topic, r.cfg.Policy())
+	return d.Explanations, err
 }
 
-// ExplainPolicy is Explain for a policy that is not in force.
-func (r *Retainer) ExplainPolicy(ctx context.Context, topic string, p retention.Policy) ([]retention.Explanation, error) {
-	out := []retention.Explanation{}
+// ExplainPolicy is Explain for a policy that is not in force. It asks and
+// changes nothing but what a pass would ask: the decision is the same code's.
+func (r *Retainer) ExplainPolicy(ctx context.Context, topic string, p retention.Policy) (Dry, error) {
+	d := Dry{Explanations: []retention.Explanation{}}
+	if topic != "" { // a quota speaks of all topics of a tenant, but that there is this one is asked first
+		if _, err := r.archive.Table(ctx, topic); err != nil {
+			return d, err
+		}
+	}
+	tables, err := r.openTables(ctx)
+	if tables == nil && err != nil {
+		return d, err
+	}
+	if topic != "" && len(p.Quotas) == 0 {
+		tables = slices.DeleteFunc(tables, func(t *archive.Table) bool { return t.Topic() != topic })
+	}
 	now := r.cfg.Now()
-	explain := func(t *archive.Table) error {
-		for _, q := range t.Index().Queues() {
-			out = append(out, p.Explain(q, filesOf(t, q), now))
-		}
-		return nil
+	g, gerr := r.guards(ctx, tables, now)
+	if gerr != nil {
+		return d, gerr
 	}
-	if topic == "" {
-		return out, r.eachTable(ctx, explain)
-	}
-	t, err := r.archive.Table(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	return out, explain(t)
-}
-
-// filesOf gives a queue's files in the policy's terms.
-func filesOf(t *archive.Table, q mq.Queue) []retention.File {
-	x := t.Index()
-	r, ok := x.Range(q)
-	if !ok || r.Empty() {
-		return nil
-	}
-	files := x.Files(q, r)
-	out := make([]retention.File, len(files))
-	for i, f := range files {
-		out[i] = retention.File{
-			Name: f.Name, Offsets: f.Offsets, FirstStoreMillis: f.FirstStoreMillis,
-			LastStoreMillis: f.LastStoreMillis, Rows: f.Rows, Bytes: f.Bytes,
+	plan := p.Plan(queuesOf(tables), g, now)
+	d.Tenants = plan.Tenants
+	for _, q := range plan.Queues {
+		if topic == "" || q.Queue.Topic == topic {
+			d.Explanations = append(d.Explanations, p.Explain(q))
 		}
 	}
-	return out
-}
-
-// plan collects what the policy lets go of a table, as far as it is known.
-func (r *Retainer) plan(t *archive.Table, p retention.Policy, now time.Time) *Deletion {
-	d := newDeletion(t, now, now.Add(r.cfg.Grace))
-	for _, q := range t.Index().Queues() {
-		for _, rm := range p.Cut(q, filesOf(t, q), now) {
-			d.add(q, rm)
-		}
+	if topic != "" {
+		err = nil // of others
 	}
-	return d
-}
-
-// cut takes what the policy lets go out of a table. The record is stored
-// first, so that nothing can go without one.
-func (r *Retainer) cut(ctx context.Context, t *archive.Table, st *tableState, p retention.Policy, now time.Time) (*Deletion, error) {
-	d := r.plan(t, p, now)
-	if len(d.Files) > 0 || !now.Before(st.refreshAt) {
-		if _, err := t.Refresh(ctx); err != nil {
-			return nil, err
-		}
-		st.refreshAt = now.Add(refreshIn(t, now))
-		d = r.plan(t, p, now)
-	}
-	if len(d.Files) == 0 {
-		return nil, nil
-	}
-	st.wait(d.RemoveAfter)
-	if err := r.archive.Check(ctx); err != nil {
-		return nil, err
-	}
-	bucket := r.archive.Bucket()
-	if err := d.put(ctx, bucket); err != nil {
-		return nil, fmt.Errorf("store the record of a deletion: %w", err)
-	}
-	names := make([]string, len(d.Files))
-	for i, f := range d.Files {
-		names[i] = f.Name
-	}
-	if _, err := t.Delete(ctx, names, d.reason()); err != nil {
-		return nil, fmt.Errorf("delete %d files: %w", len(names), err)
-	}
-	r.cfg.Logger.Info("retention deleted files", slog.String("topic", d.Topic), slog.Int("files", len(d.Files)),
-		slog.Int64("rows", d.Rows), slog.Int64("bytes", d.Bytes), slog.String("reason", d.reason()))
-	r.cfg.OnDelete(*d)
-	return d, nil
+	return d, err
 }

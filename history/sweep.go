@@ -186,7 +186,7 @@ func (s *sweeper) remove(ctx context.Context, d *Deletion) error {
 			kept++
 			delete(s.pending, f.Name)
 			continue
-		case s.r.pinned(f.Name), s.needed[f.Name]:
+		case s.r.pinned(f.Name), s.needed[f.Name], s.r.holds.coversDeleted(f):
 			held++
 			continue
 		}

@@ -210,7 +210,12 @@ func TestRetentionLosesARace(t *testing.T) {
 	k := newKept(t)
 	k.rule(50 * time.Second)
 	tbl := k.table(t)
-	d := k.plan(tbl, k.policy, k.now)
+	p := &passing{r: k.Retainer, policy: k.policy, now: k.now, tables: []*archive.Table{tbl}, failed: map[string]bool{}}
+	plans, _, err := p.plan(t.Context())
+	if err != nil || len(plans["t"].Files) == 0 {
+		t.Fatalf("%+v, %v", plans, err)
+	}
+	d := plans["t"]
 	if err := d.put(t.Context(), k.bucket); err != nil {
 		t.Fatal(err)
 	}

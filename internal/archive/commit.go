@@ -56,7 +56,7 @@ func permanent(err error) bool {
 
 // refused errors say that the commit doesn't fit the table.
 func refused(err error) bool {
-	for _, r := range []error{ErrFenced, ErrOverlap, ErrGap, ErrReplaced, errOtherOffsets} {
+	for _, r := range []error{ErrFenced, ErrOverlap, ErrGap, ErrReplaced, ErrNoSnapshot, errOtherOffsets} {
 		if errors.Is(err, r) {
 			return true
 		}
@@ -292,7 +292,11 @@ func (t *Table) boundSnapshots(st *state, b *table.MetadataBuilder) error {
 	if len(snaps) < 2*t.opts.KeepSnapshots {
 		return nil
 	}
-	return b.RemoveSnapshots(oldestFirst(snaps)[:len(snaps)-t.opts.KeepSnapshots], false)
+	old := slices.DeleteFunc(oldestFirst(snaps)[:len(snaps)-t.opts.KeepSnapshots], st.referenced)
+	if len(old) == 0 {
+		return nil
+	}
+	return b.RemoveSnapshots(old, false)
 }
 
 func oldestFirst(snaps []table.Snapshot) []int64 {

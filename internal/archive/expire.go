@@ -18,7 +18,7 @@ import (
 const keepVersions = 100
 
 // Expire drops snapshots that a newer one replaced before a time, but for the
-// newest keep, and then removes metadata objects older than that time which no
+// newest keep and those that a tag names, and then removes metadata objects older than that time which no
 // snapshot needs: replaced versions, manifests and lists, and what lost races
 // left behind. protect (may be nil) keeps an object by name; it is asked about
 // those alone that would go.
@@ -45,7 +45,7 @@ func (t *Table) buildExpire(st *state, keep int, olderThan time.Time) (*change, 
 	order := oldestFirst(snaps)
 	var old []int64
 	for i, id := range order {
-		if i >= len(order)-keep || id == st.snap.ID {
+		if i >= len(order)-keep || st.referenced(id) {
 			continue
 		}
 		// Readers used it until the next one came.

@@ -296,6 +296,20 @@ func (f *File) match(ctx context.Context, g *group, col int, value []byte, rows 
 	return out, nil
 }
 
+// mayHaveKey reports whether a message of the file may carry a key, as one of
+// its keys or its unique one: false is sure.
+func (f *File) mayHaveKey(ctx context.Context, key string) (bool, error) {
+	value := text([]byte(key))
+	for i := range f.groups {
+		for _, col := range []int{colMsgID, colKeys} {
+			if may, err := f.bloom(ctx, &f.groups[i], col, value); err != nil || may {
+				return may, err
+			}
+		}
+	}
+	return false, nil
+}
+
 // bloom asks a column's filter: false is sure.
 func (f *File) bloom(ctx context.Context, g *group, col int, value []byte) (bool, error) {
 	at := g.blooms[col]

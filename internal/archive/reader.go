@@ -378,6 +378,16 @@ func (r *Reader) FindKey(ctx context.Context, k mq.KeyQuery) (mq.Batch, error) {
 	return b, nil
 }
 
+// MayHaveKey reports whether a message of a data file may carry a key, by its
+// filters: false is sure.
+func (r *Reader) MayHaveKey(ctx context.Context, f DataFile, key string) (bool, error) {
+	file, err := r.File(ctx, f)
+	if err != nil {
+		return false, err
+	}
+	return file.mayHaveKey(ctx, key)
+}
+
 // findIn looks into several files at once.
 func (r *Reader) findIn(ctx context.Context, files []DataFile, k mq.KeyQuery) ([]mq.Record, error) {
 	found := make([][]mq.Record, len(files))
