@@ -32,8 +32,10 @@ type Deps struct {
 	Reader mq.Reader // hot and archive as one; Log where nil
 	Finder mq.Finder // hot and archive as one; Log where nil
 	Meta   *meta.Store
-	Now    func() time.Time // time.Now
-	Logger *slog.Logger     // discards
+	// MayDelete says why a topic may not be deleted; nil lets every one go.
+	MayDelete func(ctx context.Context, topic string) error
+	Now       func() time.Time // time.Now
+	Logger    *slog.Logger     // discards
 }
 
 // Broker is one broker of a group: its leader.
@@ -44,6 +46,8 @@ type Broker struct {
 	finder mq.Finder
 	now    func() time.Time
 	logger *slog.Logger
+
+	mayDelete func(ctx context.Context, topic string) error
 
 	topics  *topic.Table
 	groups  *group.Configs
@@ -105,7 +109,7 @@ func New(cfg Config, d Deps) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg.withDefaults(), log: d.Log, reader: d.Reader, finder: d.Finder,
-		now: d.Now, logger: d.Logger, filters: filter.NewCache(),
+		now: d.Now, logger: d.Logger, mayDelete: d.MayDelete, filters: filter.NewCache(),
 	}
 	if b.reader == nil {
 		b.reader = d.Log

@@ -78,12 +78,17 @@ func (b *Broker) PutTopic(t Topic) error {
 
 // DeleteTopic removes a topic, its messages in the log, and all progress in
 // it. Its archive stays. An absent topic is ErrNoTopic.
-func (b *Broker) DeleteTopic(_ context.Context, name string) error {
+func (b *Broker) DeleteTopic(ctx context.Context, name string) error {
 	if b.closed.Load() {
 		return ErrClosed
 	}
 	if mq.SystemTopic(name) {
 		return fmt.Errorf("%w: topic %q is the broker's own", ErrBadRequest, name)
+	}
+	if b.mayDelete != nil {
+		if err := b.mayDelete(ctx, name); err != nil {
+			return fmt.Errorf("delete topic %q: %w", name, err)
+		}
 	}
 	had, err := b.topics.Delete(name)
 	if err != nil {

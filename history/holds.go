@@ -45,13 +45,19 @@ type Holds struct {
 	mayHave func(ctx context.Context, f archive.DataFile, key string) (bool, error)
 	now     func() time.Time
 	log     *slog.Logger
+	// OnChange hears of the holds in force when a look has found other ones than
+	// the one before, and once at first; may be nil. It is set before the first.
+	OnChange func([]retention.Hold)
 
 	// gate is held for reading from the last look at the holds until a deletion
 	// is committed, and for writing while one is set.
 	gate sync.RWMutex
 
-	mu   sync.Mutex
-	keys map[keyOf]bool // answers of files' filters; files never change
+	mu      sync.Mutex
+	keys    map[keyOf]bool // answers of files' filters; files never change
+	earlier []retention.Hold
+	recalls bool  // earlier is of a look that an earlier process had
+	told    int64 // versions that OnChange has heard of, -1 before the first
 }
 
 type keyOf struct{ file, key string }
@@ -60,8 +66,28 @@ type keyOf struct{ file, key string }
 func NewHolds(n *Node) *Holds {
 	return &Holds{
 		ledger:  ledger[retention.Hold]{archive: n.archive, prefix: holdsPrefix},
-		archive: n.archive, mayHave: n.reader.MayHaveKey, now: n.cfg.Now, log: n.cfg.Logger, keys: map[keyOf]bool{},
+		archive: n.archive, mayHave: n.reader.MayHaveKey, now: n.cfg.Now, log: n.cfg.Logger, keys: map[keyOf]bool{}, told: -1,
 	}
+}
+
+// Recall tells of the holds that an earlier process of the same data directory
+// knew: they count until the store can be asked.
+func (h *Holds) Recall(list []retention.Hold) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.earlier, h.recalls = list, true
+}
+
+// Run looks at the holds from time to time until ctx ends.
+func (h *Holds) Run(ctx context.Context, interval time.Duration) error {
+	look := func(ctx context.Context) {
+		if err := h.Refresh(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, archive.ErrUnavailable) {
+			h.log.Warn("read the holds", slog.Any("err", err))
+		}
+	}
+	look(ctx)
+	every(ctx, interval, look)
+	return nil
 }
 
 // Refresh reads what other processes set and released.
@@ -69,7 +95,20 @@ func (h *Holds) Refresh(ctx context.Context) error {
 	if err := h.ledger.refresh(ctx); err != nil {
 		return fmt.Errorf("read the holds: %w", err)
 	}
+	h.tell()
 	return nil
+}
+
+func (h *Holds) tell() {
+	n := h.ledger.versions()
+	h.mu.Lock()
+	changed := h.told != n
+	h.told = n
+	h.mu.Unlock()
+	if changed && h.OnChange != nil {
+		list, _ := h.active()
+		h.OnChange(list)
+	}
 }
 
 // All gives every hold that was ever set, in its newest state, by name.
@@ -86,10 +125,15 @@ func (h *Holds) All(ctx context.Context) ([]retention.Hold, error) {
 	return out, nil
 }
 
-// active gives the holds in force as of the last look; ok is false where none
-// has succeeded yet.
+// active gives the holds in force as of the last look, of this process or the one
+// before; ok is false where none has succeeded yet.
 func (h *Holds) active() (out []retention.Hold, ok bool) {
 	known, ok := h.ledger.newest()
+	if !ok {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.earlier, h.recalls
+	}
 	for _, e := range known {
 		if e.value.Active() {
 			out = append(out, e.value)
@@ -114,7 +158,7 @@ func (h *Holds) History(ctx context.Context, name string) ([]retention.Hold, err
 // Set puts a hold in force; ErrHoldExists where one of the name is. What a pass
 // let go before, and whose objects are still there, is kept as well.
 func (h *Holds) Set(ctx context.Context, x retention.Hold) (retention.Hold, error) {
-	if err := errors.Join(checkRecordName(x.Name), x.Validate()); err != nil {
+	if err := errors.Join(checkRecordName(x.Name), invalid(x.Validate())); err != nil {
 		return x, err
 	}
 	x.Since, x.Released = h.now().UTC(), nil
@@ -131,6 +175,7 @@ func (h *Holds) Set(ctx context.Context, x retention.Hold) (retention.Hold, erro
 		err = fmt.Errorf("hold %q: %w", x.Name, ErrHoldExists)
 	}
 	if err == nil {
+		h.tell()
 		h.log.Info("legal hold set", slog.String("hold", x.Name), slog.String("by", x.By), slog.String("reason", x.Why))
 	}
 	return x, err
@@ -139,7 +184,7 @@ func (h *Holds) Set(ctx context.Context, x retention.Hold) (retention.Hold, erro
 // Release ends a hold; what it was stays noted.
 func (h *Holds) Release(ctx context.Context, name string, r retention.Release) (retention.Hold, error) {
 	if r.Why == "" {
-		return retention.Hold{}, fmt.Errorf("hold %q: why: a release needs a reason: %w", name, errBadRelease)
+		return retention.Hold{}, fmt.Errorf("hold %q: why: a release needs a reason: %w", name, ErrInvalid)
 	}
 	if err := h.Refresh(ctx); err != nil {
 		return retention.Hold{}, err
@@ -156,12 +201,11 @@ func (h *Holds) Release(ctx context.Context, name string, r retention.Release) (
 		err = fmt.Errorf("hold %q was released by somebody else meanwhile: %w", name, ErrNoHold)
 	}
 	if err == nil {
+		h.tell()
 		h.log.Info("legal hold released", slog.String("hold", name), slog.String("by", r.By), slog.String("reason", r.Why))
 	}
 	return x, err
 }
-
-var errBadRelease = errors.New("not accepted")
 
 // Check reports which hold forbids to change or remove messages of a queue:
 // those of some offsets, stored in [fromMillis, toMillis], that carry the keys.
@@ -200,6 +244,12 @@ func (h *Holds) CheckTopic(ctx context.Context, topic string) error {
 	return nil
 }
 
+// Active counts the holds in force, as far as is known.
+func (h *Holds) Active() int {
+	list, _ := h.active()
+	return len(list)
+}
+
 // MayCover reports whether a hold in force, as far as is known, may cover a
 // message of one of the topics; true where nothing is known.
 func (h *Holds) MayCover(topics []string) bool {
@@ -216,6 +266,27 @@ func (h *Holds) Covering(ctx context.Context, f archive.DataFile) (names []strin
 		}
 	}
 	return names
+}
+
+// Keeping names the holds that may keep something of a table, and counts the
+// files that those keep which don't go by key.
+func (h *Holds) Keeping(t *archive.Table) (names []string, files int) {
+	list, _ := h.active()
+	list = slices.DeleteFunc(slices.Clone(list), func(x retention.Hold) bool { return !x.CoversTopic(t.Topic()) })
+	for _, x := range list {
+		names = append(names, x.Name)
+	}
+	if len(list) == 0 {
+		return nil, 0
+	}
+	for _, f := range t.Index().All() {
+		if slices.ContainsFunc(list, func(x retention.Hold) bool {
+			return len(x.Keys) == 0 && x.CoversQueue(f.Queue) && x.CoversTimes(f.FirstStoreMillis, f.LastStoreMillis)
+		}) {
+			files++
+		}
+	}
+	return names, files
 }
 
 // covers reports whether a hold covers a row of a file, or may: by its keys the

@@ -138,11 +138,11 @@ func (l *Leases) alarming(s LeaseStatus, now time.Time) string {
 // Set makes a lease or changes the one of the name, for ttl from now on. A lease
 // that has ended is made anew.
 func (l *Leases) Set(ctx context.Context, x retention.Lease, ttl time.Duration) (retention.Lease, error) {
-	if err := errors.Join(checkRecordName(x.Name), x.Validate()); err != nil {
+	if err := errors.Join(checkRecordName(x.Name), invalid(x.Validate())); err != nil {
 		return x, err
 	}
 	if ttl <= 0 {
-		return x, fmt.Errorf("lease %q: it must last for some time", x.Name)
+		return x, fmt.Errorf("lease %q: %w: it must last for some time", x.Name, ErrInvalid)
 	}
 	l.gate.Lock()
 	defer l.gate.Unlock()
@@ -194,7 +194,7 @@ func (l *Leases) Renew(ctx context.Context, name string, ttl time.Duration, to [
 	case e.seq == 0:
 		return x, fmt.Errorf("lease %q: %w", name, ErrNoLease)
 	case ttl <= 0:
-		return x, fmt.Errorf("lease %q: it must last for some time", name)
+		return x, fmt.Errorf("lease %q: %w: it must last for some time", name, ErrInvalid)
 	}
 	if st := x.State(now, l.cfg.MaxAge); st != retention.LeaseHolds {
 		return x, fmt.Errorf("lease %q: %w: %s", name, ErrLeaseLost, st)
@@ -203,7 +203,7 @@ func (l *Leases) Renew(ctx context.Context, name string, ttl time.Duration, to [
 	if len(to) > 0 {
 		x.Positions = to
 	}
-	if err := x.Validate(); err != nil {
+	if err := invalid(x.Validate()); err != nil {
 		return x, err
 	}
 	return x, l.store(ctx, x)

@@ -16,8 +16,10 @@ import (
 	"varve/internal/objstore"
 )
 
-// ErrBadName says that a hold or lease can't be called that.
-var ErrBadName = errors.New("want 1 to 100 lower-case letters, digits, dots, _ or -, beginning with a letter or digit")
+// ErrInvalid says that a hold or lease can't be accepted as it was given.
+var ErrInvalid = errors.New("not accepted")
+
+var errBadName = errors.New("want 1 to 100 lower-case letters, digits, dots, _ or -, beginning with a letter or digit")
 
 // maxLedgerTries bounds how often a listing is begun again.
 const maxLedgerTries = 5
@@ -28,9 +30,17 @@ var recordName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*$`)
 
 func checkRecordName(name string) error {
 	if len(name) > 100 || !recordName.MatchString(name) {
-		return fmt.Errorf("name %q: %w", name, ErrBadName)
+		return fmt.Errorf("name %q: %w: %w", name, ErrInvalid, errBadName)
 	}
 	return nil
+}
+
+// invalid marks an error of what was given.
+func invalid(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrInvalid, err)
 }
 
 // ledger keeps named records in the bucket, so that a cluster that is made anew

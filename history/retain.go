@@ -30,6 +30,8 @@ type RetainConfig struct {
 	// Orphans is the age at which uploads that were never committed are
 	// removed; 24 h.
 	Orphans time.Duration
+	// Holds are the archive's; the retainer's own where nil.
+	Holds *Holds
 	// Leases bounds leases.
 	Leases LeaseConfig
 	// OnDelete hears of every deletion that was committed; may be nil.
@@ -76,8 +78,12 @@ func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	holds, leases := NewHolds(n), NewLeases(cfg.Leases, n)
-	holds.now, leases.now = cfg.Now, cfg.Now
+	holds, leases := cfg.Holds, NewLeases(cfg.Leases, n)
+	if holds == nil {
+		holds = NewHolds(n)
+		holds.now = cfg.Now
+	}
+	leases.now = cfg.Now
 	return &Retainer{
 		cfg: cfg, archive: n.archive, pinned: n.Pinned, note: n.note, began: cfg.Now(), tables: map[string]*tableState{},
 		holds: holds, leases: leases,

@@ -28,7 +28,9 @@ type Config struct {
 	// Permanent tells errors that no retry helps against: the job fails at once
 	// and can be resumed when their reason is gone. By default there are none.
 	Permanent func(error) bool
-	Logger    *slog.Logger
+	// Starting hears of a job before it begins, when its offsets are fixed.
+	Starting func(ctx context.Context, job Job)
+	Logger   *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -43,6 +45,9 @@ func (c Config) withDefaults() Config {
 	set(&c.StreamBytes, 32<<20)
 	if c.Permanent == nil {
 		c.Permanent = func(error) bool { return false }
+	}
+	if c.Starting == nil {
+		c.Starting = func(context.Context, Job) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -192,6 +197,7 @@ func (s *Service) Start(ctx context.Context, spec Spec) (Job, error) {
 	e := &entry{changed: make(chan struct{}), job: Job{
 		ID: hex.EncodeToString(id[:]), Spec: spec, State: Waiting, Created: now, Updated: now, Queues: queues,
 	}}
+	s.cfg.Starting(ctx, e.job.clone())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.makeRoom(); err != nil {

@@ -52,6 +52,11 @@ func archiveCommand() *cobra.Command {
 				for _, f := range s.BadFiles {
 					t.row(fmt.Sprintf("can't be read: %s (%s/%s/%d, offsets %d to %d) from offset %d on: %s", f.Name, f.Broker, f.Topic, f.Queue, f.From, f.To-1, f.At, f.Reason))
 				}
+				for _, x := range s.Topics {
+					if len(x.Holds) > 0 {
+						t.row(fmt.Sprintf("topic %s is held: %s (%d files, and those that may have its keys)", x.Topic, strings.Join(x.Holds, ", "), x.Held))
+					}
+				}
 				for _, b := range s.Blocked {
 					t.row(fmt.Sprintf("not archived any more: %s/%s/%d: %s", b.Broker, b.Topic, b.Queue, b.Reason))
 				}

@@ -30,13 +30,7 @@ func retentionCommand() *cobra.Command {
 			}
 			return show(cmd, map[string]string{"deleted": args[0]}, func(t *table) { t.row("deleted " + args[0]) })
 		},
-	}, retentionExplain(), &cobra.Command{
-		Use: "apply", Short: "Apply the rules at once and show what went", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			gone, err := client(cmd).Apply(cmd.Context())
-			return showRemovals(cmd, gone, err)
-		},
-	}, &cobra.Command{
+	}, retentionExplain(), retentionApply(), retentionQuota(), &cobra.Command{
 		Use: "log [TOPIC]", Short: "Show what retention has removed, by which rule", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gone, err := client(cmd).Removals(cmd.Context(), strings.Join(args, ""))
@@ -46,15 +40,35 @@ func retentionCommand() *cobra.Command {
 	return cmd
 }
 
+func retentionApply() *cobra.Command {
+	dry, policy := false, ""
+	cmd := &cobra.Command{
+		Use: "apply", Short: "Apply the rules at once and show what went", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dry {
+				return dryRun(cmd, "", policy)
+			}
+			if policy != "" {
+				return usageError{fmt.Errorf("--policy goes with --dry-run: what is applied is the policy in force")}
+			}
+			gone, err := client(cmd).Apply(cmd.Context())
+			return showRemovals(cmd, gone, err)
+		},
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would go, and remove nothing")
+	cmd.Flags().StringVar(&policy, "policy", "", "with --dry-run: by the rules of this file (YAML or JSON) instead of those in force")
+	return cmd
+}
+
 func ruleRows(t *table, rules []retention.Rule) {
 	t.row("RULE", "TENANT", "TOPIC", "QUEUES", "ARCHIVE KEEPS", "HOT KEEPS")
 	for _, r := range rules {
 		archive, hot := "-", "-"
 		if r.Archive != nil {
-			archive = bounds(r.Archive.Age, r.Archive.Bytes)
+			archive = bounds(r.Archive.Age, r.Archive.Bytes, r.Archive.Messages)
 		}
 		if r.Hot != nil {
-			hot = bounds(r.Hot.Age, r.Hot.Bytes)
+			hot = bounds(r.Hot.Age, r.Hot.Bytes, 0)
 			if r.Hot.DropUnarchived {
 				hot += ", drops unarchived"
 			}
@@ -63,13 +77,16 @@ func ruleRows(t *table, rules []retention.Rule) {
 	}
 }
 
-func bounds(age retention.Duration, bytes retention.Bytes) string {
+func bounds(age retention.Duration, bytes retention.Bytes, messages int64) string {
 	var out []string
 	if age > 0 {
 		out = append(out, age.String())
 	}
 	if bytes > 0 {
 		out = append(out, bytes.String())
+	}
+	if messages > 0 {
+		out = append(out, fmt.Sprintf("%d messages", messages))
 	}
 	if out == nil {
 		return "all"
@@ -112,7 +129,7 @@ go, so the last piece goes a little later.`,
 				r.Hot = &hot
 			}
 			if r.Archive == nil && r.Hot == nil {
-				return usageError{fmt.Errorf("a rule needs --keep-for or --keep-bytes, or one of the --hot flags")}
+				return usageError{fmt.Errorf("a rule needs --keep-for, --keep-bytes or --keep-messages, or one of the --hot flags")}
 			}
 			if err := client(cmd).SetRule(cmd.Context(), r); err != nil {
 				return err
@@ -126,6 +143,7 @@ go, so the last piece goes a little later.`,
 	f.StringVar(&r.Queues, "queues", "", "queue ids and ranges, such as 0,4-7; every one where empty")
 	f.TextVar(&archive.Age, "keep-for", retention.Duration(0), "age kept in the archive, such as 36h or 90d")
 	f.TextVar(&archive.Bytes, "keep-bytes", retention.Bytes(0), "size of a queue kept in the archive, such as 10GiB")
+	f.Int64Var(&archive.Messages, "keep-messages", 0, "messages of a queue kept in the archive")
 	f.TextVar(&hot.Age, "hot-keep-for", retention.Duration(0), "age kept in the hot log")
 	f.TextVar(&hot.Bytes, "hot-keep-bytes", retention.Bytes(0), "size of the hot log; only for a rule that covers everything")
 	f.BoolVar(&hot.DropUnarchived, "hot-drop-unarchived", false, "let the hot log drop messages that the archive does not have: loses them")
@@ -133,30 +151,23 @@ go, so the last piece goes a little later.`,
 }
 
 func retentionExplain() *cobra.Command {
-	return &cobra.Command{
-		Use: "explain [TOPIC]", Short: "Say what would go, when, and by which rule; removes nothing", Args: cobra.MaximumNArgs(1),
+	policy := ""
+	cmd := &cobra.Command{
+		Use: "explain [TOPIC]", Short: "Say what would go, when, by which rule, and what keeps it; removes nothing", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if policy != "" {
+				return dryRun(cmd, strings.Join(args, ""), policy)
+			}
 			list, err := client(cmd).Explain(cmd.Context(), strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
-			err = show(cmd, list, func(t *table) {
-				t.row("QUEUE", "RULE", "FILES", "GO NOW", "MESSAGES", "BYTES", "NEXT GOES", "WHY")
-				for _, e := range list {
-					if e.Error == "" {
-						explainRow(t, e)
-					}
-				}
-			})
-			var unread []error
-			for _, e := range list {
-				if e.Error != "" {
-					unread = append(unread, fmt.Errorf("topic %s: %s", e.Queue.Topic, e.Error))
-				}
-			}
-			return errors.Join(append(unread, err)...)
+			err = show(cmd, list, func(t *table) { explainRows(t, list) })
+			return errors.Join(append(unexplained(list), err)...)
 		},
 	}
+	cmd.Flags().StringVar(&policy, "policy", "", "by the rules of this file (YAML or JSON) instead of those in force")
+	return cmd
 }
 
 func explainRow(t *table, e retention.Explanation) {
@@ -166,9 +177,9 @@ func explainRow(t *table, e retention.Explanation) {
 	}
 	why := "no rule: all is kept"
 	if e.Archive.Rule != "" {
-		why = e.Archive.Candidates[0].Why + ", keeps " + bounds(e.Archive.Age, e.Archive.Bytes)
+		why = e.Archive.Candidates[0].Why + ", keeps " + bounds(e.Archive.Age, e.Archive.Bytes, e.Archive.Messages)
 	}
-	t.row(e.Queue.String(), dash(e.Archive.Rule), e.Files, len(e.Removals), rows, size(bytes), e.NextAt, why)
+	t.row(e.Queue.String(), dash(e.Archive.Rule), e.Files, len(e.Removals), rows, size(bytes), e.NextAt, keptBy(e), why)
 }
 
 func showRemovals(cmd *cobra.Command, list []admin.Removal, err error) error {

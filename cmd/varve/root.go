@@ -59,7 +59,7 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	root.AddCommand(
 		serverCommand(), demoCommand(), configCommand(), statusCommand(), topicCommand(), groupCommand(),
 		dlqCommand(), messageCommand(), timerCommand(), transactionCommand(),
-		sqlCommand(), replayCommand(), retentionCommand(), archiveCommand(),
+		sqlCommand(), replayCommand(), retentionCommand(), holdCommand(), leaseCommand(), archiveCommand(),
 		userCommand(), aclCommand(), quotaCommand(), schemaCommand(), versionCommand(), workerCommand(),
 	)
 	root.SetHelpCommand(helpCommand())

@@ -24,6 +24,7 @@ type Backend struct {
 	Replay       Replay
 	Retention    Retention
 	Archive      Archive
+	Guards       Guards
 	Quotas       Quotas
 	Schemas      Schemas
 	Auth         *auth.Store // users and policies; nil lets everybody do everything
@@ -90,6 +91,10 @@ type Retention interface {
 	Explain(ctx context.Context, topic string) ([]retention.Explanation, error)
 	Apply(ctx context.Context) ([]Removal, error)
 	Removals(ctx context.Context, topic string) ([]Removal, error)
+	DryRun(ctx context.Context, d DryRun) (DryResult, error)
+	StorageQuotas(ctx context.Context) ([]TenantQuota, error)
+	SetStorageQuota(ctx context.Context, q retention.Quota) error
+	DeleteStorageQuota(ctx context.Context, tenant string) error
 }
 
 // Archive shows and drives the archive.

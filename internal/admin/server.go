@@ -39,6 +39,8 @@ func newServer(b Backend, log *slog.Logger) *server {
 	s.timerRoutes()
 	s.replayRoutes()
 	s.archiveRoutes()
+	s.policyRoutes()
+	s.guardRoutes()
 	s.accessRoutes()
 	s.quotaRoutes()
 	s.schemaRoutes()

@@ -300,7 +300,7 @@ type Removal struct {
 	Broker   string    `json:"broker"`
 	Queue    int32     `json:"queue"`
 	Rule     string    `json:"rule"`
-	Cause    string    `json:"cause"` // age or bytes
+	Cause    string    `json:"cause"` // age, bytes, messages or quota
 	From     int64     `json:"from"`
 	To       int64     `json:"to"`
 	Files    int       `json:"files"`
@@ -322,6 +322,10 @@ type ArchiveTopic struct {
 	LastTime  time.Time `json:"last_time,omitzero"`
 	Pending   int64     `json:"pending"`         // messages confirmed but not yet archived
 	Error     string    `json:"error,omitempty"` // why the table can't be read: the topic is blocked
+	// Holds are the legal holds that keep something of it, and Held how many
+	// files they keep; those by key are not counted.
+	Holds []string `json:"holds,omitempty"`
+	Held  int      `json:"held,omitempty"`
 	// Gaps are offsets that are missing by the user's own choice.
 	Gaps []ArchiveGap `json:"gaps,omitempty"`
 }

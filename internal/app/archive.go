@@ -196,7 +196,9 @@ func (a archiveAPI) topics(ctx context.Context, pending map[string]int64) ([]adm
 		case err != nil:
 			return out, fmt.Errorf("table of %s: %w", name, err)
 		default:
-			out = append(out, archiveTopic(name, t, pending[name]))
+			x := archiveTopic(name, t, pending[name])
+			x.Holds, x.Held = a.n.holds.Keeping(t)
+			out = append(out, x)
 		}
 		delete(pending, name)
 	}

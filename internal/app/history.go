@@ -37,6 +37,9 @@ func (n *Node) openReader(context.Context) error {
 		n.onRun("history", n.history.Run)
 		n.health.Watch("history", func() string { return cmp.Or(damagedTables(n.history.Damaged()), badFiles(n.history.BadFiles())) })
 		cold = n.history
+		if err := n.openHolds(); err != nil {
+			return err
+		}
 	}
 	switch {
 	case n.store != nil && cold != nil:

@@ -102,7 +102,7 @@ func (n *Node) backend() admin.Backend {
 		b.Archive = archiveAPI{n}
 	}
 	if n.retainer != nil {
-		b.Retention = retentionAPI{n}
+		b.Retention, b.Guards = retentionAPI{n}, guardAPI{n}
 	}
 	if n.query != nil {
 		b.SQL = sqlAPI{n}
@@ -155,5 +155,8 @@ func (n *Node) registerMetrics() {
 	}
 	if n.history != nil {
 		n.historyMetrics()
+	}
+	if n.retainer != nil {
+		n.guardMetrics()
 	}
 }

@@ -81,6 +81,7 @@ type Node struct {
 	rules     *rules
 	schemas   *schemas
 	compactor *compact.Compactor
+	holds     *history.Holds // nil without an archive
 	retainer  *history.Retainer
 	query     *query.Engine
 	replay    *replay.Service

@@ -115,7 +115,7 @@ func (n *Node) openBroker(context.Context) error {
 	}
 	var err error
 	n.broker, err = broker.New(c, broker.Deps{
-		Log: n.store, Reader: n.reader, Finder: n.finder, Meta: n.meta, Logger: n.log,
+		MayDelete: n.mayDelete, Log: n.store, Reader: n.reader, Finder: n.finder, Meta: n.meta, Logger: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the broker: %w", err)

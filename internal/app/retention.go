@@ -48,13 +48,20 @@ func (r *rules) Policy() retention.Policy {
 
 // change replaces the rules by what f makes of a copy of them.
 func (r *rules) change(f func([]retention.Rule) ([]retention.Rule, error)) error {
+	return r.changePolicy(func(p *retention.Policy) (err error) {
+		p.Rules, err = f(p.Rules)
+		return err
+	})
+}
+
+// changePolicy replaces the policy by what f makes of a copy of it.
+func (r *rules) changePolicy(f func(*retention.Policy) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list, err := f(slices.Clone(r.policy.Rules))
-	if err != nil {
+	p := retention.Policy{Rules: slices.Clone(r.policy.Rules), Quotas: slices.Clone(r.policy.Quotas)}
+	if err := f(&p); err != nil {
 		return err
 	}
-	p := retention.Policy{Rules: list}
 	if err := p.Validate(); err != nil {
 		return admin.BadRequest("%v", err)
 	}
@@ -76,9 +83,11 @@ func (n *Node) openRetention(context.Context) error {
 	}
 	n.retainer = history.NewRetainer(history.RetainConfig{
 		Policy: n.rules.Policy, Every: n.cfg.Retention.Interval, Grace: n.cfg.Retention.Grace, Sweep: n.cfg.Retention.Sweep,
+		Holds: n.holds, Leases: history.LeaseConfig{MaxBytes: int64(n.cfg.Retention.LeaseBytes), MaxAge: n.cfg.Retention.LeaseAge},
 		Logger: n.log,
 	}, n.history)
 	n.onRun("retention", n.retainer.Run)
+	n.onRun("replay leases", n.leaseReplays)
 	return nil
 }
 
@@ -100,6 +109,9 @@ func (n *Node) trimPolicy() hot.TrimPolicy {
 	policy := n.rules.Policy()
 	r := policy.HotTrim()
 	p := hot.TrimPolicy{KeepFor: min(h.KeepFor, r.KeepFor), KeepBytes: int64(h.KeepBytes), DropUnarchived: h.DropUnarchived || r.DropUnarchived}
+	if p.DropUnarchived && n.holds != nil && n.holds.MayCover(n.store.Topics()) {
+		p.DropUnarchived = false // a legal hold is above it
+	}
 	if r.KeepBytes > 0 {
 		p.KeepBytes = r.KeepBytes
 	}
@@ -202,6 +214,63 @@ func (a retentionAPI) Removals(ctx context.Context, topic string) ([]admin.Remov
 		out = append(out, removals(list)...)
 	}
 	return append(out, unread...), nil
+}
+
+// DryRun implements admin.Retention.
+func (a retentionAPI) DryRun(ctx context.Context, d admin.DryRun) (admin.DryResult, error) {
+	p := a.n.rules.Policy()
+	if d.Policy != nil {
+		p = *d.Policy
+	}
+	dry, err := a.n.retainer.ExplainPolicy(ctx, d.Topic, p)
+	failed, err := failedTables(err)
+	for _, f := range failed {
+		dry.Explanations = append(dry.Explanations, retention.Explanation{Queue: mq.Queue{Topic: f.Topic}, Error: f.Err.Error()})
+	}
+	return admin.DryResult(dry), tableError(err, d.Topic)
+}
+
+// StorageQuotas implements admin.Retention.
+func (a retentionAPI) StorageQuotas(context.Context) ([]admin.TenantQuota, error) {
+	p := a.n.rules.Policy()
+	out := []admin.TenantQuota{}
+	for _, q := range p.Quotas {
+		out = append(out, admin.TenantQuota{Quota: q})
+	}
+	for _, u := range a.n.retainer.Tenants() {
+		i := slices.IndexFunc(p.Quotas, func(q retention.Quota) bool { return q.Tenant == u.Tenant })
+		if i < 0 {
+			i = slices.IndexFunc(p.Quotas, func(q retention.Quota) bool { return q.Tenant == "*" })
+		}
+		if i >= 0 {
+			out[i].Use = append(out[i].Use, u)
+		}
+	}
+	return out, nil
+}
+
+// SetStorageQuota implements admin.Retention.
+func (a retentionAPI) SetStorageQuota(_ context.Context, q retention.Quota) error {
+	return a.n.rules.changePolicy(func(p *retention.Policy) error {
+		if i := slices.IndexFunc(p.Quotas, func(x retention.Quota) bool { return x.Tenant == q.Tenant }); i >= 0 {
+			p.Quotas[i] = q
+			return nil
+		}
+		p.Quotas = append(p.Quotas, q)
+		return nil
+	})
+}
+
+// DeleteStorageQuota implements admin.Retention.
+func (a retentionAPI) DeleteStorageQuota(_ context.Context, tenant string) error {
+	return a.n.rules.changePolicy(func(p *retention.Policy) error {
+		i := slices.IndexFunc(p.Quotas, func(x retention.Quota) bool { return x.Tenant == tenant })
+		if i < 0 {
+			return admin.NotFound("tenant %q has no storage quota", tenant)
+		}
+		p.Quotas = slices.Delete(p.Quotas, i, i+1)
+		return nil
+	})
 }
 
 func tableError(err error, topic string) error {

@@ -173,9 +173,11 @@ type Query struct {
 
 // Retention says how often rules are applied.
 type Retention struct {
-	Interval time.Duration `koanf:"interval" help:"how often rules are applied to the archive"`
-	Grace    time.Duration `koanf:"grace" help:"time between a file leaving its table and its object going"`
-	Sweep    time.Duration `koanf:"sweep" help:"how often a table that changed is looked through for snapshots and objects that nobody needs any more"`
+	Interval   time.Duration `koanf:"interval" help:"how often rules are applied to the archive"`
+	Grace      time.Duration `koanf:"grace" help:"time between a file leaving its table and its object going"`
+	LeaseBytes Bytes         `koanf:"lease-bytes" help:"how much one lease may keep that retention would remove; 0 is no bound"`
+	LeaseAge   time.Duration `koanf:"lease-age" help:"how long one lease may last, however often it is renewed; 0 is no bound"`
+	Sweep      time.Duration `koanf:"sweep" help:"how often a table that changed is looked through for snapshots and objects that nobody needs any more"`
 }
 
 // Backup says how often the state goes to the archive's bucket.
@@ -260,7 +262,7 @@ func Default() Config {
 		Archive:   Archive{Kind: "dir", Timeout: 5 * time.Second, S3: S3{Region: "us-east-1", TLS: true}},
 		History:   History{Listen: "127.0.0.1:10915", BrokerID: 1000, Cache: 2 << 30, Files: 4 << 30, Memory: 64 << 20},
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},
-		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute, Sweep: time.Hour},
+		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute, Sweep: time.Hour, LeaseBytes: 100 << 30, LeaseAge: 30 * 24 * time.Hour},
 		Backup:    Backup{Every: time.Minute},
 		HTTP:      HTTP{Listen: "127.0.0.1:8082"},
 		TLS:       TLS{Mode: TLSPermissive},

@@ -73,6 +73,11 @@ const (
 	SweptObjects         = "varve_sweep_objects_total"
 	SweptBytes           = "varve_sweep_bytes_total"
 	SweptSnapshots       = "varve_sweep_snapshots_total"
+	QuotaStored          = "varve_retention_quota_used_bytes"
+	QuotaStorageLimit    = "varve_retention_quota_limit_bytes"
+	HoldsActive          = "varve_holds_active"
+	LeaseKept            = "varve_lease_kept_bytes"
+	LeaseAlarm           = "varve_lease_alarm"
 	ConnectorMemory      = "varve_connector_memory_bytes"
 	HistoryMemoryHits    = "varve_history_memory_hits_total"
 	HistoryDiskHits      = "varve_history_disk_hits_total"
@@ -112,22 +117,28 @@ func (m *Metrics) Counter(name, help string, f func() float64) {
 // Counters gives several values that only grow, told apart by labels. f calls
 // add for each, with the labels' values; the same ones must not come twice.
 func (m *Metrics) Counters(name, help string, labels []string, f func(add func(value float64, labels ...string))) {
-	m.reg.MustRegister(counters{prometheus.NewDesc(name, help, labels, nil), f})
+	m.reg.MustRegister(labelled{prometheus.NewDesc(name, help, labels, nil), prometheus.CounterValue, f})
 }
 
-// counters is a prometheus.Collector of one name.
-type counters struct {
+// Gauges is Counters for figures that fall too.
+func (m *Metrics) Gauges(name, help string, labels []string, f func(add func(value float64, labels ...string))) {
+	m.reg.MustRegister(labelled{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue, f})
+}
+
+// labelled is a prometheus.Collector of one name.
+type labelled struct {
 	desc *prometheus.Desc
+	kind prometheus.ValueType
 	f    func(add func(value float64, labels ...string))
 }
 
 // Describe implements prometheus.Collector.
-func (c counters) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+func (c labelled) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 // Collect implements prometheus.Collector.
-func (c counters) Collect(ch chan<- prometheus.Metric) {
+func (c labelled) Collect(ch chan<- prometheus.Metric) {
 	c.f(func(value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, value, labels...)
+		ch <- prometheus.MustNewConstMetric(c.desc, c.kind, value, labels...)
 	})
 }
 
