@@ -43,6 +43,12 @@ func (q *run) gather(refs []wire.TableRef) ([]wire.Table, error) {
 	out := make([]wire.Table, len(refs))
 	for i, ref := range refs {
 		topic, err := names.find(ref, q.req.Tenant)
+		if err != nil && q.deletionsAsked(ref) {
+			if out[i], err = q.deletions(names); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/mq"
 	"varve/internal/typed"
+	"varve/query/wire"
 )
 
 // Catalog knows what the archive holds. ArchiveCatalog makes one.
@@ -113,6 +114,8 @@ type Deps struct {
 	// Schemas knows which columns are made of the bodies in the hot log; nil for
 	// none.
 	Schemas Schemas
+	// Deletions gives what retention removed of some topics. It may be nil.
+	Deletions func(ctx context.Context, topics []string) ([]wire.Deletion, error)
 	// Bad hears of an object of a topic's table that could not be read. It may be
 	// nil.
 	Bad func(ctx context.Context, topic, object, why string)

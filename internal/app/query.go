@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"varve/history"
 	"varve/internal/admin"
+	"varve/internal/archive"
 	"varve/internal/config"
 	"varve/internal/mq"
 	"varve/query"
@@ -27,6 +29,9 @@ func (n *Node) openQuery(context.Context) error {
 	if n.broker != nil {
 		deps.Empty, deps.Schemas = n.emptyTopics, n.schemas
 	}
+	if n.retainer != nil {
+		deps.Deletions = n.deletions
+	}
 	var err error
 	n.query, err = query.New(query.Config{
 		TempDir: n.dir.path("tmp", "query"), MaxConcurrent: c.Concurrency, Timeout: c.Timeout, MaxTimeout: maxQueryTime(n.cfg),
@@ -37,6 +42,40 @@ func (n *Node) openQuery(context.Context) error {
 	}
 	n.onClose("query engine", n.query.Close)
 	return nil
+}
+
+// deletions gives what retention removed of some topics, for SQL.
+func (n *Node) deletions(ctx context.Context, topics []string) (out []wire.Deletion, err error) {
+	for _, topic := range topics {
+		list, err := n.retainer.Deletions(ctx, topic)
+		switch {
+		case errors.Is(err, archive.ErrNoTable):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("topic %s: %w", topic, err)
+		}
+		for _, d := range list {
+			out = append(out, deletedRows(d)...)
+		}
+	}
+	return out, nil
+}
+
+func deletedRows(d history.Deletion) (out []wire.Deletion) {
+	row := wire.Deletion{At: d.At.UnixMilli(), Topic: d.Topic, Record: d.ID, Digest: d.Digest}
+	if d.Removed != nil {
+		if d.Removed.Abandoned {
+			return nil
+		}
+		row.RemovedAt = d.Removed.At.UnixMilli()
+	}
+	for _, f := range d.Files {
+		row.Broker, row.QueueID, row.FromOffset, row.ToOffset = f.Queue.Broker, f.Queue.ID, f.Offsets.From, f.Offsets.To
+		row.Messages, row.Bytes, row.FirstStoreTime, row.LastStoreTime = f.Rows, f.Bytes, f.FirstStoreMillis, f.LastStoreMillis
+		row.Rule, row.Cause, row.File = f.Rule, string(f.Cause), f.Name
+		out = append(out, row)
+	}
+	return out
 }
 
 // maxQueryTime is the longest run that a query may ask for.

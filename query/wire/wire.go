@@ -61,6 +61,9 @@ type Table struct {
 	// Typed are the columns that are made of bodies; empty for none.
 	Typed []Column `json:"typed,omitempty"`
 	Parts []Part   `json:"parts,omitempty"`
+	// Deletions says that it is the table of what retention removed: its files are
+	// lines of JSON, a Deletion each.
+	Deletions bool `json:"deletions,omitempty"`
 }
 
 // Part is files of the same columns.
@@ -69,6 +72,26 @@ type Part struct {
 	// Typed are SQL expressions over the files' columns, one for each typed column
 	// of the table.
 	Typed []string `json:"typed,omitempty"`
+}
+
+// Deletion is a row of the table of what retention removed: a file.
+type Deletion struct {
+	At             int64  `json:"deleted_at"` // ms, as all times
+	Topic          string `json:"topic"`
+	Broker         string `json:"broker"`
+	QueueID        int32  `json:"queue_id"`
+	FromOffset     int64  `json:"from_offset"`
+	ToOffset       int64  `json:"to_offset"` // not in it
+	Messages       int64  `json:"messages"`
+	Bytes          int64  `json:"bytes"`
+	FirstStoreTime int64  `json:"first_store_time"`
+	LastStoreTime  int64  `json:"last_store_time"`
+	Rule           string `json:"rule"`
+	Cause          string `json:"cause"`
+	File           string `json:"file"`
+	Record         string `json:"record"`
+	Digest         string `json:"digest,omitempty"`
+	RemovedAt      int64  `json:"removed_at,omitempty"` // its object
 }
 
 // Column is one column of the result.

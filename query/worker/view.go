@@ -32,8 +32,56 @@ var rowColumns = []struct{ name, typ string }{
 	{"erased_hash", "BLOB"},
 }
 
+// deletionColumns are those of the table of what retention removed, as its lines
+// have them; times are milliseconds there.
+var deletionColumns = []struct{ name, typ string }{
+	{"deleted_at", timeColumn},
+	{"topic", "VARCHAR"},
+	{"broker", "VARCHAR"},
+	{"queue_id", "INTEGER"},
+	{"from_offset", "BIGINT"},
+	{"to_offset", "BIGINT"},
+	{"messages", "BIGINT"},
+	{"bytes", "BIGINT"},
+	{"first_store_time", timeColumn},
+	{"last_store_time", timeColumn},
+	{"rule", "VARCHAR"},
+	{"cause", "VARCHAR"},
+	{"file", "VARCHAR"},
+	{"record", "VARCHAR"},
+	{"digest", "VARCHAR"},
+	{"removed_at", timeColumn},
+}
+
+const timeColumn = "TIMESTAMP WITH TIME ZONE"
+
+// deletionsSQL is the query behind the view of what retention removed.
+func deletionsSQL(t wire.Table) string {
+	var list, read []string
+	for _, c := range deletionColumns {
+		name, typ := identifier(c.name), c.typ
+		if typ == timeColumn {
+			typ = "BIGINT"
+			list = append(list, "to_timestamp("+name+" / 1000) AS "+name)
+		} else {
+			list = append(list, name)
+		}
+		read = append(read, literal(c.name)+": "+literal(typ))
+	}
+	var files []string
+	for _, p := range t.Parts {
+		for _, f := range p.Files {
+			files = append(files, literal(f))
+		}
+	}
+	return "SELECT " + strings.Join(list, ", ") + " FROM read_json([" + strings.Join(files, ", ") + "], format = 'newline_delimited', columns = {" + strings.Join(read, ", ") + "})"
+}
+
 // viewSQL is the query behind a table's view.
 func viewSQL(t wire.Table) string {
+	if t.Deletions {
+		return deletionsSQL(t)
+	}
 	var b strings.Builder
 	b.WriteString("SELECT " + literal(t.Topic) + " AS topic, ")
 	for _, c := range rowColumns {
