@@ -142,12 +142,12 @@ func (c *Compactor) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		c.look(ctx)
+		c.Look(ctx)
 	}
 }
 
-// look makes a pass. That it has to wait is no failure.
-func (c *Compactor) look(ctx context.Context) {
+// Look makes one pass. That it has to wait is no failure.
+func (c *Compactor) Look(ctx context.Context) {
 	switch err := c.pass(ctx, "", false); {
 	case err == nil:
 		c.update(func(s *Status) { s.Paused = "" })

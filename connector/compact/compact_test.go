@@ -174,7 +174,7 @@ func TestCompact(t *testing.T) {
 	}
 	before := s.table.Snapshot()
 	planned := s.table.Index().Files(queue, mq.Range{To: 1 << 40}) // by a reader
-	s.look(t.Context())
+	s.Look(t.Context())
 	if n := len(s.check(t).Index().All()); n != 2*5 {
 		t.Errorf("%d files", n)
 	}
@@ -196,7 +196,7 @@ func TestCompact(t *testing.T) {
 		}
 	}
 	s.bucket.Calls()
-	s.look(t.Context())
+	s.Look(t.Context())
 	for _, c := range s.bucket.Calls() {
 		if strings.HasPrefix(c.Name, s.table.Root()) {
 			t.Errorf("a table with nothing to merge costs %s of %s", c.Op, c.Name)
@@ -225,7 +225,7 @@ func TestCompactGivesWay(t *testing.T) {
 	s := newStand(t, 16, 3)
 	why := "the connector lags"
 	s.cfg.Busy = func() string { return why }
-	s.look(t.Context())
+	s.Look(t.Context())
 	if st := s.Status(); st.Merges != 0 || !strings.Contains(st.Paused, why) || st.Failures != 0 {
 		t.Errorf("%+v", st)
 	}
@@ -234,11 +234,11 @@ func TestCompactGivesWay(t *testing.T) {
 	}
 	why = ""
 	s.cfg.Broker = "another"
-	if s.look(t.Context()); s.Status().Merges != 0 {
+	if s.Look(t.Context()); s.Status().Merges != 0 {
 		t.Error("another broker group's files were merged")
 	}
 	s.cfg.Broker = queue.Broker
-	if s.look(t.Context()); s.Status().Merges != 2 || s.Status().Paused != "" {
+	if s.Look(t.Context()); s.Status().Merges != 2 || s.Status().Paused != "" {
 		t.Errorf("%+v", s.Status())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -258,12 +258,12 @@ func TestCompactKilled(t *testing.T) {
 		}
 		s := first.again(t)
 		s.bucket.Add(objtest.Fault{Skip: skip, Err: objstore.ErrDenied})
-		s.look(t.Context())
+		s.Look(t.Context())
 		dead = s.Status().Merges < 2
 		s.bucket.Clear()
 		s.check(t)
 		s.open(t)
-		s.look(t.Context())
+		s.Look(t.Context())
 		if n := len(s.check(t).Index().All()); n != 2 {
 			t.Errorf("killed at request %d: %d files in the end: %+v", skip, n, s.Status())
 		}
@@ -283,12 +283,12 @@ func TestCompactUnderEveryFault(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%d/skip=%d", op, how, skip), func(t *testing.T) {
 					s := first.again(t)
 					s.bucket.Add(objtest.Fault{Op: op, How: how, Skip: skip, Times: 1})
-					s.look(t.Context())
+					s.Look(t.Context())
 					s.check(t)
 					s.bucket.Clear()
 					s.start(t)
-					s.look(t.Context())
-					s.look(t.Context())
+					s.Look(t.Context())
+					s.Look(t.Context())
 					if n := len(s.check(t).Index().All()); n != 2 {
 						t.Errorf("%d files: %+v", n, s.Status())
 					}
@@ -311,7 +311,7 @@ func TestCompactLosesARace(t *testing.T) {
 		_, err := tbl.Delete(ctx, []string{gone.Name}, "age")
 		return err
 	}})
-	s.look(t.Context())
+	s.Look(t.Context())
 	if st := s.Status(); st.Lost != 1 || st.Merges != 1 || st.Failures != 0 {
 		t.Errorf("%+v", st)
 	}
@@ -368,7 +368,7 @@ func TestUploadIsReadBack(t *testing.T) {
 	for _, how := range []objtest.How{objtest.Lie, objtest.Spoil, objtest.Cut} {
 		s := newStand(t, 16, 3)
 		s.bucket.Add(objtest.Fault{Op: objtest.Put, Name: ".parquet", How: how})
-		s.look(t.Context())
+		s.Look(t.Context())
 		if st := s.Status(); st.Merges != 0 || st.Failures == 0 || !strings.Contains(st.Error, ErrNotStored.Error()) {
 			t.Errorf("%v: %+v", how, st)
 		}

@@ -1,11 +1,13 @@
 package archive
 
 import (
+	"bytes"
 	"flag"
 	"testing"
 
 	"varve/internal/mq"
 	"varve/internal/mq/mqtest"
+	"varve/internal/objstore"
 	"varve/internal/objstore/fs"
 )
 
@@ -42,5 +44,31 @@ func TestSample(t *testing.T) {
 		if _, err := tbl.Delete(t.Context(), old, "sample"); err != nil {
 			t.Fatal(err)
 		}
+		compactSample(t, b, tbl, mq.Queue{Broker: "varve-a", Topic: topic, ID: 1})
+	}
+}
+
+// compactSample merges a queue's files, as compaction does.
+func compactSample(t *testing.T, b *fs.Bucket, tbl *Table, q mq.Queue) {
+	t.Helper()
+	old := tbl.Index().Files(q, mq.Range{To: 1 << 40})
+	var buf bytes.Buffer
+	m, err := MergeFiles(t.Context(), &buf, b, old, MergeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.File.Name = FileName(q, tbl.Root(), m.File.Offsets.From, m.File.Rows, m.File.Epoch)
+	if err := b.Put(t.Context(), m.File.Name, &buf, m.File.Bytes, objstore.IfAbsent); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Check(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	r := Replacement{ID: "compacted", Op: ReplaceFiles, New: []DataFile{m.File}}
+	for _, f := range old {
+		r.Old = append(r.Old, f.Name)
+	}
+	if _, err := tbl.Replace(t.Context(), r); err != nil {
+		t.Fatal(err)
 	}
 }
