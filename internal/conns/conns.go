@@ -50,6 +50,14 @@ type counted struct {
 	once sync.Once
 }
 
+// CloseWrite says the end of what is written, where the connection can.
+func (c *counted) CloseWrite() error {
+	if under, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return under.CloseWrite()
+	}
+	return nil
+}
+
 // Close gives the place back.
 func (c *counted) Close() error {
 	c.once.Do(func() { c.of.open.Add(-1) })

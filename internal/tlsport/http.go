@@ -13,7 +13,7 @@ import (
 // end.
 func ServeHTTP(ctx context.Context, srv *http.Server, ln net.Listener, within time.Duration) error {
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(ln) }()
+	go func() { ended <- srv.Serve(lingering{ln}) }()
 	select {
 	case err := <-ended:
 		return err
