@@ -16,6 +16,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/mq"
 	"varve/internal/objstore/fs"
+	"varve/internal/typed"
 )
 
 func cpuSeconds() float64 {
@@ -38,6 +39,7 @@ func benchMessages(n int) []*mq.Message {
 		for b.Len() < 1000 {
 			fmt.Fprintf(&b, `{"sku":"%s","price":%d,"note":"%s %s"},`, words[rng.IntN(500)], rng.IntN(10_000), words[rng.IntN(500)], words[rng.IntN(500)])
 		}
+		b.WriteString("{}]}")
 		p := mq.AppendProperty(nil, mq.PropTags, fmt.Sprintf("tag%d", i%5))
 		p = mq.AppendProperty(p, mq.PropUniqKey, fmt.Sprintf("AC1100010001%020X", i))
 		p = mq.AppendProperty(p, mq.PropKeys, fmt.Sprintf("order-%d", i))
@@ -48,7 +50,9 @@ func benchMessages(n int) []*mq.Message {
 
 // BenchmarkConnector compares the connector's message bytes for each CPU
 // second, from the hot log to the committed archive, with those of a bare
-// FileWriter over the same records in memory.
+// FileWriter over the same records in memory, and its CPU a message with that of
+// a topic whose schema makes columns of the bodies: of one field of the top, and
+// of all of them.
 func BenchmarkConnector(b *testing.B) {
 	const n = 200_000
 	dir := b.TempDir()
@@ -76,10 +80,16 @@ func BenchmarkConnector(b *testing.B) {
 	}
 	for b.Loop() {
 		bare := writeBare(b, recs)
-		through := runThrough(b, log, dir)
+		through := runThrough(b, log, dir, nil)
+		one := runThrough(b, log, dir, benchSchema(b, `{"properties":{"order":{"type":"integer"}}}`))
+		all := runThrough(b, log, dir, benchSchema(b, `{"properties":{"order":{"type":"integer"},"items":{"type":"array","items":{"type":"object",
+			"properties":{"sku":{"type":"string"},"price":{"type":"integer"},"note":{"type":"string"}}}}}}`))
 		b.ReportMetric(float64(raw)/1e6/bare, "bare-MB/cpu-s")
 		b.ReportMetric(float64(raw)/1e6/through, "connector-MB/cpu-s")
 		b.ReportMetric(100*bare/through, "percent")
+		b.ReportMetric(1e6*through/n, "us/msg")
+		b.ReportMetric(1e6*one/n, "us/msg-one-column")
+		b.ReportMetric(1e6*all/n, "us/msg-all-columns")
 	}
 }
 
@@ -99,7 +109,24 @@ func writeBare(b *testing.B, recs map[int32][]mq.Record) (cpu float64) {
 	return cpuSeconds() - began
 }
 
-func runThrough(b *testing.B, log *hot.Store, dir string) (cpu float64) {
+// schemaOfAll is Schemas: one for every topic.
+type schemaOfAll struct{ l *typed.Layout }
+
+func (s schemaOfAll) Layout(string) *typed.Layout { return s.l }
+
+func benchSchema(b *testing.B, doc string) Schemas {
+	topic, _, err := typed.Topic{Name: "bench"}.Declare(typed.Declaration{Format: typed.JSON, Document: []byte(doc)}, typed.Table{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := topic.Layout()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return schemaOfAll{l}
+}
+
+func runThrough(b *testing.B, log *hot.Store, dir string, schemas Schemas) (cpu float64) {
 	bucket, err := fs.New(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
@@ -108,7 +135,7 @@ func runThrough(b *testing.B, log *hot.Store, dir string) (cpu float64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := New(Config{Broker: broker, Dir: dir + "/tmp"}, log, a)
+	c, err := New(Config{Broker: broker, Dir: dir + "/tmp", Schemas: schemas}, log, a)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +13,7 @@ import (
 )
 
 func schemaCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "schema", Short: "Columns of message bodies: set, show, list, check, remove"}
+	cmd := &cobra.Command{Use: "schema", Short: "Columns of message bodies: set, show, list, check, apply, remove"}
 	cmd.AddCommand(schemaSet(), schemaShow(), &cobra.Command{
 		Use: "list", Short: "List the topics that have a schema", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -27,7 +28,7 @@ func schemaCommand() *cobra.Command {
 				}
 			})
 		},
-	}, schemaCheck(), &cobra.Command{
+	}, schemaCheck(), schemaApply(), &cobra.Command{
 		Use: "remove TOPIC", Short: "Make no columns of a topic's bodies any more; those of archived messages stay", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := client(cmd).RemoveSchema(cmd.Context(), args[0]); err != nil {
@@ -141,6 +142,7 @@ func schemaShow() *cobra.Command {
 				for _, v := range s.Versions {
 					t.row(v.Version, v.Format, v.Columns, v.Created)
 				}
+				applyRow(t, s.Apply)
 				t.row("")
 				columnRows(t, s)
 			})
@@ -148,6 +150,66 @@ func schemaShow() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&document, "document", false, "print the schema as it was declared")
 	return cmd
+}
+
+// applyLook is how often --wait looks.
+const applyLook = 300 * time.Millisecond
+
+func schemaApply() *cobra.Command {
+	wait := false
+	cmd := &cobra.Command{
+		Use: "apply TOPIC", Short: "Give what is archived already the columns of the schema, in the background", Args: cobra.ExactArgs(1),
+		Long: `Give what was archived before the topic had its schema the columns. Files are
+rewritten one by one, slowly, in the background, also over a restart; "schema
+show" tells how far that is. Readers notice nothing.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := client(cmd).ApplySchema(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			for wait && s.Apply.Running {
+				select {
+				case <-cmd.Context().Done():
+					return cmd.Context().Err()
+				case <-time.After(applyLook):
+				}
+				if s, err = client(cmd).Schema(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				if s.Apply == nil {
+					return fmt.Errorf("the schema of %s is not applied any more: the server was started anew", args[0])
+				}
+			}
+			return show(cmd, s, func(t *table) {
+				if s.Apply.Running {
+					t.row(fmt.Sprintf("applying version %d of the schema of %s to what is archived", s.Version, s.Topic))
+				} else {
+					applyRow(t, s.Apply)
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "until it is done")
+	return cmd
+}
+
+// applyRow says how far older files have the columns.
+func applyRow(t *table, a *admin.SchemaApply) {
+	if a == nil {
+		return
+	}
+	state := "applied"
+	if a.Running {
+		state = "applying"
+	}
+	line := fmt.Sprintf("%s to %d of %d archived files", state, a.Done-a.Skipped, a.Files)
+	if a.Skipped > 0 {
+		line += fmt.Sprintf("; %d are left as they are", a.Skipped)
+	}
+	if a.Error != "" {
+		line += "; the last attempt failed: " + a.Error
+	}
+	t.row(line)
 }
 
 func schemaCheck() *cobra.Command {

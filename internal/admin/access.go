@@ -35,6 +35,7 @@ var rights = map[string]right{
 	"GET /api/v1/topics/{topic}/schema":        {do: look | read, topic: "topic"},
 	"PUT /api/v1/topics/{topic}/schema":        {do: auth.Update, topic: "topic"},
 	"DELETE /api/v1/topics/{topic}/schema":     {do: auth.Update, topic: "topic"},
+	"POST /api/v1/topics/{topic}/schema/apply": {do: auth.Update, topic: "topic"},
 	"POST /api/v1/topics/{topic}/schema/check": {do: read, topic: "topic"},
 	"GET /api/v1/groups":                       {own: true},
 	"GET /api/v1/groups/{group}":               {do: look | read, group: "group"},

@@ -22,8 +22,19 @@ type Schema struct {
 	Versions []SchemaVersion `json:"versions,omitempty"`
 	// Document is the schema as it was declared.
 	Document []byte `json:"document,omitempty"`
+	// Apply is how far older files have the columns, where that was asked for.
+	Apply *SchemaApply `json:"apply,omitempty"`
 	// Changed says whether setting it changed anything.
 	Changed bool `json:"changed"`
+}
+
+// SchemaApply is how far the files of before a schema have its columns.
+type SchemaApply struct {
+	Running bool   `json:"running"`
+	Files   int    `json:"files"`           // of the topic, as far as known
+	Done    int    `json:"done"`            // that have the columns, or are left as they are
+	Skipped int    `json:"skipped"`         // of those: that changed meanwhile, or have erased bodies
+	Error   string `json:"error,omitempty"` // of the last attempt; it is made again
 }
 
 // SchemaColumn is one typed column.
@@ -87,6 +98,7 @@ type Schemas interface {
 	SetSchema(ctx context.Context, topic string, s SchemaSpec) (Schema, error)
 	TrySchema(ctx context.Context, topic string, t SchemaTrial) (SchemaResult, error)
 	RemoveSchema(ctx context.Context, topic string) error
+	ApplySchema(ctx context.Context, topic string) (Schema, error)
 }
 
 func (s *server) schemaRoutes() {
@@ -119,6 +131,9 @@ func (s *server) schemaRoutes() {
 			return nil, BadRequest("messages: %d, at most %d can be tried", t.Messages, maxTried)
 		}
 		return s.b.Schemas.TrySchema(ctx, r.PathValue("topic"), t)
+	}))
+	s.handle("POST /api/v1/topics/{topic}/schema/apply", s.schemas(func(ctx context.Context, r *http.Request) (any, error) {
+		return s.b.Schemas.ApplySchema(ctx, r.PathValue("topic"))
 	}))
 	s.handle("DELETE /api/v1/topics/{topic}/schema", s.schemas(func(ctx context.Context, r *http.Request) (any, error) {
 		return nil, s.b.Schemas.RemoveSchema(ctx, r.PathValue("topic"))
@@ -157,6 +172,12 @@ func (c *Client) SetSchema(ctx context.Context, topic string, s SchemaSpec) (Sch
 // TrySchema tries a schema on a topic's newest messages, and sets nothing.
 func (c *Client) TrySchema(ctx context.Context, topic string, t SchemaTrial) (SchemaResult, error) {
 	return call[SchemaResult](ctx, c, http.MethodPost, schemaPath(topic)+"/check", nil, t)
+}
+
+// ApplySchema has the files of before the schema get its columns, in the
+// background.
+func (c *Client) ApplySchema(ctx context.Context, topic string) (Schema, error) {
+	return call[Schema](ctx, c, http.MethodPost, schemaPath(topic)+"/apply", nil, nil)
 }
 
 // RemoveSchema ends a topic's typed columns.

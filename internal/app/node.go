@@ -132,7 +132,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.onClose("ports", func() error { n.ports.close(); return nil })
 	for _, open := range []func(context.Context) error{
-		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openSchemas, n.openGRPC, n.openMQHTTP, n.openConnector, n.openCompaction, n.openBackup, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
+		n.openState, n.openAccess, n.openRoute, n.openLog, n.openArchive, n.openReader, n.openBroker, n.openSchemas, n.openGRPC, n.openMQHTTP, n.openConnector, n.openCompaction, n.openApply, n.openBackup, n.openHistory, n.openRetention, n.openQuery, n.openReplay,
 	} {
 		if err = open(ctx); err != nil {
 			return err

@@ -26,6 +26,9 @@ type schemas struct {
 
 	mu      sync.Mutex // one change at a time
 	layouts atomic.Pointer[map[string]*typed.Layout]
+
+	wake chan struct{} // somebody asked for old files
+	runs applyRuns
 }
 
 // openSchemas reads the schemas. One of a topic that is gone goes with it.
@@ -33,7 +36,7 @@ func (n *Node) openSchemas(context.Context) error {
 	if n.broker == nil {
 		return nil
 	}
-	s := &schemas{log: n.log}
+	s := &schemas{log: n.log, wake: make(chan struct{}, 1)}
 	var err error
 	s.settings, err = meta.LoadSettings(n.meta, meta.SettingsOf[typed.Topic]{
 		What: "schema",
@@ -44,7 +47,9 @@ func (n *Node) openSchemas(context.Context) error {
 			return err
 		},
 		Clone: func(t *typed.Topic) *typed.Topic { c := *t; return &c }, // a version is never changed
-		Equal: func(a, b *typed.Topic) bool { return a.Off == b.Off && len(a.Versions) == len(b.Versions) },
+		Equal: func(a, b *typed.Topic) bool {
+			return a.Off == b.Off && a.Applying == b.Applying && len(a.Versions) == len(b.Versions)
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("read the schemas of topics: %w", err)
@@ -138,7 +143,7 @@ func (a schemaAPI) Schema(_ context.Context, topic string) (admin.Schema, error)
 		return admin.Schema{}, admin.NotFound("topic %q has no schema", topic)
 	}
 	out := schemaOf(*t)
-	out.Document = t.Newest().Document
+	out.Document, out.Apply = t.Newest().Document, a.n.schemas.runs.of(*t)
 	for _, v := range slices.Backward(t.Versions) {
 		out.Versions = append(out.Versions, admin.SchemaVersion{
 			Version: v.Number, Format: string(v.Format), Columns: len(v.Columns), Created: millis(v.Created),
@@ -223,7 +228,7 @@ func (a schemaAPI) SetSchema(ctx context.Context, topic string, s admin.SchemaSp
 func (a schemaAPI) RemoveSchema(_ context.Context, topic string) error {
 	_, changed, err := a.n.schemas.change(topic, func(t typed.Topic) (typed.Topic, bool, error) {
 		had := t.Newest() != nil
-		t.Off = true
+		t.Off, t.Applying = true, false
 		return t, had, nil
 	})
 	if err == nil && !changed {

@@ -82,6 +82,9 @@ type FileWriter struct {
 	hosts    hostCache
 	inflater inflater
 	typed    *typedRows // nil without typed columns
+	// encodings are those of records whose bodies were inflated before, by offset;
+	// nil for a file that is made of the log.
+	encodings map[int64][]byte
 
 	proof    proof.Builder
 	hasher   proof.Hasher
@@ -263,6 +266,9 @@ func (w *FileWriter) add(r mq.Record) error {
 		return w.refuse(r, err)
 	}
 	w.proof.Add(one.queueOffset, leaf)
+	if one.encoding == nil {
+		one.encoding = w.encodings[one.queueOffset]
+	}
 	if w.typed != nil {
 		w.typed.add(&one)
 	}

@@ -73,6 +73,7 @@ var table = []rule{
 	{folder: "broker/front/http", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate", "internal/refusal", "internal/tlsport"}},
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/auth", "internal/refusal", "internal/remoting"}},
 
+	{folder: "connector/apply", local: []string{"internal/archive", "internal/objstore", "internal/typed"}},
 	{folder: "connector", local: []string{"hot", "internal/archive", "internal/objstore", "internal/typed"}},
 	{folder: "connector/compact", local: []string{"internal/archive", "internal/objstore"}},
 	{folder: "history", local: []string{"internal/archive", "internal/objstore", "internal/retention", "internal/remoting"}},

@@ -21,7 +21,7 @@ const (
 // objstore.Bucket or a value that it was handed.
 var filesAllowed = []string{
 	"cmd/varve", "internal/app", "internal/config", "internal/demo", "internal/lint",
-	"internal/objstore/fs", "internal/migrate", "connector", "connector/compact", "history", "query/...", "replay", "hot", "internal/meta",
+	"internal/objstore/fs", "internal/migrate", "connector", "connector/apply", "connector/compact", "history", "query/...", "replay", "hot", "internal/meta",
 	"internal/archive/...",
 	"internal/tlsport",
 }

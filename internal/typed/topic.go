@@ -27,6 +27,9 @@ type Topic struct {
 	// Off says that the schema was removed: bodies get no columns any more. The
 	// versions stay, so that another one goes on behind them.
 	Off bool `json:"off,omitempty"`
+	// Applying says that files of before the newest version are being given its
+	// columns.
+	Applying bool `json:"applying,omitempty"`
 }
 
 // Declaration is a schema that somebody wants for a topic.
