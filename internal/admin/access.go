@@ -88,6 +88,7 @@ var rights = map[string]right{
 	"DELETE /api/v1/quotas/{tenant}":           {do: auth.Update},
 	"POST /api/v1/retention/apply":             {do: auth.Update},
 	"POST /api/v1/archive/flush":               {do: auth.Update},
+	"POST /api/v1/archive/compact":             {do: auth.Update},
 	"POST /api/v1/hot/trim":                    {do: auth.Update},
 	"PUT /api/v1/retention/rules/{name}":       {do: auth.Update},
 	"DELETE /api/v1/retention/rules/{name}":    {do: auth.Update},
