@@ -209,3 +209,18 @@ func (p *paced) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Forget lets go of what this node keeps of a data file that readers shall not
+// have any more; one that is in use as a local file goes when it is released and
+// its room is needed.
+func (n *Node) Forget(name string) {
+	if n.cache != nil {
+		n.cache.forget(name)
+	}
+	n.files.mu.Lock()
+	defer n.files.mu.Unlock()
+	if path, ok := n.files.have.get(name); ok && n.files.pins[name] == 0 {
+		n.files.have.remove(name)
+		_ = os.Remove(path)
+	}
+}

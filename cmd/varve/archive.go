@@ -76,7 +76,7 @@ func archiveCommand() *cobra.Command {
 				}
 			})
 		},
-	}, archiveFlush(), archiveCompact(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveProve(), archiveCheckProof(), archiveImport())
+	}, archiveFlush(), archiveCompact(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveProve(), archiveCheckProof(), archiveErase(), archiveErasures(), archiveImport())
 	return cmd
 }
 

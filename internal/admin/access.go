@@ -72,6 +72,8 @@ var rights = map[string]right{
 	"DELETE /api/v1/leases/{name}":             {own: true},
 	"GET /api/v1/archive":                      {do: look},
 	"GET /api/v1/archive/{topic}/files":        {do: look | read, topic: "topic"},
+	"GET /api/v1/archive/{topic}/erasures":     {do: look, topic: "topic"},
+	"POST /api/v1/archive/{topic}/erasures":    {do: auth.Delete, topic: "topic"},
 	"GET /api/v1/timers":                       {do: look | read, topic: "?topic"},
 	"POST /api/v1/timers/recall":               {own: true},
 	"GET /api/v1/transactions":                 {do: look, topic: "?topic"},

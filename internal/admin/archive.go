@@ -38,6 +38,16 @@ func (s *server) archiveRoutes() {
 	s.handle("GET /api/v1/archive/{topic}/files", s.archive(func(ctx context.Context, r *http.Request) (any, error) {
 		return s.b.Archive.ArchiveFiles(ctx, r.PathValue("topic"))
 	}))
+	s.handle("GET /api/v1/archive/{topic}/erasures", s.archive(func(ctx context.Context, r *http.Request) (any, error) {
+		return s.b.Archive.Erasures(ctx, r.PathValue("topic"))
+	}))
+	s.handleWithin(flushDeadline, "POST /api/v1/archive/{topic}/erasures", s.archive(func(ctx context.Context, r *http.Request) (any, error) {
+		var e Erase
+		if err := decode(r, &e); err != nil {
+			return nil, err
+		}
+		return s.b.Archive.Erase(ctx, r.PathValue("topic"), e)
+	}))
 	s.handleWithin(flushDeadline, "POST /api/v1/archive/flush", s.archive(func(ctx context.Context, _ *http.Request) (any, error) {
 		return nil, s.b.Archive.Flush(ctx)
 	}))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"varve/internal/auth"
+	"varve/internal/proof"
 	"varve/internal/retention"
 )
 
@@ -107,6 +108,20 @@ type Archive interface {
 	Compact(ctx context.Context, topic string) (Compacted, error)
 	// Trim frees what the archive has from the hot log, down to keep bytes.
 	Trim(ctx context.Context, keep int64) (Trimmed, error)
+	// Erase erases messages of a topic, Erasures gives the certificates of it.
+	Erase(ctx context.Context, topic string, e Erase) (*proof.Certificate, error)
+	Erasures(ctx context.Context, topic string) ([]proof.Certificate, error)
+}
+
+// Erase says which messages of a topic are to be erased: those with a key, one
+// by its message id, or one by queue and offset.
+type Erase struct {
+	Key    string `json:"key,omitempty"`
+	MsgID  string `json:"msg_id,omitempty"`
+	Queue  *int32 `json:"queue,omitempty"`
+	Offset *int64 `json:"offset,omitempty"`
+	Who    string `json:"who"`
+	Why    string `json:"why"`
 }
 
 // Quotas keeps what tenants may.

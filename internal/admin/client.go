@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"varve/internal/proof"
 	"varve/internal/retention"
 )
 
@@ -384,6 +385,16 @@ func (c *Client) ArchiveStatus(ctx context.Context) (ArchiveStatus, error) {
 // ArchiveFiles lists a topic's data files.
 func (c *Client) ArchiveFiles(ctx context.Context, topic string) ([]ArchiveFile, error) {
 	return get[[]ArchiveFile](ctx, c, "/archive/"+url.PathEscape(topic)+"/files", nil)
+}
+
+// Erase erases messages of a topic.
+func (c *Client) Erase(ctx context.Context, topic string, e Erase) (proof.Certificate, error) {
+	return call[proof.Certificate](ctx, c, http.MethodPost, "/archive/"+url.PathEscape(topic)+"/erasures", nil, e)
+}
+
+// Erasures gives the certificates of a topic's erasures.
+func (c *Client) Erasures(ctx context.Context, topic string) ([]proof.Certificate, error) {
+	return get[[]proof.Certificate](ctx, c, "/archive/"+url.PathEscape(topic)+"/erasures", nil)
 }
 
 // Flush archives everything confirmed so far.

@@ -91,6 +91,7 @@ func (n *Node) openConnector(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start the connector: %w", err)
 	}
+	n.openEraser()
 	n.onRun("connector", n.runConnector)
 	return nil
 }

@@ -75,6 +75,7 @@ type Node struct {
 	reach     *reach // of archive
 	claiming  sync.Mutex
 	backup    *backups
+	eraser    *history.Eraser
 	proofKey  ed25519.PrivateKey // nil where heads are not signed
 	history   *history.Node
 	connector *connector.Connector

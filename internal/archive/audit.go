@@ -159,8 +159,9 @@ type AuditedRow struct {
 	Erased *proof.Hash // the leaf that the row had before its erasure; nil if it was not erased
 	// Wrong says which column repeats something of the record and says another
 	// thing, "" where none does.
-	Wrong string
-	id    []byte
+	Wrong    string
+	id       []byte
+	encoding []byte // body_encoding; nil where it is null
 }
 
 // MsgID is what the row's column says.
@@ -237,6 +238,9 @@ func (a *auditor) next(ctx context.Context) error {
 		a.row.Erased = &a.erased
 	}
 	a.row.Wrong, a.row.id = a.wrong(r), a.cols[colMsgID].bytes(0)
+	if col := a.cols[colBodyEncoding]; col.values > 0 {
+		a.row.encoding = col.bytes(0)
+	}
 	return nil
 }
 

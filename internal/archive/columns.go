@@ -101,9 +101,13 @@ func (w *FileWriter) bytes(dst []parquet.Value, col int) []parquet.Value {
 		for i := range w.rows {
 			dst = append(dst, optional(w.rows[i].form))
 		}
-	case colErasedHash: // erasure rewrites files; a writer never erases
-		for range w.rows {
-			dst = append(dst, parquet.Value{})
+	case colErasedHash:
+		for i := range w.rows {
+			if w.rows[i].erased == nil {
+				dst = append(dst, parquet.Value{})
+			} else {
+				dst = append(dst, parquet.FixedLenByteArrayValue(w.rows[i].erased).Level(0, 1, 0))
+			}
 		}
 	}
 	return dst

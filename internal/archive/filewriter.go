@@ -89,6 +89,7 @@ type FileWriter struct {
 	proof    proof.Builder
 	hasher   proof.Hasher
 	restored []byte // a record as it is served, where that isn't how it came
+	again    rewritten
 
 	stats     DataFile
 	groupRows int
@@ -264,6 +265,12 @@ func (w *FileWriter) add(r mq.Record) error {
 	leaf, err := w.leaf(r, &one)
 	if err != nil {
 		return w.refuse(r, err)
+	}
+	if w.again.encoding != nil {
+		one.encoding = w.again.encoding
+	}
+	if one.erased = w.again.erased; one.erased != nil {
+		leaf = proof.Hash(one.erased)
 	}
 	w.proof.Add(one.queueOffset, leaf)
 	if one.encoding == nil {

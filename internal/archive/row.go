@@ -29,6 +29,7 @@ type row struct {
 	tag         []byte // nil where there is none
 	bornHost    []byte
 	storeHost   []byte
+	erased      []byte // leaf of the message before it was erased; nil where it wasn't
 	form        []byte // nil where the typed columns say everything
 	firstPair   int
 	pairs       int

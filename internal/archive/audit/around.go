@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/mq"
 	"varve/internal/objstore"
+	"varve/internal/proof"
 )
 
 // deletion is what the audit reads of a record of a deletion.
@@ -129,9 +131,50 @@ func (r *run) missingTables(have []archive.Incarnation) {
 	}
 }
 
-// checkErased looks for the certificate of an erased row.
+// erasedAs is what a certificate says of a row.
+type erasedAs struct{ leaf, left string }
+
+// certificates reads the erasures' certificates of a table. One that is not
+// signed by a key that was given is a doubt, and says nothing.
+func (t *tableAudit) certificates(ctx context.Context) error {
+	t.erased = map[mq.Queue]map[int64][]erasedAs{}
+	b, root := t.archive.Bucket(), t.l.Table.Root()
+	for o, err := range b.List(ctx, root+"/erasures/") {
+		if err != nil {
+			return fmt.Errorf("list erasures under %s: %w", root, err)
+		}
+		var raw json.RawMessage
+		err := getJSON(ctx, b, o.Name, &raw)
+		if err != nil && !gone(err) {
+			return err
+		}
+		var c *proof.Certificate
+		if err == nil {
+			c, err = proof.OpenCertificate(raw, t.o.Keys)
+		}
+		if err == nil && (c.Archive != t.archive.Identity() || c.Topic != t.topic || c.Incarnation != t.number) {
+			err = fmt.Errorf("it is of archive %s, topic %s, incarnation %d", c.Archive, c.Topic, c.Incarnation)
+		}
+		if err != nil {
+			t.doubt(Doubt{File: o.Name, What: fmt.Sprintf("a certificate of an erasure: %v", err)})
+			continue
+		}
+		for _, r := range c.Rows {
+			q := mq.Queue{Broker: r.Broker, Topic: t.topic, ID: r.Queue}
+			if t.erased[q] == nil {
+				t.erased[q] = map[int64][]erasedAs{}
+			}
+			t.erased[q][r.Offset] = append(t.erased[q][r.Offset], erasedAs{r.Leaf, r.Left})
+		}
+	}
+	return nil
+}
+
+// checkErased looks for the certificate of an erased row: it must say the leaf
+// that the row had, and what is left of it.
 func (t *tableAudit) checkErased(res *result, q mq.Queue, row *archive.AuditedRow) {
-	if len(res.wrong) < maxWrong {
-		res.wrong = append(res.wrong, Row{row.Offset, row.MsgID(), "it is erased, and no certificate says so"})
+	is := erasedAs{hex.EncodeToString(row.Erased[:]), hex.EncodeToString(row.Leaf[:])}
+	if !slices.Contains(t.erased[q][row.Offset], is) && len(res.wrong) < maxWrong {
+		res.wrong = append(res.wrong, Row{row.Offset, row.MsgID(), "it is erased, and no certificate says so of these hashes"})
 	}
 }

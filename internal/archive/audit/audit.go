@@ -137,6 +137,9 @@ func (r *run) table(ctx context.Context, i archive.Incarnation) error {
 	if t.deleted, err = deletions(ctx, r.archive.Bucket(), l.Table.Root()); err != nil {
 		return err
 	}
+	if err := t.certificates(ctx); err != nil {
+		return err
+	}
 	t.since = r.known(i)
 	g, gctx := errgroup.WithContext(ctx)
 	for n, f := range l.Files {
@@ -183,6 +186,7 @@ type tableAudit struct {
 	results []result // of l.Files
 	deleted map[mq.Queue][]mq.Range
 	since   map[mq.Queue]QueueHead
+	erased  map[mq.Queue]map[int64][]erasedAs // by certificates
 	proven  int64
 }
 
