@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 
+	"varve/internal/proof"
+
 	"github.com/parquet-go/parquet-go"
 )
 
@@ -96,6 +98,7 @@ func MergeFiles(ctx context.Context, out io.Writer, rr RangeReader, files []Data
 		return nil, err
 	}
 	var pieces []piece
+	var hashes []proof.Parts
 	for _, f := range m.files {
 		file, err := OpenFile(ctx, rr, f)
 		if err == nil {
@@ -110,12 +113,21 @@ func MergeFiles(ctx context.Context, out io.Writer, rr RangeReader, files []Data
 		if n := len(file.pf.Schema().Columns()); n != int(numColumns) {
 			return nil, fmt.Errorf("%w: %s has %d columns, want %d", ErrUnmergeable, f.Name, n, numColumns)
 		}
+		own, err := file.Parts()
+		if err != nil {
+			return nil, err
+		}
+		hashes = append(hashes, own)
 		for i, rg := range file.pf.Metadata().RowGroups {
 			pieces = append(pieces, piece{file, i, rg.NumRows, rg.TotalByteSize})
 		}
 	}
 	w := NewFileWriter(out, m.File.Queue, FileOptions{Epoch: m.File.Epoch, SpillDir: o.SpillDir})
-	err := guard(m.files[0].Name, func() error { return m.write(ctx, w, pieces) })
+	joined, err := joinHashes(hashes)
+	if err == nil {
+		w.proof.Set(joined)
+		err = guard(m.files[0].Name, func() error { return m.write(ctx, w, pieces) })
+	}
 	if err != nil {
 		w.Abort()
 		return nil, err

@@ -384,9 +384,12 @@ func (w *FileWriter) Close() (DataFile, error) {
 	if err := w.flushGroup(); err != nil {
 		return DataFile{}, err
 	}
-	w.stats.Hashes = string(w.proof.Parts().Encode())
+	w.stats.Hashes = ""
+	if parts := w.proof.Parts(); len(parts) > 0 {
+		w.stats.Hashes = string(parts.Encode())
+		w.pw.SetKeyValueMetadata(metaProof, base64.StdEncoding.EncodeToString([]byte(w.stats.Hashes)))
+	}
 	for k, v := range map[string]string{
-		metaProof:   base64.StdEncoding.EncodeToString([]byte(w.stats.Hashes)),
 		metaFormat:  strconv.Itoa(FormatVersion),
 		metaTopic:   w.queue.Topic,
 		metaBroker:  w.queue.Broker,

@@ -400,3 +400,17 @@ func inherit(files, old []DataFile) error {
 	}
 	return nil
 }
+
+// joinHashes gives the hashes of a file that is made of others, none where one
+// of them has none.
+func joinHashes(list []proof.Parts) (out proof.Parts, err error) {
+	for _, p := range list {
+		if len(p) == 0 {
+			return nil, nil
+		}
+		if out, err = proof.Join(out, p); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

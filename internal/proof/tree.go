@@ -76,6 +76,9 @@ func (b *Builder) Add(offset int64, leaf Hash) {
 	p.Trees = join(p.Trees, Tree{0, uint16(place), leaf}, RunLevel)
 }
 
+// Set begins with parts that are known already.
+func (b *Builder) Set(p Parts) { b.parts = p }
+
 // Copy gives what was made so far, and goes on.
 func (b *Builder) Copy() Parts {
 	out := make(Parts, len(b.parts))

@@ -421,3 +421,38 @@ func TestATopicThatIsGone(t *testing.T) {
 	}
 	e.one(e.audit(Options{Since: first}), "the archive has none")
 }
+
+// TestCompactedFiles: files that were put together carry the hashes of their
+// parts, and the chain doesn't notice.
+func TestCompactedFiles(t *testing.T) {
+	e := fill(t)
+	first := e.audit(Options{})
+	files := e.tbl.Index().Files(queue(0), mq.Range{From: 0, To: 9000})
+	var buf bytes.Buffer
+	m, err := archive.MergeFiles(t.Context(), &buf, e.b, files, archive.MergeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.File.Name = archive.FileName(queue(0), e.tbl.Root(), 0, m.File.Rows, 1)
+	e.put(m.File.Name, buf.Bytes(), objstore.IfAbsent)
+	var old []string
+	for _, f := range files {
+		old = append(old, f.Name)
+	}
+	if _, err := e.tbl.Replace(t.Context(), archive.Replacement{ID: "r", Old: old, New: []archive.DataFile{m.File}, Op: archive.ReplaceFiles}); err != nil {
+		t.Fatal(err)
+	}
+	if rep := e.audit(Options{Since: first}); !rep.OK || rep.Proven != 24_000 || rep.Files != 6 {
+		t.Errorf("%+v", rep)
+	}
+	whole := messages(queue(0), 0, 9000)
+	_, want := encodeAll(t, queue(0), whole)
+	if m.File.Hashes != want.Hashes {
+		t.Error("the file's hashes are not those of its rows")
+	}
+	e.commit(nil, e.file(queue(0), 12_000, 12_100))
+	e.remove(queue(0), 9000)
+	if rep := e.audit(Options{Since: first}); !rep.OK || rep.Proven != 15_100 {
+		t.Errorf("%+v", rep)
+	}
+}

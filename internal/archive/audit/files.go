@@ -84,7 +84,7 @@ func (t *tableAudit) read(ctx context.Context, f archive.DataFile) (result, erro
 	if err != nil {
 		return fail(err)
 	}
-	if own == nil {
+	if len(own) == 0 {
 		res.bare = true
 		return res, nil
 	}

@@ -232,7 +232,7 @@ func (p *prover) file(ctx context.Context, k *proof.Keeper, f archive.DataFile, 
 		return err
 	}
 	touched := slices.ContainsFunc(ranges, func(r mq.Range) bool { return r.From < f.Offsets.To && r.To > from })
-	if own != nil && !touched && from == f.Offsets.From {
+	if len(own) > 0 && !touched && from == f.Offsets.From {
 		for _, part := range own {
 			for _, t := range part.Trees {
 				k.Add(part.Block, t)
