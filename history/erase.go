@@ -47,7 +47,7 @@ type EraseConfig struct {
 	// HotKey reports whether the hot log has a message with a key.
 	HotKey func(ctx context.Context, k mq.KeyQuery) (bool, error)
 	// Held is why a hold keeps messages, nil where none does; may be nil.
-	Held func(q mq.Queue, r mq.Range, keys []string) error
+	Held func(ctx context.Context, q mq.Queue, fromMillis, toMillis int64, keys []string) error
 	// Layout gives the typed columns of a topic; may be nil.
 	Layout func(topic string) *typed.Layout
 	Now    func() time.Time
@@ -215,15 +215,8 @@ func (e *Eraser) allowed(ctx context.Context, r EraseRequest, files []marked) er
 			if o >= hot.From {
 				return fmt.Errorf("%w: offset %d of %v; it can be erased once the log is trimmed (it begins at %d; varve archive trim)", ErrStillHot, o, f.Queue, hot.From)
 			}
-			if e.cfg.Held == nil {
-				continue
-			}
-			var keys []string
-			if r.Key != "" {
-				keys = []string{r.Key}
-			}
-			if err := e.cfg.Held(f.Queue, mq.Range{From: o, To: o + 1}, keys); err != nil {
-				return fmt.Errorf("erase offset %d of %v: %w", o, f.Queue, err)
+			if err := e.held(ctx, f.DataFile, o); err != nil {
+				return err
 			}
 		}
 	}
@@ -235,6 +228,28 @@ func (e *Eraser) allowed(ctx context.Context, r EraseRequest, files []marked) er
 		err = fmt.Errorf("%w: messages of topic %s with the key; they can be erased once they are archived and the log is trimmed (varve archive flush, varve archive trim)", ErrStillHot, r.Topic)
 	}
 	return err
+}
+
+// held refuses a message that a hold covers, by its own time and keys.
+func (e *Eraser) held(ctx context.Context, f archive.DataFile, offset int64) error {
+	if e.cfg.Held == nil {
+		return nil
+	}
+	file, err := archive.OpenFile(ctx, e.node.archive.Bucket(), f)
+	if err != nil {
+		return err
+	}
+	b, err := file.Read(ctx, offset, mq.Limit{Messages: 1})
+	if err != nil {
+		return err
+	}
+	r := mq.Record(b.Body)
+	id, _ := mq.Property(r.Properties(), mq.PropUniqKey)
+	keys := append(mq.Keys(r.Properties()), string(id)) // never none: that would be any
+	if err := e.cfg.Held(ctx, f.Queue, r.StoreTimeMillis(), r.StoreTimeMillis(), keys); err != nil {
+		return fmt.Errorf("erase offset %d of %v: %w", offset, f.Queue, err)
+	}
+	return nil
 }
 
 // rewrite makes a file without the bodies of its marked rows, uploads it, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,8 +145,8 @@ func TestEraseIsRefused(t *testing.T) {
 	}
 	e.hot.From = 24
 	held := errors.New("held")
-	e.Eraser.cfg.Held = func(q mq.Queue, r mq.Range, _ []string) error {
-		if r.From == 23 {
+	e.Eraser.cfg.Held = func(_ context.Context, _ mq.Queue, from, to int64, keys []string) error {
+		if from == to && slices.Contains(keys, "alice") && slices.Contains(keys, "t-0-23") {
 			return held
 		}
 		return nil

@@ -15,7 +15,7 @@ import (
 // group's log is: nobody else knows what is still hot.
 func (n *Node) openEraser() {
 	n.eraser = history.NewEraser(history.EraseConfig{
-		Dir: n.dir.path("tmp", "connector"), Key: n.proofKey, Layout: n.schemas.Layout, Logger: n.log,
+		Dir: n.dir.path("tmp", "connector"), Key: n.proofKey, Layout: n.schemas.Layout, Held: n.holds.Check, Logger: n.log,
 		Hot: func(ctx context.Context, q mq.Queue) (mq.Range, bool) {
 			if q.Broker != n.cfg.Broker.Name {
 				return mq.Range{}, false
@@ -40,7 +40,7 @@ func eraseError(err error, topic string) error {
 	switch {
 	case errors.Is(err, history.ErrNothingToErase):
 		return admin.NotFound("%v", err)
-	case errors.Is(err, history.ErrStillHot):
+	case errors.Is(err, history.ErrStillHot), errors.Is(err, history.ErrHeld):
 		return admin.Conflict("%v", err)
 	case errors.Is(err, archive.ErrDamaged):
 		return admin.Conflict("%v; see varve archive verify", err)
