@@ -18,31 +18,67 @@ type commit struct {
 	request  archive.Commit
 }
 
-// startCommits commits the topics that are ready: nothing more of them is
-// being written, or the first file has waited long enough.
+// startCommits commits the topics that are ready, the one that has waited
+// longest first.
 func (s *session) startCommits(ctx context.Context) {
-	for t := range s.readyTo {
-		if s.committing >= commitsAtOnce {
+	for s.committing < commitsAtOnce {
+		c := s.nextCommit()
+		if c == nil {
 			return
 		}
-		if t.gone || t.ready == 0 {
-			delete(s.readyTo, t)
-			continue
-		}
-		if t.committing || t.outstanding > 0 && s.c.cfg.Now().Sub(t.readySince) < commitDelay {
-			continue
-		}
-		c := s.prepare(t)
-		if len(c.segments) == 0 {
-			continue // the first of each queue is still being written
-		}
-		t.committing = true
 		s.committing++
 		s.running.Go(func() {
 			err := s.append(ctx, c)
 			s.tell(ctx, event{commit: c, err: err})
 		})
 	}
+}
+
+// readied notes that a topic has another file to commit.
+func (s *session) readied(t *topic) {
+	if t.ready == 0 {
+		t.readySince = s.c.cfg.Now()
+	}
+	t.ready++
+	s.lineUp(t)
+}
+
+// lineUp puts a topic behind all others that wait for a commit, if it doesn't
+// wait already.
+func (s *session) lineUp(t *topic) {
+	if !t.inLine {
+		t.inLine = true
+		s.readyTo = append(s.readyTo, t)
+	}
+}
+
+// nextCommit takes the first topic out of the line that can be committed now:
+// nothing more of it is being written, or its first file has waited long enough.
+// What it has left, or gets meanwhile, waits behind the others. Nil where none
+// can be.
+func (s *session) nextCommit() *commit {
+	var c *commit
+	keep := s.readyTo[:0]
+	for i, t := range s.readyTo {
+		if t.gone || t.ready == 0 {
+			t.inLine = false
+			continue
+		}
+		late := s.c.cfg.Now().Sub(t.readySince) >= commitDelay
+		if !t.committing && (t.outstanding == 0 || late) {
+			c = s.prepare(t)
+		}
+		if c != nil && len(c.segments) > 0 {
+			t.committing, t.inLine = true, false
+			keep = append(keep, s.readyTo[i+1:]...)
+			break
+		}
+		c = nil // the first of each queue is still being written
+		keep = append(keep, t)
+	}
+	clear(s.readyTo[len(keep):])
+	s.readyTo = keep
+	return c
 }
 
 // prepare collects what of a topic can be committed: for each queue the
@@ -122,6 +158,9 @@ func (s *session) committed(ctx context.Context, c *commit, err error) error {
 	}
 	t.ready -= len(c.segments)
 	t.readySince = s.c.cfg.Now()
+	if t.ready > 0 {
+		s.lineUp(t)
+	}
 	low, _ := s.lowWater()
 	s.setArchived(marks, low)
 	s.note(c, rows, raw, size)

@@ -20,7 +20,7 @@ func newManual() *manual {
 	m := &manual{now: time.Unix(1_700_000_000, 0)}
 	cfg := Config{Broker: broker, Now: func() time.Time { return m.now }}.withDefaults()
 	m.session = &session{
-		c: &Connector{cfg: cfg}, topics: map[string]*topic{}, older: map[string]bool{}, readyTo: map[*topic]struct{}{},
+		c: &Connector{cfg: cfg}, topics: map[string]*topic{}, older: map[string]bool{},
 		roll: rollRule{age: cfg.RollAge, ageMax: cfg.RollAgeMax, small: cfg.SmallBytes, filesPerSecond: cfg.FilesPerSecond},
 	}
 	return m

@@ -42,7 +42,7 @@ type session struct {
 	waiting    []*segment // frozen, no job yet
 	jobs       int        // jobs that run
 	encoding   int        // of them, those that still need the staged records
-	readyTo    map[*topic]struct{}
+	readyTo    []*topic   // that wait for a commit, in line
 	committing int
 	commitSeq  int64
 	older      map[string]bool // topics of which the archive lacks what it had
@@ -82,7 +82,7 @@ type event struct {
 func (c *Connector) runSession(ctx context.Context, begun func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &session{
-		c: c, topics: map[string]*topic{}, older: map[string]bool{}, readyTo: map[*topic]struct{}{},
+		c: c, topics: map[string]*topic{}, older: map[string]bool{},
 		roll:   rollRule{age: c.cfg.RollAge, ageMax: c.cfg.RollAgeMax, small: c.cfg.SmallBytes, filesPerSecond: c.cfg.FilesPerSecond},
 		tailed: make(chan tailed), taken: make(chan struct{}),
 		events: make(chan event, 64), uploads: make(chan struct{}, c.cfg.Uploads),
@@ -398,11 +398,7 @@ func (s *session) uploadedOne(ctx context.Context, e event) error {
 		return e.err
 	}
 	e.uploaded.file = &e.file
-	if t.ready == 0 {
-		t.readySince = s.c.cfg.Now()
-	}
-	t.ready++
-	s.readyTo[t] = struct{}{}
+	s.readied(t)
 	return nil
 }
 

@@ -26,6 +26,7 @@ type topic struct {
 	ready       int                   // uploaded files that wait for a commit
 	readySince  time.Time
 	committing  bool
+	inLine      bool // it is in session.readyTo
 	// damaged is why the topic's table can't be read. Nothing of the topic is
 	// archived then, and the log keeps its messages.
 	damaged error
