@@ -105,7 +105,11 @@ func (t *Table) race(ctx context.Context, build func(*state) (*change, error)) (
 				return Snapshot{}, err
 			}
 		}
-		if err := backoff(ctx, attempt); err != nil {
+		pause := maxBackoff
+		if lost { // others leave room for the next try (see yielded), which who waits longer misses
+			pause = max(time.Since(began), time.Millisecond)
+		}
+		if err := backoff(ctx, attempt, pause); err != nil {
 			return Snapshot{}, err
 		}
 		if _, rerr := t.refresh(ctx); rerr != nil && (permanent(rerr) || unclear+1 >= maxUnclear) {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"varve/internal/mq"
@@ -83,6 +84,10 @@ func (d distant) Head(ctx context.Context, name string) (objstore.Object, error)
 // beside one that commits now and then, from farther away: it gets its turn
 // after a bounded number of theirs.
 func TestAQuietBrokerIsNotStarved(t *testing.T) {
+	synctest.Test(t, quietBesideBusy)
+}
+
+func quietBesideBusy(t *testing.T) {
 	const busy, commits, most = 3, 3, 60
 	inner := mem.New()
 	createTable(t, openArchive(t, inner, Options{}), "orders")

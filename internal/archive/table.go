@@ -369,9 +369,9 @@ func (t *Table) now(st *state) int64 {
 	return max(t.opts.Now().UnixMilli(), last)
 }
 
-// backoff waits a little longer after each lost race.
-func backoff(ctx context.Context, attempt int) error {
-	d := min(time.Duration(1<<min(attempt, 10))*time.Millisecond, maxBackoff)
+// backoff waits a little longer after each try that came to nothing.
+func backoff(ctx context.Context, attempt int, most time.Duration) error {
+	d := min(time.Duration(1<<min(attempt, 10))*time.Millisecond, most, maxBackoff)
 	d = d/2 + jitter(d/2)
 	timer := time.NewTimer(d)
 	defer timer.Stop()

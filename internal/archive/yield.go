@@ -12,9 +12,10 @@ const maxYield = 2 * time.Second
 // yielded is how the writers of several broker groups share a table. Who loses a
 // race has to read the new version and try again, which takes a commit's time; one
 // that is quick and always has something to commit would win for ever, and not
-// even know of the others. So each leaves, after a commit, twice that commit's
-// time free for each of the others: half of the time nobody who has just won
-// commits, and a writer gets its turn after a few tries, however slow it is.
+// even know of the others. So each leaves, after a commit, about four times
+// that commit's time free for each of the others: most of the time nobody who has
+// just won commits, and a writer gets its turn after a few tries, even one whose
+// tries take several times as long.
 type yielded struct {
 	until atomic.Int64 // nanoseconds since 1970
 }
@@ -25,7 +26,8 @@ func (y *yielded) won(began time.Time, brokers int) {
 		return
 	}
 	now := time.Now()
-	y.until.Store(now.Add(min(2*time.Duration(brokers-1)*now.Sub(began), maxYield)).UnixNano())
+	d := min(4*time.Duration(brokers-1)*now.Sub(began), maxYield)
+	y.until.Store(now.Add(d/2 + jitter(d)).UnixNano()) // in step, the others would always find the same one faster
 }
 
 // wait waits until the next commit may begin.
