@@ -254,7 +254,7 @@ func TestCompactKilled(t *testing.T) {
 	first := newStand(t, 16, 2)
 	step := 1
 	if testing.Short() {
-		step = 7
+		step = 17
 	}
 	for skip, dead := 0, true; dead; skip += step {
 		if skip > 400 {
@@ -278,12 +278,16 @@ func TestCompactKilled(t *testing.T) {
 // passes make up for it.
 func TestCompactUnderEveryFault(t *testing.T) {
 	first := newStand(t, 16, 2)
+	skips := []int{0, 1, 3, 7, 17}
+	if testing.Short() {
+		skips = []int{3}
+	}
 	for _, op := range []objtest.Op{objtest.Put, objtest.Head, objtest.Get, objtest.ReadAt, objtest.List} {
 		for _, how := range []objtest.How{objtest.Before, objtest.After, objtest.Half, objtest.Lie, objtest.Spoil, objtest.Cut} {
 			if how >= objtest.Lie && op != objtest.Put {
 				continue
 			}
-			for _, skip := range []int{0, 1, 3, 7, 17} {
+			for _, skip := range skips {
 				t.Run(fmt.Sprintf("%s/%d/skip=%d", op, how, skip), func(t *testing.T) {
 					s := first.again(t)
 					s.bucket.Add(objtest.Fault{Op: op, How: how, Skip: skip, Times: 1})

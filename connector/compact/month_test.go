@@ -26,6 +26,9 @@ const (
 // hour, with compaction and sweep: how many files there are and what all of it
 // asks of the bucket stay within what is promised.
 func TestMonth(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine counts requests")
+	}
 	bucket := objtest.NewFaulty(mem.New())
 	a, err := archive.Open(t.Context(), bucket, archive.Options{})
 	if err != nil {
