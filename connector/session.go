@@ -156,6 +156,7 @@ func (s *session) own(ctx context.Context) error {
 		case e := <-s.events:
 			err = s.handle(ctx, e)
 		case req := <-s.c.flush:
+			s.seeEndings() // a mark of a topic that is gone says nothing about its successor
 			s.c.flushes = append(s.c.flushes, req)
 			s.rollFlushed()
 		case <-ticker.C:
