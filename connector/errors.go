@@ -8,9 +8,6 @@ var (
 	// that its log has never reached: the data directory is not the one that
 	// was archived. Nothing is archived until that is put right.
 	ErrForeignLog = errors.New("the archive is ahead of the hot log")
-	// ErrNotStored says that the bucket reported a success, but the object is
-	// not there, or has another length or another end.
-	ErrNotStored = errors.New("the bucket acknowledged an object that it does not hold")
 	// ErrStopped says that the connector is not running any more.
 	ErrStopped = errors.New("connector has stopped")
 	// ErrFailing says that something fails and is tried again, see Status.

@@ -138,7 +138,7 @@ func TestBucketThatLies(t *testing.T) {
 	o.send(t, log, 500, 2, 2)
 	c.mustFlush(t)
 	o.check(t, bucket, true)
-	if st := c.Status(); st.Failures == 0 || !strings.Contains(st.Error, ErrNotStored.Error()) {
+	if st := c.Status(); st.Failures == 0 || !strings.Contains(st.Error, archive.ErrNotStored.Error()) {
 		t.Errorf("status %+v", st)
 	}
 }

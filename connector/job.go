@@ -2,17 +2,14 @@ package connector
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/mq"
-	"varve/internal/objstore"
 )
 
 // dispatch starts jobs for what waits, within the limits.
@@ -152,7 +149,6 @@ func (s *session) addFromLog(ctx context.Context, w *archive.FileWriter, g *segm
 // attempt whose outcome is unknown is settled by looking.
 func (s *session) upload(ctx context.Context, g *segment, out *output, file *archive.DataFile) error {
 	what := fmt.Sprintf("upload offsets %d to %d of %v", g.from, g.to, g.q.id)
-	bucket := s.c.archive.Bucket()
 	limit := s.c.cfg.CallTimeout + time.Duration(out.length())*time.Second/slowestUpload
 	return s.c.persist(ctx, what, limit, func(ctx context.Context) error {
 		table, err := s.openTable(ctx, g.q.topic)
@@ -162,45 +158,10 @@ func (s *session) upload(ctx context.Context, g *segment, out *output, file *arc
 		if file.Name == "" {
 			file.Name = archive.FileName(g.q.id, table.Root(), g.from, file.Rows, s.epoch)
 		}
-		if err := s.c.archive.Check(ctx); err != nil {
-			return err
-		}
-		if err := bucket.Put(ctx, file.Name, out.reader(), out.length(), objstore.IfAbsent); err != nil && !errors.Is(err, objstore.ErrExists) {
-			return err
-		}
-		err = stored(ctx, bucket, file.Name, out)
-		if errors.Is(err, ErrNotStored) {
+		err = s.c.archive.Upload(ctx, *file, out, archive.UploadOptions{Tail: checkedTail})
+		if errors.Is(err, archive.ErrNotStored) {
 			file.Name = "" // whatever stands there: the next attempt takes a name of its own
 		}
 		return err
 	})
-}
-
-// stored looks whether the bucket really holds a file: its length, and the
-// bytes of its end, without which it can't be opened.
-func stored(ctx context.Context, b objstore.Bucket, name string, out *output) error {
-	size := out.length()
-	o, err := b.Head(ctx, name)
-	switch {
-	case errors.Is(err, objstore.ErrNotFound):
-		return fmt.Errorf("%s: %w", name, ErrNotStored)
-	case err != nil:
-		return err
-	case o.Size != size:
-		return fmt.Errorf("%s has %d bytes, want %d: %w", name, o.Size, size, ErrNotStored)
-	}
-	want := make([]byte, min(size, checkedTail))
-	if _, err := out.ReadAt(want, size-int64(len(want))); err != nil {
-		return fmt.Errorf("read the end of %s before its upload: %w", name, err)
-	}
-	have := make([]byte, len(want))
-	switch err := b.ReadAt(ctx, name, have, size-int64(len(have))); {
-	case errors.Is(err, objstore.ErrNotFound), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: %w", name, ErrNotStored)
-	case err != nil:
-		return err
-	case !bytes.Equal(have, want):
-		return fmt.Errorf("%s has another end: %w", name, ErrNotStored)
-	}
-	return nil
 }

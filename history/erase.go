@@ -282,14 +282,8 @@ func (e *Eraser) rewrite(ctx context.Context, t *archive.Table, f marked, id str
 	if made, rows, err = file.Erase(ctx, out, o, id, func(offset int64) bool { return slices.Contains(f.offsets, offset) }); err != nil || len(rows) == 0 {
 		return made, nil, err
 	}
-	if _, err := out.Seek(0, 0); err != nil {
-		return made, nil, err
-	}
 	made.Name = archive.FileName(f.Queue, t.Root(), made.Offsets.From, made.Rows, f.Epoch)
-	if err := e.node.archive.Check(ctx); err != nil {
-		return made, nil, err
-	}
-	if err := bucket.Put(ctx, made.Name, out, made.Bytes, objstore.IfAbsent); err != nil {
+	if err := e.node.archive.Upload(ctx, made, out, archive.UploadOptions{}); err != nil {
 		return made, nil, fmt.Errorf("upload: %w", err)
 	}
 	return made, rows, readBack(ctx, bucket, made)

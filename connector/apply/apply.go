@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -161,10 +160,7 @@ func (a *Applier) file(ctx context.Context, t *archive.Table, f archive.DataFile
 }
 
 func (a *Applier) upload(ctx context.Context, tmp *os.File, f archive.DataFile) error {
-	if err := a.archive.Check(ctx); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout+time.Duration(f.Bytes/slowest+1)*time.Second)
 	defer cancel()
-	return a.archive.Bucket().Put(ctx, f.Name, io.NewSectionReader(tmp, 0, f.Bytes), f.Bytes, objstore.IfAbsent)
+	return a.archive.Upload(ctx, f, tmp, archive.UploadOptions{}) // every row of it is compared next
 }

@@ -377,7 +377,7 @@ func TestUploadIsReadBack(t *testing.T) {
 		s := newStand(t, 16, 3)
 		s.bucket.Add(objtest.Fault{Op: objtest.Put, Name: ".parquet", How: how})
 		s.Look(t.Context())
-		if st := s.Status(); st.Merges != 0 || st.Failures == 0 || !strings.Contains(st.Error, ErrNotStored.Error()) {
+		if st := s.Status(); st.Merges != 0 || st.Failures == 0 || !strings.Contains(st.Error, archive.ErrNotStored.Error()) {
 			t.Errorf("%v: %+v", how, st)
 		}
 		s.check(t)

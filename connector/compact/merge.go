@@ -2,12 +2,10 @@ package compact
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,19 +22,14 @@ const (
 	// checkedTail is how much of an uploaded file's end is read back: the footer
 	// and the page indexes.
 	checkedTail = 256 << 10
-	// samples are places of an uploaded file, each of sampleBytes, that are read
-	// back beside its end.
-	samples     = 16
-	sampleBytes = 64 << 10
+	// samples are places of an uploaded file that are read back beside its end.
+	samples = 16
 	// slowest is the rate in bytes a second below which a transfer counts as
 	// stuck, where the bandwidth has no bound.
 	slowest = 128 << 10
 	// pieceOfWork is after how much of it the processor is given to others.
 	pieceOfWork = 2 * time.Millisecond
 )
-
-// ErrNotStored says that the bucket does not hold the file that it took.
-var ErrNotStored = errors.New("the merged file is not in the bucket as it was written")
 
 // named reports whether an error speaks of an object.
 func named(err error, name string) bool { return strings.Contains(err.Error(), name) }
@@ -123,57 +116,13 @@ func (c *Compactor) write(ctx context.Context, t *archive.Table, files []archive
 	return m, nil
 }
 
-// upload puts the file into the bucket and makes sure that it is there. What an
-// attempt left behind that failed is nobody's.
+// upload puts the file into the bucket.
 func (c *Compactor) upload(ctx context.Context, f archive.DataFile, local *folder) error {
 	ctx, cancel := c.within(ctx, f.Bytes)
 	defer cancel()
-	if err := c.archive.Check(ctx); err != nil {
-		return err
-	}
-	bucket := c.archive.Bucket()
-	file := local.files[f.Name]
-	err := bucket.Put(ctx, f.Name, &paced{ctx, io.NewSectionReader(file, 0, f.Bytes), c.limit}, f.Bytes, objstore.IfAbsent)
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
-		return err
-	}
-	o, err := bucket.Head(ctx, f.Name)
-	switch {
-	case errors.Is(err, objstore.ErrNotFound):
-		return fmt.Errorf("%w: %s is not there", ErrNotStored, f.Name)
-	case err != nil:
-		return err
-	case o.Size != f.Bytes:
-		return fmt.Errorf("%w: %s has %d bytes of %d", ErrNotStored, f.Name, o.Size, f.Bytes)
-	}
-	if err := c.same(ctx, f, file, max(0, f.Bytes-checkedTail), min(f.Bytes, checkedTail)); err != nil {
-		return err
-	}
-	for range samples {
-		n := min(f.Bytes, sampleBytes)
-		if err := c.same(ctx, f, file, rand.Int64N(f.Bytes-n+1), n); err != nil {
-			return err
-		}
-		if n == f.Bytes {
-			break
-		}
-	}
-	return nil
-}
-
-// same compares a part of an uploaded file with what was written.
-func (c *Compactor) same(ctx context.Context, f archive.DataFile, file io.ReaderAt, from, n int64) error {
-	want, have := make([]byte, n), make([]byte, n)
-	if _, err := file.ReadAt(want, from); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the merged file: %w", err)
-	}
-	if err := c.archive.Bucket().ReadAt(ctx, f.Name, have, from); err != nil {
-		return fmt.Errorf("read back %s: %w", f.Name, err)
-	}
-	if !bytes.Equal(have, want) {
-		return fmt.Errorf("%w: %s differs in the %d bytes from %d on", ErrNotStored, f.Name, n, from)
-	}
-	return nil
+	return c.archive.Upload(ctx, f, local.files[f.Name], archive.UploadOptions{
+		Tail: checkedTail, Samples: samples, Pace: func(r io.Reader) io.Reader { return &paced{ctx, r, c.limit} },
+	})
 }
 
 // commit puts the file in the place of the others. One that lost its race is

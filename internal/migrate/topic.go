@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"varve/broker/topic"
 	"varve/internal/archive"
 	"varve/internal/mq"
-	"varve/internal/objstore"
 	wire "varve/internal/remoting"
 )
 
@@ -294,29 +292,22 @@ func (t *topicRun) hole(ctx context.Context, q mq.Queue, at, step int64, tries i
 	}
 }
 
-// upload puts a file into the bucket and reads its end back.
+// upload puts a file into the bucket.
 func (t *topicRun) upload(ctx context.Context, tmp *os.File, f archive.DataFile) error {
-	if err := t.im.a.Check(ctx); err != nil {
-		return err
+	return t.im.a.Upload(ctx, f, ownFile{tmp}, archive.UploadOptions{Tail: checkedTail})
+}
+
+// ownFile is a file of this machine: that it can't be read is not the bucket's
+// fault, and not tried again.
+type ownFile struct{ *os.File }
+
+// ReadAt implements io.ReaderAt.
+func (f ownFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errBad, err)
 	}
-	b := t.im.a.Bucket()
-	err := b.Put(ctx, f.Name, io.NewSectionReader(tmp, 0, f.Bytes), f.Bytes, objstore.IfAbsent)
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
-		return err
-	}
-	want := make([]byte, min(f.Bytes, checkedTail))
-	have := make([]byte, len(want))
-	at := f.Bytes - int64(len(want))
-	if _, err := tmp.ReadAt(want, at); err != nil {
-		return fmt.Errorf("%w: read %s again: %w", errBad, tmp.Name(), err)
-	}
-	if err := b.ReadAt(ctx, f.Name, have, at); err != nil {
-		return fmt.Errorf("read back the end: %v", err) // whatever it is, it is tried again
-	}
-	if !bytes.Equal(have, want) {
-		return errors.New("the bucket has another end of it")
-	}
-	return nil
+	return n, err
 }
 
 // commit has a file committed, with those of other queues that wait.
