@@ -49,6 +49,7 @@ func archiveCommand() *cobra.Command {
 					t.row("the connector waits: " + s.Error)
 				}
 				compactionRows(t, s.Compaction)
+				stateRows(t, s.State)
 				for _, f := range s.BadFiles {
 					t.row(fmt.Sprintf("can't be read: %s (%s/%s/%d, offsets %d to %d) from offset %d on: %s", f.Name, f.Broker, f.Topic, f.Queue, f.From, f.To-1, f.At, f.Reason))
 				}
@@ -78,6 +79,21 @@ func archiveCommand() *cobra.Command {
 		},
 	}, archiveFlush(), archiveCompact(), archiveTrim(), archiveRestore(), archiveKeygen(), archiveVerify(), archiveProve(), archiveCheckProof(), archiveErase(), archiveErasures(), archiveImport())
 	return cmd
+}
+
+// stateRows says up to when a restore has the state, and why not up to now.
+func stateRows(t *table, s *admin.ArchiveState) {
+	switch {
+	case s == nil:
+		return
+	case !s.At.IsZero():
+		t.row(fmt.Sprintf("state in the bucket: all of %s (snapshot %d-%d)", s.At.Format("2006-01-02 15:04:05"), s.Generation, s.Sequence))
+	case s.Error == "":
+		t.row("state in the bucket: no snapshot since the start yet")
+	}
+	if s.Error != "" {
+		t.row("the state is not kept in the bucket: " + s.Error)
+	}
 }
 
 // flushLook is how often a flush that waits looks why.

@@ -354,6 +354,16 @@ type ArchiveStatus struct {
 	BadFiles []ArchiveBadFile `json:"bad_files,omitempty"`
 	// Compaction is what this process merges.
 	Compaction *ArchiveCompaction `json:"compaction,omitempty"`
+	// State is what the bucket has of topics, groups, settings and users.
+	State *ArchiveState `json:"state,omitempty"`
+}
+
+// ArchiveState tells of the broker group's state in the archive's bucket.
+type ArchiveState struct {
+	At         time.Time `json:"at,omitzero"` // all that was so then is there; zero where nothing was kept since the start
+	Generation int64     `json:"generation,omitempty"`
+	Sequence   int64     `json:"sequence,omitempty"` // of the snapshot
+	Error      string    `json:"error,omitempty"`    // why the last try failed
 }
 
 // ArchiveCompaction tells of the merging of small data files since the start.

@@ -162,7 +162,7 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 			t.Error = st.Damaged[t.Topic]
 		}
 	}
-	out.Pending, out.Compaction = st.LagMessages, a.n.compaction()
+	out.Pending, out.Compaction, out.State = st.LagMessages, a.n.compaction(), a.n.backup.status()
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"varve/internal/admin"
 	"varve/internal/archive"
 	"varve/internal/backup"
 	"varve/internal/config"
@@ -72,8 +73,26 @@ type backups struct {
 
 	statusMu sync.Mutex
 	last     *backup.Manifest
-	checked  time.Time // when it was last seen that the last one says all
+	checked  time.Time // when it was last seen that the last one says all; at first, when this was made
 	failure  string
+}
+
+// status says up to when the bucket has the state: what a restore gives back.
+func (b *backups) status() *admin.ArchiveState {
+	b.statusMu.Lock()
+	defer b.statusMu.Unlock()
+	out := &admin.ArchiveState{Error: b.failure}
+	if b.last != nil {
+		out.At, out.Generation, out.Sequence = b.checked.UTC(), b.last.Generation, b.last.Sequence
+	}
+	return out
+}
+
+// age is for how long the bucket may not have what changed.
+func (b *backups) age() time.Duration {
+	b.statusMu.Lock()
+	defer b.statusMu.Unlock()
+	return time.Since(b.checked)
 }
 
 // openBackup makes what keeps the state in the bucket.
@@ -81,7 +100,7 @@ func (n *Node) openBackup(context.Context) error {
 	if !n.cfg.Has(config.RoleConnector) {
 		return nil
 	}
-	n.backup = &backups{n: n, nextOf: map[string]time.Time{}, w: &backup.Writer{
+	n.backup = &backups{n: n, nextOf: map[string]time.Time{}, checked: time.Now(), w: &backup.Writer{
 		Bucket: n.archive.Bucket(), Broker: n.cfg.Broker.Name, Now: time.Now, Logger: n.log,
 	}}
 	n.onRun("state snapshots", n.backup.run)
@@ -116,6 +135,7 @@ func (b *backups) run(ctx context.Context) error {
 func (b *backups) take(ctx context.Context, whole bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	began := time.Now() // what changes while it is written may not be in it
 	m, err := b.write(ctx, whole)
 	b.statusMu.Lock()
 	defer b.statusMu.Unlock()
@@ -126,7 +146,7 @@ func (b *backups) take(ctx context.Context, whole bool) error {
 		b.failure = err.Error()
 		return err
 	}
-	b.last, b.checked, b.failure = m, time.Now(), ""
+	b.last, b.checked, b.failure = m, began, ""
 	return nil
 }
 

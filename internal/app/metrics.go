@@ -152,6 +152,9 @@ func (n *Node) connectorMetrics() {
 		}
 		return 0
 	}))
+	m.Gauge(obs.StateAge, "seconds since the archive's bucket had all of the broker group's state: what a restore would lose of it", func() float64 {
+		return n.backup.age().Seconds()
+	})
 	m.Counter(obs.ConnectorCommits, "commits", stat(func(s connector.Status) int64 { return s.Commits }))
 	m.Counter(obs.ConnectorMessages, "messages committed", stat(func(s connector.Status) int64 { return s.Rows }))
 	m.Counter(obs.ConnectorFiles, "files committed", stat(func(s connector.Status) int64 { return s.Files }))

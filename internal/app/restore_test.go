@@ -181,3 +181,41 @@ func TestRestoreThatWasCutShortIsRepeated(t *testing.T) {
 	send(t, api, "orders", 40, 50)
 	readAll(t, api, "orders", 0, 50)
 }
+
+// Who has to answer for what a lost disk loses sees up to when the bucket has
+// the state, and why it does not.
+func TestStateInTheBucketIsTold(t *testing.T) {
+	c := bucketed(t)
+	c.Backup.Every = time.Hour
+	n, api, _ := run(t, c)
+	mustCreate(t, api, "orders", 1)
+	before := time.Now()
+	if err := n.backup.take(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	s, err := api.ArchiveStatus(t.Context())
+	if err != nil || s.State == nil || s.State.At.Before(before) || s.State.Generation != 1 || s.State.Sequence == 0 || s.State.Error != "" {
+		t.Fatalf("state %+v, %v", s.State, err)
+	}
+	if age := n.backup.age(); age > time.Since(before) {
+		t.Errorf("the state is %v old", age)
+	}
+	mustCreate(t, api, "bills", 1)
+	folder := filepath.Join(c.Archive.Dir, "_varve", "state")
+	if err := os.Rename(folder, folder+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.backup.take(t.Context(), true); err == nil {
+		t.Fatal("the state was kept in a file's place")
+	}
+	after, err := api.ArchiveStatus(t.Context())
+	if err != nil || !after.State.At.Equal(s.State.At) || after.State.Error == "" {
+		t.Errorf("state %+v, %v; it was %+v", after.State, err, s.State)
+	}
+	if age := n.backup.age(); age < time.Since(s.State.At)-time.Second {
+		t.Errorf("the state is %v old", age)
+	}
+}

@@ -58,6 +58,7 @@ const (
 	ConnectorLagMessages = "varve_connector_lag_messages"
 	ConnectorLagSeconds  = "varve_connector_lag_seconds"
 	ConnectorRetrying    = "varve_connector_retrying"
+	StateAge             = "varve_state_snapshot_age_seconds"
 	ConnectorBytes       = "varve_connector_file_bytes_total"
 	ConnectorCommits     = "varve_connector_commits_total"
 	ConnectorMessages    = "varve_connector_messages_total"
