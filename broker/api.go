@@ -7,6 +7,7 @@ import (
 	"varve/broker/group"
 	"varve/broker/timer"
 	"varve/broker/topic"
+	"varve/internal/backlog"
 	"varve/internal/mq"
 )
 
@@ -127,6 +128,9 @@ type PullRequest struct {
 	Routable bool
 	// Client is who pulls; nil for a pull from within the process.
 	Client Client
+	// Backlog, if not nil, is what the connection has that pulls: it bounds the
+	// answer, which counts there until Batch.Release.
+	Backlog *backlog.Conn
 	// Elsewhere, if not nil, runs what may take long on another goroutine than
 	// the caller's, and may wait before it does.
 	Elsewhere func(f func())

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"varve/broker/pop"
+	"varve/internal/backlog"
 	"varve/internal/mq"
 )
 
@@ -123,6 +124,7 @@ func (b *Broker) answerPop(p *popping, r PopResult, err error) {
 	}
 	b.stats.poppedMessages.Add(int64(len(r.Messages)))
 	b.stats.poppedBytes.Add(int64(len(r.Body)))
+	r.Free = p.req.Backlog.Carry(len(r.Body), r.Free)
 	p.done(r, nil)
 }
 
@@ -137,6 +139,9 @@ func (b *Broker) tryPop(p *popping) (r PopResult, held bool, err error) {
 	}
 	_, topic, err := b.checkPop(p.req)
 	if err != nil {
+		return r, false, err
+	}
+	if err := mayTake(p.req.Backlog); err != nil {
 		return r, false, err
 	}
 	if p.look {
@@ -190,6 +195,15 @@ func (b *Broker) popEnded(p *popping) {
 	if b.popWaits.drop(p) {
 		b.answerPop(p, PopResult{}, p.ended())
 	}
+}
+
+// mayTake refuses a connection that takes nothing of what it was given, while
+// all have too much: what it would be given is others'.
+func mayTake(c *backlog.Conn) error {
+	if c.Room(1) > 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the connection has %d bytes to read that it was given", ErrBusy, c.Bytes())
 }
 
 func (p *popping) ended() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -456,4 +457,29 @@ func TestPopReset(t *testing.T) {
 	if s := r.Stats(); s.PopInFlight != 0 {
 		t.Errorf("%d in flight after the topic went", s.PopInFlight)
 	}
+}
+
+// The bound on an answer's bytes holds over all queues of a topic.
+func TestAPopOfManyQueuesIsBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, vfs.NewMem(), func(c *Config, _ *Deps) { c.MaxPullBytes = 40 << 10 })
+		defer r.stop()
+		if err := r.PutTopic(Topic{Name: "t", ReadQueues: 8, WriteQueues: 8, Perm: 6}); err != nil {
+			t.Fatal(err)
+		}
+		for q := range int32(8) {
+			r.send(message("t", q, strings.Repeat("x", 30<<10)))
+		}
+		got := 0
+		for _, want := range []int{2, 2, 2, 2} {
+			p := r.pop(popReq("t"))
+			if len(p.Messages) != want {
+				t.Errorf("%d messages of 30 KiB in an answer of at most 40 KiB and one message", len(p.Messages))
+			}
+			got += len(p.Messages)
+			if (p.Rest == 0) != (got == 8) {
+				t.Errorf("%d of 8 messages were given out, and %d are left", got, p.Rest)
+			}
+		}
+	})
 }

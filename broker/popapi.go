@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"varve/broker/pop"
+	"varve/internal/backlog"
 	"varve/internal/mq"
 )
 
@@ -41,6 +42,9 @@ type PopRequest struct {
 	Ordered   bool
 	AttemptID string
 	Client    Client
+	// Backlog, if not nil, is what the connection has that asks: it bounds the
+	// answer, which counts there until PopResult.Free.
+	Backlog *backlog.Conn
 }
 
 // PopStatus is the outcome of a pop.
@@ -78,7 +82,7 @@ type PopResult struct {
 	PopMillis, InvisibleMillis int64
 	Rest                       int64 // messages that are left in the queues
 	// Free gives Body's memory back. It is nil where there is nothing to give
-	// back, and need not be called; after it nothing of the result may be used
+	// back, and need not be called but for a PopRequest.Backlog; after it nothing of the result may be used
 	// but the handles.
 	Free func()
 	// Here says that done runs in the goroutine that called Pop.

@@ -203,7 +203,7 @@ func (b *Broker) popAgain(t *popTurn, w *pop.Window, q mq.Queue) (done bool, err
 		return false, nil
 	}
 	want := t.want - len(t.r.Messages)
-	if want <= 0 || w.Blocked(t.now, t.p.req.AttemptID) {
+	if t.enough() || w.Blocked(t.now, t.p.req.AttemptID) {
 		return true, nil
 	}
 	same := t.p.req.AttemptID != "" && t.p.req.AttemptID == w.Attempt()
@@ -211,6 +211,9 @@ func (b *Broker) popAgain(t *popTurn, w *pop.Window, q mq.Queue) (done bool, err
 		w.Rewind()
 	}
 	for i, off := range w.Live(want) {
+		if i > 0 && t.enough() {
+			break
+		}
 		batch, err := b.reader.Read(t.p.ctx, q, off, mq.Limit{Messages: 1, Scan: 1})
 		if errors.Is(err, mq.ErrTooLow) || err == nil && batch.Count == 0 {
 			w.Drop(off)
@@ -225,6 +228,7 @@ func (b *Broker) popAgain(t *popTurn, w *pop.Window, q mq.Queue) (done bool, err
 		rec := mq.Record(batch.Body)
 		before := w.Again(off, t.now, t.due, same)
 		t.add(b, w, pop.RetryNone, rec, w.PopOf(off), before)
+		t.bytes -= len(batch.Body)
 		t.parts = append(t.parts, batch)
 	}
 	w.SetAttempt(t.p.req.AttemptID)

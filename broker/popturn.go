@@ -87,7 +87,7 @@ type coldPop struct {
 
 func (b *Broker) newPopTurn(p *popping) *popTurn {
 	now := b.now().UnixMilli()
-	t := &popTurn{p: p, now: now, due: now + p.req.Invisible.Milliseconds(), want: p.req.MaxMessages, bytes: b.cfg.MaxPullBytes}
+	t := &popTurn{p: p, now: now, due: now + p.req.Invisible.Milliseconds(), want: p.req.MaxMessages, bytes: p.req.Backlog.Room(b.cfg.MaxPullBytes)}
 	if t.want == 0 {
 		t.want = MaxPopMessages
 	}
@@ -123,7 +123,7 @@ func (b *Broker) gatherTopic(t *popTurn, topic *Topic, kind int, n uint32) error
 	}
 	queues := uint32(topic.ReadQueues)
 	for i := range queues {
-		if t.cold != nil || t.r.Rest > 0 && len(t.r.Messages) >= t.want {
+		if t.cold != nil || t.r.Rest > 0 && t.enough() {
 			return nil
 		}
 		if err := b.popQueue(t, topic.Name, int32((n+i)%queues), kind); err != nil {
@@ -159,13 +159,13 @@ func (b *Broker) popQueue(t *popTurn, topic string, id int32, kind int) error {
 	if rest <= 0 {
 		return nil
 	}
+	if t.enough() {
+		t.r.Rest += rest
+		return nil
+	}
 	want := min(t.want-len(t.r.Messages), w.Room())
 	if want <= 0 {
-		if len(t.r.Messages) >= t.want {
-			t.r.Rest += rest
-		} else {
-			t.full = true
-		}
+		t.full = true
 		return nil
 	}
 	lim := mq.Limit{Messages: want, Bytes: max(1, t.bytes), Lend: true}
@@ -181,6 +181,12 @@ func (b *Broker) popQueue(t *popTurn, topic string, id int32, kind int) error {
 	}
 	t.r.Rest += max(0, hot.To-w.Next())
 	return nil
+}
+
+// enough reports whether the answer takes no more, in messages or in bytes.
+func (t *popTurn) enough() bool {
+	n := len(t.r.Messages)
+	return n >= t.want || n > 0 && t.bytes <= 0
 }
 
 // popHot reads a window's queue in the log.

@@ -115,6 +115,7 @@ func (b *Broker) answer(p *pull, r PullResult, err error) {
 	if r.Status == PullFound {
 		b.consumed(p.req.Group, p.req.Topic, r.Batch.Count, len(r.Batch.Body))
 		b.offsets.NotePulled(p.req.Group, p.req.Topic, p.req.QueueID, r.Next)
+		r.Batch.Free = p.req.Backlog.Carry(len(r.Batch.Body), r.Batch.Free)
 	}
 	p.done(r, nil)
 }
@@ -131,6 +132,9 @@ func (b *Broker) tryPull(p *pull, first bool) (r PullResult, held bool, err erro
 	}
 	g, t, err := b.checkRead(req.Group, req.Topic, req.QueueID)
 	if err != nil {
+		return r, false, err
+	}
+	if err := mayTake(req.Backlog); err != nil {
 		return r, false, err
 	}
 	r.TopicSysFlag, r.GroupSysFlag = t.SysFlag, g.SysFlag
@@ -259,5 +263,6 @@ func (b *Broker) limit(p *pull) mq.Limit {
 	if l.Bytes <= 0 || l.Bytes > b.cfg.MaxPullBytes {
 		l.Bytes = b.cfg.MaxPullBytes
 	}
+	l.Bytes = max(1, p.req.Backlog.Room(l.Bytes))
 	return l
 }

@@ -20,7 +20,7 @@ func (n *Node) openGRPC(context.Context) error {
 	}
 	n.grpc, err = grpc.New(n.broker, grpc.Config{
 		Advertise: g.Advertise, Listen: own, MaxConns: g.Connections, Logger: n.log,
-		TLS: n.tls, TLSOnly: n.tlsOnly(), Auth: n.auth,
+		TLS: n.tls, TLSOnly: n.tlsOnly(), Auth: n.auth, Backlog: n.unread,
 	})
 	if err != nil {
 		return fmt.Errorf("start the gRPC front: %w", err)

@@ -121,6 +121,8 @@ func (n *Node) grpcMetrics() {
 	m.Gauge(obs.GRPCClients, "gRPC clients that are known", stat(func(s grpc.Stats) int { return s.Clients }))
 	m.Gauge(obs.GRPCConnections, "gRPC connections", stat(func(s grpc.Stats) int { return s.Connections }))
 	m.Gauge(obs.GRPCRenewals, "receipt handles that are renewed for push consumers", stat(func(s grpc.Stats) int { return s.Renewals }))
+	m.Gauge(obs.GRPCInLine, "sends of gRPC clients that wait until their connection has less than its share at the log", stat(func(s grpc.Stats) int { return s.InLine }))
+	m.Gauge(obs.ClientsUnread, "bytes of messages that clients over gRPC and HTTP were given and have not read", func() float64 { return float64(n.unread.Bytes()) })
 }
 
 func (n *Node) mqhttpMetrics() {

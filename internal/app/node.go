@@ -24,6 +24,7 @@ import (
 	"varve/hot"
 	"varve/internal/archive"
 	"varve/internal/auth"
+	"varve/internal/backlog"
 	"varve/internal/config"
 	"varve/internal/guard"
 	"varve/internal/meta"
@@ -64,6 +65,7 @@ type Node struct {
 	cas       *x509.CertPool // by which others are known, nil where they aren't checked
 	store     *hot.Store
 	broker    *broker.Broker
+	unread    *backlog.Total // what clients over gRPC and HTTP haven't read
 	grpc      *grpc.Front
 	mqhttp    *mqhttp.Front
 	routes    *route.Table
@@ -107,7 +109,7 @@ type closer struct {
 func Open(ctx context.Context, cfg *config.Config, o Options) (*Node, error) {
 	n := &Node{
 		cfg: cfg, version: o.Version, log: o.Logger, started: time.Now(),
-		health: &obs.Health{}, metrics: obs.NewMetrics(),
+		health: &obs.Health{}, metrics: obs.NewMetrics(), unread: backlog.New(backlog.DefaultLimit),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)

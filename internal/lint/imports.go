@@ -37,6 +37,7 @@ var table = []rule{
 	{folder: "internal/guard", local: []string{"internal/auth", "internal/remoting"}},
 	{folder: "internal/tlsport"},
 	{folder: "internal/conns"},
+	{folder: "internal/backlog"},
 	{folder: "internal/inflate"},
 	{folder: "internal/refusal"},
 	{folder: "internal/typed"},
@@ -57,7 +58,7 @@ var table = []rule{
 	{folder: "hot/segment"},
 	{folder: "hot/index", local: []string{"hot/segment", "internal/dbcheck"}, big: []string{pebble}},
 
-	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/quota", "broker/pop", "broker/timer", "broker/topic", "broker/traffic", "broker/txn", "hot", "internal/expr", "internal/meta"}},
+	{folder: "broker", local: []string{"broker/filter", "broker/group", "broker/offset", "broker/quota", "broker/pop", "broker/timer", "broker/topic", "broker/traffic", "broker/txn", "hot", "internal/backlog", "internal/expr", "internal/meta"}},
 	{folder: "broker/filter", local: []string{"internal/expr"}},
 	{folder: "broker/group", local: []string{"internal/meta"}},
 	{folder: "broker/quota", local: []string{"internal/meta"}},
@@ -69,8 +70,8 @@ var table = []rule{
 	{folder: "broker/traffic"},
 	{folder: "broker/route", local: []string{"internal/remoting"}},
 	{folder: "broker/front/fronttest", local: []string{"broker", "hot", "internal/meta"}},
-	{folder: "broker/front/grpc", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate", "internal/refusal"}, big: []string{grpc, grpcClient}},
-	{folder: "broker/front/http", local: []string{"broker", "internal/auth", "internal/conns", "internal/inflate", "internal/refusal", "internal/tlsport"}},
+	{folder: "broker/front/grpc", local: []string{"broker", "internal/auth", "internal/backlog", "internal/conns", "internal/inflate", "internal/refusal"}, big: []string{grpc, grpcClient}},
+	{folder: "broker/front/http", local: []string{"broker", "internal/auth", "internal/backlog", "internal/conns", "internal/inflate", "internal/refusal", "internal/tlsport"}},
 	{folder: "broker/front/remoting", local: []string{"broker", "broker/route", "internal/auth", "internal/refusal", "internal/remoting"}},
 
 	{folder: "connector/apply", local: []string{"internal/archive", "internal/objstore", "internal/typed"}},

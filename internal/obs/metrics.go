@@ -50,6 +50,8 @@ const (
 	GRPCClients          = "varve_grpc_clients"
 	GRPCConnections      = "varve_grpc_connections"
 	GRPCRenewals         = "varve_grpc_renewed_handles"
+	GRPCInLine           = "varve_grpc_sends_in_line"
+	ClientsUnread        = "varve_clients_unread_bytes"
 	MQHTTPConnections    = "varve_mqhttp_connections"
 	MQHTTPRequests       = "varve_mqhttp_requests_total"
 	MQHTTPRefused        = "varve_mqhttp_refused_total"

@@ -31,6 +31,7 @@ type Options struct {
 	Deps func(*broker.Deps)
 	Dir  string // a new one if empty
 	FS   vfs.FS // in place of the disk
+	Log  func(*hot.Options)
 }
 
 // Open makes a broker, which is closed when the test ends.
@@ -45,7 +46,11 @@ func Open(t testing.TB, o Options) *Node {
 		o.Dir = t.TempDir()
 	}
 	var err error
-	if n.Log, err = hot.Open(o.Dir+"/log", hot.Options{FS: o.FS, Broker: n.Conf.Broker, StoreHost: o.Addr, MinFreeBytes: 1}); err != nil {
+	log := hot.Options{FS: o.FS, Broker: n.Conf.Broker, StoreHost: o.Addr, MinFreeBytes: 1}
+	if o.Log != nil {
+		o.Log(&log)
+	}
+	if n.Log, err = hot.Open(o.Dir+"/log", log); err != nil {
 		t.Fatal(err)
 	}
 	closes(t, "log", n.Log.Close)

@@ -106,12 +106,13 @@ type Stats struct {
 	Clients     int // known
 	Connections int
 	Renewals    int // handles that are renewed
+	InLine      int // sends that wait for their connection's turn
 }
 
 // Stats gives the front's figures.
 func (f *Front) Stats() Stats {
 	all := f.clients.all()
-	s := Stats{Clients: len(all), Connections: f.conns.Open()}
+	s := Stats{Clients: len(all), Connections: f.conns.Open(), InLine: int(f.lined.Load())}
 	for _, c := range all {
 		c.mu.Lock()
 		s.Renewals += len(c.renewals)

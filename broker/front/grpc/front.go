@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
 	rpc "google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -17,6 +19,7 @@ import (
 
 	"varve/broker"
 	"varve/internal/auth"
+	"varve/internal/backlog"
 	"varve/internal/conns"
 	"varve/internal/mq"
 )
@@ -49,6 +52,7 @@ type Config struct {
 	TLSOnly  bool             // refuses plaintext
 	Auth     *auth.Store      // users and policies; nil lets everybody do everything
 	MaxConns int              // connections at once; 4096
+	Backlog  *backlog.Total   // what clients haven't read, with those of others; its own where nil
 	Now      func() time.Time // time.Now
 	Logger   *slog.Logger     // discards
 }
@@ -64,6 +68,7 @@ type Front struct {
 	own     *v2.Endpoints // of Advertise or Listen
 	clients *clients
 	conns   *conns.Limit
+	lined   atomic.Int64  // sends that wait for their connection's turn
 	ended   chan struct{} // closed when Serve ends
 }
 
@@ -77,6 +82,9 @@ func New(b *broker.Broker, cfg Config) (*Front, error) {
 	}
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = defaultConns
+	}
+	if cfg.Backlog == nil {
+		cfg.Backlog = backlog.New(backlog.DefaultLimit)
 	}
 	addr := cfg.Advertise
 	if addr == "" {
@@ -93,7 +101,7 @@ func New(b *broker.Broker, cfg Config) (*Front, error) {
 // listener.
 func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	s := rpc.NewServer(
-		rpc.Creds(newSniffer(f.cfg.TLS, f.cfg.TLSOnly)),
+		rpc.Creds(newSniffer(f.cfg.TLS, f.cfg.TLSOnly, f.begin)),
 		rpc.MaxConcurrentStreams(maxStreams),
 		rpc.MaxRecvMsgSize(mq.MaxBodyLen+roomForMessages),
 		rpc.MaxSendMsgSize(1<<30), // what the broker reads is bounded by itself
@@ -120,6 +128,13 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	<-swept
 	return nil
+}
+
+// begin makes what calls of a new connection share.
+func (f *Front) begin(info credentials.AuthInfo) *connection {
+	c := &connection{AuthInfo: info, backlog: f.cfg.Backlog.Conn()}
+	c.turns.share, c.turns.all = f.broker.SendShare, &f.lined
+	return c
 }
 
 // sweep renews handles and looks for silent clients until ctx ends.

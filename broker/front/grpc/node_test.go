@@ -10,6 +10,7 @@ import (
 	golang "github.com/apache/rocketmq-clients/golang/v5"
 	"github.com/apache/rocketmq-clients/golang/v5/credentials"
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	rpc "google.golang.org/grpc"
 	tlscreds "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -49,6 +50,8 @@ type nodeOptions struct {
 	conf  func(*broker.Config)
 	front front.Config
 	deps  func(*broker.Deps)
+	fs    vfs.FS // in place of the disk
+	log   func(*hot.Options)
 	users func(*meta.Store) *auth.Store // access control; none where nil
 }
 
@@ -56,7 +59,7 @@ type nodeOptions struct {
 func startNode(t testing.TB, o nodeOptions) *node {
 	t.Helper()
 	ln, addr := fronttest.Listen(t)
-	b := fronttest.Open(t, fronttest.Options{Addr: addr, Conf: o.conf, Deps: o.deps})
+	b := fronttest.Open(t, fronttest.Options{Addr: addr, Conf: o.conf, Deps: o.deps, FS: o.fs, Log: o.log})
 	cert, err := selfSigned()
 	if err != nil {
 		t.Fatal(err)

@@ -79,8 +79,12 @@ func (f *Front) pullOnce(ctx context.Context, p broker.PullRequest) (broker.Pull
 	case a := <-ch:
 		return a.r, a.err
 	case <-ctx.Done():
-		return broker.PullResult{}, ctx.Err()
 	}
+	go func() { // nobody hears it any more
+		a := <-ch
+		a.r.Batch.Release()
+	}()
+	return broker.PullResult{}, ctx.Err()
 }
 
 func (f *Front) pullRequest(ctx context.Context, req *v2.PullMessageRequest) (*broker.PullRequest, error) {
@@ -96,6 +100,7 @@ func (f *Front) pullRequest(ctx context.Context, req *v2.PullMessageRequest) (*b
 		Group: group, Topic: topic, QueueID: q.GetId(), Offset: req.GetOffset(),
 		MaxMessages: int(max(req.GetBatchSize(), 1)), CommitOffset: -1,
 		Inline: true, Expression: req.GetFilterExpression().GetExpression(), ExpressionType: expressionType(req.GetFilterExpression()),
+		Backlog: connectionOf(ctx).unread(),
 	}
 	if d := req.GetLongPollingTimeout(); d != nil {
 		p.Suspend = min(d.AsDuration(), maxPolling, untilDeadline(ctx, d.AsDuration()))

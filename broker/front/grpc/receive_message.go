@@ -78,7 +78,7 @@ func (f *Front) popRequest(ctx context.Context, req *v2.ReceiveMessageRequest, c
 	p := &broker.PopRequest{
 		Group: group, Topic: topic, QueueID: broker.AnyQueue, MaxMessages: min(int(req.GetBatchSize()), broker.MaxPopMessages),
 		Expression: req.GetFilterExpression().GetExpression(), ExpressionType: expressionType(req.GetFilterExpression()),
-		Ordered: f.group(group).Orderly, AttemptID: req.GetAttemptId(),
+		Ordered: f.group(group).Orderly, AttemptID: req.GetAttemptId(), Backlog: connectionOf(ctx).unread(),
 	}
 	if c != nil {
 		p.Client = c

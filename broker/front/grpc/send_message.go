@@ -15,7 +15,8 @@ const maxSendMessages = 1024
 
 // SendMessage stores messages of one topic.
 //
-// Behaviours: each message has a result of its own; results that differ make
+// Behaviours: a call waits while its connection has more than its share of what
+// may wait for the log, so that one client doesn't keep others from it. Each message has a result of its own; results that differ make
 // MULTIPLE_RESULTS. The queue is the broker's choice, and the same for all
 // messages of a message group. The offset of a transaction's message is that of
 // its half message. A body in gzip is stored inflated: consumers of every
@@ -23,6 +24,9 @@ const maxSendMessages = 1024
 func (f *Front) SendMessage(ctx context.Context, req *v2.SendMessageRequest) (*v2.SendMessageResponse, error) {
 	call, err := f.prepareSend(ctx, req)
 	if err != nil {
+		return &v2.SendMessageResponse{Status: f.status("SendMessage", err)}, nil
+	}
+	if err := call.conn.turn(ctx, call.bytes); err != nil {
 		return &v2.SendMessageResponse{Status: f.status("SendMessage", err)}, nil
 	}
 	for i := range call.sends {
@@ -40,6 +44,8 @@ func (f *Front) SendMessage(ctx context.Context, req *v2.SendMessageRequest) (*v
 // sendCall is one SendMessage on its way through the log.
 type sendCall struct {
 	sends    []send
+	conn     *connection
+	bytes    int64 // of the bodies
 	left     atomic.Int32
 	answered chan struct{}
 }
@@ -70,7 +76,7 @@ func (f *Front) prepareSend(ctx context.Context, req *v2.SendMessageRequest) (*s
 		return nil, err
 	}
 	t, _ := f.broker.Topic(name) // a missing one is made or refused by the core
-	call := &sendCall{sends: make([]send, len(msgs)), answered: make(chan struct{})}
+	call := &sendCall{sends: make([]send, len(msgs)), conn: connectionOf(ctx), answered: make(chan struct{})}
 	call.left.Store(int32(len(msgs)))
 	for i, m := range msgs {
 		if i > 0 && nameOf(m.GetTopic()) != name {
@@ -82,6 +88,7 @@ func (f *Front) prepareSend(ctx context.Context, req *v2.SendMessageRequest) (*s
 			return nil, err
 		}
 		s.req.Message.BornHost = who.addr
+		call.bytes += int64(len(s.req.Message.Body))
 	}
 	return call, nil
 }
@@ -98,6 +105,7 @@ func (s *send) done(receipts []broker.Receipt, err error) {
 		s.note(&receipts[0])
 	}
 	if s.call.left.Add(-1) == 0 {
+		s.call.conn.answered(s.call.bytes)
 		close(s.call.answered)
 	}
 }

@@ -22,10 +22,13 @@ type sniffer struct {
 	credentials.TransportCredentials // plaintext
 	tls                              credentials.TransportCredentials
 	only                             bool // TLS
+	begin                            func(credentials.AuthInfo) *connection
 }
 
-func newSniffer(c *tls.Config, only bool) credentials.TransportCredentials {
-	s := &sniffer{TransportCredentials: insecure.NewCredentials(), only: only}
+// newSniffer makes the credentials of a server; begin makes what calls of one
+// connection share.
+func newSniffer(c *tls.Config, only bool, begin func(credentials.AuthInfo) *connection) credentials.TransportCredentials {
+	s := &sniffer{TransportCredentials: insecure.NewCredentials(), only: only, begin: begin}
 	if c != nil {
 		s.tls = credentials.NewTLS(c)
 	}
@@ -45,13 +48,17 @@ func (s *sniffer) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	if c.first[0] != tlsRecord && s.only {
 		return nil, nil, errPlain
 	}
-	if c.first[0] != tlsRecord {
-		return s.TransportCredentials.ServerHandshake(c)
+	as := s.TransportCredentials
+	if c.first[0] == tlsRecord {
+		if as = s.tls; as == nil {
+			return nil, nil, errNoTLS
+		}
 	}
-	if s.tls == nil {
-		return nil, nil, errNoTLS
+	conn, info, err := as.ServerHandshake(c)
+	if err != nil {
+		return nil, nil, err
 	}
-	return s.tls.ServerHandshake(c)
+	return conn, s.begin(info), nil
 }
 
 // ClientHandshake is not for a server.

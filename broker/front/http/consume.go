@@ -41,12 +41,11 @@ func (f *Front) consume(c *call) error {
 		return err
 	}
 	defer leave()
+	unread := f.cfg.Backlog.Conn()
+	p.Backlog = unread
 	r, err := f.broker.AwaitPop(c.r.Context(), p)
 	if err != nil {
 		return err
-	}
-	if r.Free != nil {
-		defer r.Free()
 	}
 	switch {
 	case r.Status == broker.PopFull:
@@ -58,7 +57,11 @@ func (f *Front) consume(c *call) error {
 	for i := range r.Messages {
 		x.popped(&r.Messages[i])
 	}
-	err = c.answer(http.StatusOK, x.end("Messages"))
+	text := x.end("Messages")
+	written := unread.Carry(len(text), nil)
+	r.Free() // it has its messages, for they were counted; of them only the handles are needed now
+	err = c.answer(http.StatusOK, text)
+	written()
 	if (err != nil || c.r.Context().Err() != nil) && !p.Ordered {
 		for i := range r.Messages {
 			f.broker.GiveBack(group, r.Messages[i].Handle)

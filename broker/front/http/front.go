@@ -14,6 +14,7 @@ import (
 
 	"varve/broker"
 	"varve/internal/auth"
+	"varve/internal/backlog"
 	"varve/internal/conns"
 	"varve/internal/mq"
 	"varve/internal/tlsport"
@@ -43,6 +44,7 @@ type Config struct {
 	// CheckInterval is the core's between two questions about a transaction.
 	CheckInterval time.Duration    // 30 s
 	MaxConns      int              // connections at once; 4096
+	Backlog       *backlog.Total   // what clients haven't read, with those of others; its own where nil
 	Now           func() time.Time // time.Now
 	Logger        *slog.Logger     // discards
 }
@@ -76,6 +78,9 @@ func New(b *broker.Broker, cfg Config) *Front {
 	}
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = defaultConns
+	}
+	if cfg.Backlog == nil {
+		cfg.Backlog = backlog.New(backlog.DefaultLimit)
 	}
 	if cfg.Invisible <= 0 {
 		cfg.Invisible = DefaultInvisible

@@ -13,6 +13,7 @@ import (
 
 	"varve/broker"
 	front "varve/broker/front/http"
+	"varve/internal/backlog"
 )
 
 func TestBadRequestsSayWhatIsWrong(t *testing.T) {
@@ -169,5 +170,30 @@ func TestAWaitEndsWithTheServer(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("it goes on waiting")
+	}
+}
+
+// Where clients have much that they don't read, each further answer is small,
+// and what is counted ends with its request.
+func TestAnswersAreSmallWhereMuchIsUnread(t *testing.T) {
+	unread := backlog.New(1 << 20)
+	n := startNode(t, nodeOptions{front: front.Config{Backlog: unread}})
+	n.topic(t, "orders", 1)
+	p, c := n.sdk().GetProducer("", "orders"), n.sdk().GetConsumer("", "orders", "g", "")
+	const size = 100 << 10
+	for range 12 {
+		publish(t, p, mqhttp.PublishMessageRequest{MessageBody: strings.Repeat("x", size)})
+	}
+	others := unread.Conn()
+	others.Add(2 << 20)
+	if got := len(consumeAll(t, c.ConsumeMessage, 1)); got > backlog.Cramped/size+1 {
+		t.Errorf("got %d messages at once while much is unread", got)
+	}
+	others.Done(2 << 20)
+	if got := len(consumeAll(t, c.ConsumeMessage, 1)); got < 8 {
+		t.Errorf("got %d messages at once when all is read", got)
+	}
+	if got := unread.Bytes(); got != 0 {
+		t.Errorf("%d bytes are unread, and every answer was", got)
 	}
 }
