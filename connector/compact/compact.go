@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,13 +96,27 @@ type Compactor struct {
 
 	mu     sync.Mutex
 	status Status
-	left   map[string]string // files that can't be merged, and why
+	left   map[string]left // files that can't be merged, by name
 	// done are the versions of tables, by root, that had nothing to merge, and
 	// the period in which that was so.
 	done map[string]mark
 }
 
 type mark struct{ version, period int64 }
+
+// left is a file that could not be merged.
+type left struct {
+	root  string // of its table
+	why   string
+	wait  time.Duration
+	until time.Time // is left alone up to then
+}
+
+// How long a file that can't be merged is left alone: longer each time.
+const (
+	firstWait = time.Hour
+	lastWait  = 24 * time.Hour
+)
 
 // New makes a compactor. Nothing is merged before Run or Compact is called.
 func New(cfg Config, a *archive.Archive) (*Compactor, error) {
@@ -114,7 +130,7 @@ func New(cfg Config, a *archive.Archive) (*Compactor, error) {
 	if err := emptyDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	c := &Compactor{cfg: cfg, archive: a, turn: make(chan struct{}, 1), left: map[string]string{}, done: map[string]mark{}}
+	c := &Compactor{cfg: cfg, archive: a, turn: make(chan struct{}, 1), left: map[string]left{}, done: map[string]mark{}}
 	if cfg.BytesPerSecond > 0 {
 		c.limit = rate.NewLimiter(rate.Limit(cfg.BytesPerSecond), rateBurst)
 	}
@@ -183,8 +199,8 @@ func (c *Compactor) Status() Status {
 	st := c.status
 	if len(c.left) > 0 {
 		st.Left = make(map[string]string, len(c.left))
-		for k, v := range c.left {
-			st.Left[k] = v
+		for name, l := range c.left {
+			st.Left[name] = l.why
 		}
 	}
 	return st
@@ -216,7 +232,11 @@ func (c *Compactor) pass(ctx context.Context, topic string, force bool) error {
 			return fmt.Errorf("list the archive's topics: %w", err)
 		}
 	}
+	if force {
+		c.again() // whoever asks may have mended something
+	}
 	var errs []error
+	roots := map[string]bool{}
 	for _, name := range topics {
 		t, err := c.archive.Table(ctx, name)
 		switch {
@@ -225,6 +245,7 @@ func (c *Compactor) pass(ctx context.Context, topic string, force bool) error {
 		case err != nil:
 			return fmt.Errorf("compact topic %s: %w", name, err)
 		}
+		roots[t.Root()] = true
 		err = c.table(ctx, t, force)
 		switch {
 		case ctx.Err() != nil:
@@ -235,17 +256,25 @@ func (c *Compactor) pass(ctx context.Context, topic string, force bool) error {
 			errs = append(errs, err)
 		}
 	}
+	if topic == "" {
+		c.forget(roots)
+	}
 	return errors.Join(errs...)
+}
+
+// forget lets go of what is known of tables other than those of some roots.
+func (c *Compactor) forget(roots map[string]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.left, func(_ string, l left) bool { return !roots[l.root] })
+	maps.DeleteFunc(c.done, func(root string, _ mark) bool { return !roots[root] })
 }
 
 // table merges what is due of a table, until nothing more is.
 func (c *Compactor) table(ctx context.Context, t *archive.Table, force bool) error {
 	for {
 		at := mark{t.Snapshot().Version, c.cfg.Now().Add(-c.cfg.Rules.Settle).UnixMilli() / c.cfg.Rules.Span.Milliseconds()}
-		c.mu.Lock()
-		idle := c.done[t.Root()] == at
-		c.mu.Unlock()
-		if idle && !force {
+		if c.idle(t, at) && !force {
 			return nil
 		}
 		due := c.plan(t, force)
@@ -266,13 +295,32 @@ func (c *Compactor) table(ctx context.Context, t *archive.Table, force bool) err
 	}
 }
 
+// idle reports whether a table was looked at as it is, and forgets files that
+// are not in it any more.
+func (c *Compactor) idle(t *archive.Table, at mark) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := c.done[t.Root()] == at
+	for name, l := range c.left {
+		if l.root != t.Root() {
+			continue
+		}
+		if _, ok := t.Index().File(name); !ok {
+			delete(c.left, name)
+		} else if !c.cfg.Now().Before(l.until) {
+			idle = false
+		}
+	}
+	return idle
+}
+
 // plan gives what is due of a table's queues of this broker group.
 func (c *Compactor) plan(t *archive.Table, force bool) [][]archive.DataFile {
 	skip := func(name string) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, left := c.left[name]
-		return left
+		l, ok := c.left[name]
+		return ok && c.cfg.Now().Before(l.until)
 	}
 	var out [][]archive.DataFile
 	for _, q := range t.Index().Queues() {
@@ -340,20 +388,30 @@ func gone(ctx context.Context, t *archive.Table, files []archive.DataFile) bool 
 	return false
 }
 
-// leave notes that files can't be merged. Where it is said of which one, that
-// one alone is left out from now on.
+// leave notes that files can't be merged now. Where it is known of which one
+// that is, that one alone is left out for a while.
 func (c *Compactor) leave(t *archive.Table, files []archive.DataFile, err error) {
 	bad := files
-	for i, f := range files {
-		if named(err, f.Name) {
+	if which := (*archive.ObjectError)(nil); errors.As(err, &which) {
+		if i := slices.IndexFunc(files, func(f archive.DataFile) bool { return f.Name == which.Name }); i >= 0 {
 			bad = files[i : i+1]
-			break
 		}
 	}
 	c.cfg.Logger.Warn("files are left as they are", slog.String("topic", t.Topic()), slog.Int("files", len(bad)), slog.Any("err", err))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range bad {
-		c.left[f.Name] = err.Error()
+		wait := min(max(firstWait, 2*c.left[f.Name].wait), lastWait)
+		c.left[f.Name] = left{root: t.Root(), why: err.Error(), wait: wait, until: c.cfg.Now().Add(wait)}
+	}
+}
+
+// again has files that were left alone tried again: all of them.
+func (c *Compactor) again() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, l := range c.left {
+		l.until = time.Time{}
+		c.left[name] = l
 	}
 }

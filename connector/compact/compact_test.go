@@ -350,6 +350,7 @@ func readFile(t *testing.T, s *stand, f archive.DataFile) (out []byte) {
 // said to be so, and the others are merged.
 func TestCompactLeavesDamage(t *testing.T) {
 	s := newStand(t, 33, 3)
+	s.now = s.now.Add(48 * time.Hour) // its day is over
 	bad := s.table.Index().Files(queue, mq.Range{To: 1 << 40})[16]
 	data := make([]byte, bad.Bytes)
 	if err := s.bucket.ReadAt(t.Context(), bad.Name, data, 0); err != nil {
@@ -368,6 +369,48 @@ func TestCompactLeavesDamage(t *testing.T) {
 	}
 	if n := len(s.table.Index().All()); n != 4 {
 		t.Errorf("%d files", n)
+	}
+	// It is tried again after a while, later each time, and at once for whoever
+	// asks; and forgotten with the file.
+	tried := func() int {
+		n := 0
+		for _, c := range s.bucket.Calls() {
+			if c.Op == objtest.Get && c.Name == bad.Name {
+				n++
+			}
+		}
+		return n
+	}
+	tried()
+	for i, c := range []struct {
+		after time.Duration
+		want  int
+	}{{59 * time.Minute, 0}, {time.Minute, 1}, {time.Hour, 0}, {time.Hour, 1}, {5 * time.Hour, 1}} {
+		s.now = s.now.Add(c.after)
+		if s.Look(t.Context()); tried() != c.want {
+			t.Errorf("look %d: the damaged file was not tried %d times", i, c.want)
+		}
+	}
+	if _, err := s.Compact(t.Context(), queue.Topic); err != nil || tried() != 1 {
+		t.Errorf("it was not tried by force, %v", err)
+	}
+	if _, err := s.table.Delete(t.Context(), []string{bad.Name}, "age"); err != nil {
+		t.Fatal(err)
+	}
+	if s.Look(t.Context()); len(s.Status().Left) != 0 {
+		t.Errorf("it is known still: %+v", s.Status())
+	}
+}
+
+// TestCompactLeavesWhatIsToBlame: a file whose name another one's begins with
+// is not the other.
+func TestCompactLeavesWhatIsToBlame(t *testing.T) {
+	s := newStand(t, 3, 1)
+	files := s.table.Index().Files(queue, mq.Range{To: 1 << 40})
+	files[1].Name = files[2].Name[:len(files[2].Name)-3]
+	s.leave(s.table, files, fmt.Errorf("merge: %w", &archive.ObjectError{Name: files[2].Name, Err: errors.New("damaged: " + files[2].Name)}))
+	if left := s.Status().Left; len(left) != 1 || left[files[2].Name] == "" {
+		t.Errorf("%+v", left)
 	}
 }
 

@@ -12,7 +12,9 @@
 //   - It has no state but the table's: killed anywhere, it leaves objects that
 //     no table names, and the next run plans anew.
 //   - Only files of one queue whose offsets follow each other are merged, and
-//     of one day, so that retention by age stays as fine as a day.
+//     of one day, so that retention by age stays as fine as a day; and of one
+//     version of the topic's schema.
+//   - A file that can't be merged is left alone for a while, longer each time.
 //   - It gives way: while the connector lags or fails nothing is begun.
 //   - Disk and memory are bounded by MaxBytes, whatever the table has.
 //

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,9 +30,6 @@ const (
 	pieceOfWork = 2 * time.Millisecond
 )
 
-// named reports whether an error speaks of an object.
-func named(err error, name string) bool { return strings.Contains(err.Error(), name) }
-
 // merge makes one file of others and puts it in their place.
 func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive.DataFile) (*archive.Merge, error) {
 	if err := c.archive.Check(ctx); err != nil {
@@ -48,7 +44,7 @@ func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive
 	defer local.close()
 	for _, f := range files {
 		if err := c.fetch(ctx, f, local); err != nil {
-			return nil, err
+			return nil, &archive.ObjectError{Name: f.Name, Err: err}
 		}
 	}
 	m, err := c.write(ctx, t, files, local)

@@ -13,6 +13,7 @@ import (
 	"varve/internal/objstore"
 	"varve/internal/objstore/mem"
 	"varve/internal/objstore/objtest"
+	"varve/internal/typed"
 )
 
 // What docs/bench promises of a topic and day, beside its commits.
@@ -25,7 +26,37 @@ const (
 // TestMonth lives through a month of a topic of two queues with a commit an
 // hour, with compaction and sweep: how many files there are and what all of it
 // asks of the bucket stay within what is promised.
-func TestMonth(t *testing.T) {
+func TestMonth(t *testing.T) { month(t, nil) }
+
+// TestMonthOfASchema: a topic whose bodies become columns has no more files, but
+// for one a queue for each time that its schema changed.
+func TestMonthOfASchema(t *testing.T) {
+	topic, layouts := typed.Topic{Name: "orders"}, []*typed.Layout(nil)
+	for _, doc := range []string{`{"properties":{"n":{"type":"integer","format":"int32"}}}`, `{"properties":{"n":{"type":"integer"},"s":{"type":"string"}}}`} {
+		var err error
+		var l *typed.Layout
+		if topic, _, err = topic.Declare(typed.Declaration{Format: typed.JSON, Document: []byte(doc)}, typed.Table{}); err == nil {
+			l, err = topic.Layout()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		layouts = append(layouts, l)
+	}
+	month(t, func(hour int) *typed.Layout {
+		switch {
+		case hour < 5*24+7:
+			return nil
+		case hour < 17*24+3:
+			return layouts[0]
+		}
+		return layouts[1]
+	})
+}
+
+// month is a month of commits; schema gives what is in force in an hour of it.
+func month(t *testing.T, schema func(hour int) *typed.Layout) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("one goroutine counts requests")
 	}
@@ -52,9 +83,18 @@ func TestMonth(t *testing.T) {
 	keeper := history.NewRetainer(history.RetainConfig{Grace: 10 * time.Minute, Every: -1, Now: clock}, node)
 	w := archive.NewFileWriter(io.Discard, mq.Queue{}, archive.FileOptions{})
 	const days = 30
-	commits, uploads := 0, 0
+	commits, uploads, changes := 0, 0, 0
+	var last *typed.Layout
 	for hour := range days * 24 {
 		now = begin.Add(time.Duration(hour) * time.Hour)
+		if schema != nil && schema(hour) != last {
+			last = schema(hour)
+			w = archive.NewFileWriter(io.Discard, mq.Queue{}, archive.FileOptions{Typed: last})
+			if err := table.Evolve(t.Context(), last); err != nil {
+				t.Fatal(err)
+			}
+			changes++
+		}
 		bucket.Calls()
 		commit := archive.Commit{ID: fmt.Sprint(hour), Broker: "varve-a", Epoch: 1}
 		for id := range int32(2) {
@@ -96,7 +136,7 @@ func TestMonth(t *testing.T) {
 	if perCommit > mostCommitCalls || perDay > mostDailyCalls {
 		t.Errorf("%.1f requests a commit, %.1f a day beside", perCommit, perDay)
 	}
-	if files > 2*(days+mostOpenFiles) || objects > files {
+	if files > 2*(days+mostOpenFiles+changes) || objects > files {
 		t.Errorf("%d files, %d objects after %d days", files, objects, days)
 	}
 	for id := range int32(2) {
@@ -115,7 +155,7 @@ func hourFile(t *testing.T, b objstore.Bucket, w *archive.FileWriter, table *arc
 		off := hour*3 + i
 		if err := w.Add(mq.AppendRecord(nil, &mq.Message{
 			Topic: q.Topic, QueueID: q.ID, QueueOffset: off, PhysicalOffset: int64(q.ID)<<40 + off*200,
-			StoreTimeMillis: at.UnixMilli() + i, Body: []byte("body"),
+			StoreTimeMillis: at.UnixMilli() + i, Body: fmt.Appendf(nil, `{"n":%d,"s":"x"}`, off),
 		})); err != nil {
 			t.Fatal(err)
 		}

@@ -64,7 +64,9 @@ func (r Rules) Plan(files []archive.DataFile, now time.Time, skip func(name stri
 func (r Rules) period(f archive.DataFile) int64 { return f.FirstStoreMillis / r.Span.Milliseconds() }
 
 // runs cuts a queue's files into those that may become one: of one period,
-// settled, not full, without a gap.
+// settled, not full, without a gap, with the typed columns of one version of the
+// topic's schema. A file of another version begins a run of its own: to fill it
+// up with nulls would mean to write all of it anew, and a schema changes seldom.
 func (r Rules) runs(files []archive.DataFile, settled time.Time, skip func(string) bool) [][]archive.DataFile {
 	var out [][]archive.DataFile
 	var run []archive.DataFile
@@ -79,7 +81,7 @@ func (r Rules) runs(files []archive.DataFile, settled time.Time, skip func(strin
 			end()
 			continue
 		}
-		if n := len(run); n > 0 && (run[n-1].Queue != f.Queue || run[n-1].Offsets.To != f.Offsets.From || r.period(run[0]) != r.period(f)) {
+		if n := len(run); n > 0 && (run[n-1].Queue != f.Queue || run[n-1].Offsets.To != f.Offsets.From || run[n-1].Schema != f.Schema || r.period(run[0]) != r.period(f)) {
 			end()
 		}
 		run = append(run, f)

@@ -44,6 +44,10 @@ func TestPlan(t *testing.T) {
 	for i := range 15 {
 		levels[i].Parts = 16
 	}
+	schemas := small(40, noon.Add(-6*time.Hour), time.Minute, 1<<10)
+	for i := range schemas {
+		schemas[i].Schema = []int64{0, 1, 2}[i/18]
+	}
 	for what, c := range map[string]struct {
 		files []archive.DataFile
 		force bool
@@ -64,6 +68,8 @@ func TestPlan(t *testing.T) {
 		"a full one between":              {full, false, "[]"},
 		"a full one between, by force":    {full, true, "[10 9]"},
 		"levels":                          {levels, false, "[16]"},
+		"schemas":                         {schemas, false, "[16 16]"},
+		"schemas, by force":               {schemas, true, "[18 18 4]"},
 		"a day just over is not settled":  {small(3, noon.Add(-12*time.Hour-time.Minute), 10*time.Second, 1<<10), false, "[3]"},
 		"many, by force":                  {small(1200, noon.Add(-6*time.Hour), time.Second, 1<<10), true, "[512 512 176]"},
 		"two that are too large together": {small(2, noon.Add(-24*time.Hour), time.Second, 127<<20), false, "[2]"},

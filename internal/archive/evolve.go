@@ -134,3 +134,18 @@ func (f *File) TypedColumns() ([]typed.Field, error) {
 	}
 	return columns, nil
 }
+
+// layout gives the file's typed columns and the schema's version that it was
+// written by; nil where it has none.
+func (f *File) layout() (*typed.Layout, error) {
+	columns, err := f.TypedColumns()
+	if err != nil || len(columns) == 0 {
+		return nil, err
+	}
+	text, _ := f.pf.Lookup(metaSchema)
+	version, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, damaged(f.data.Name, "%s: %w", metaSchema, err)
+	}
+	return &typed.Layout{Topic: f.data.Queue.Topic, Version: version, Columns: columns, Leaves: typed.Leaves(columns)}, nil
+}

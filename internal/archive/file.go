@@ -45,9 +45,18 @@ type group struct {
 	perRow   int // bytes of a record, about
 }
 
+// ObjectError is an error of which one object is the cause.
+type ObjectError struct {
+	Name string // of the object
+	Err  error  // says the name too
+}
+
+func (e *ObjectError) Error() string { return e.Err.Error() }
+func (e *ObjectError) Unwrap() error { return e.Err }
+
 // damaged makes an error that names the file and what is wrong with it.
 func damaged(name, format string, args ...any) error {
-	return fmt.Errorf("%w: %s: %w", ErrDamaged, name, fmt.Errorf(format, args...))
+	return &ObjectError{name, fmt.Errorf("%w: %s: %w", ErrDamaged, name, fmt.Errorf(format, args...))}
 }
 
 // guard runs a decoder over bytes that may be anything: its panics become

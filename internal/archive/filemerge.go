@@ -1,22 +1,20 @@
 package archive
 
 import (
-	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"slices"
 
-	"varve/internal/proof"
-
 	"github.com/parquet-go/parquet-go"
+
+	"varve/internal/proof"
+	"varve/internal/typed"
 )
 
-// ErrUnmergeable says that files can't become one: a column is not of the
-// schema of today, or they don't follow each other.
+// ErrUnmergeable says that files can't become one: their columns are not the
+// same, or they don't follow each other. An ObjectError in it names the file.
 var ErrUnmergeable = errors.New("files can't be merged")
 
 // MergeStats says how a file was made of others.
@@ -38,7 +36,7 @@ type piece struct {
 // are encoded anew.
 type run struct {
 	pieces []piece
-	sums   [numColumns]uint32 // of the values, where they were encoded anew
+	sums   []uint32 // of each column's values, where they were encoded anew; else nil
 }
 
 func (r *run) rows() (n int64) {
@@ -86,9 +84,10 @@ type MergeOptions struct {
 }
 
 // MergeFiles writes one file with the rows of consecutive files of a queue, and
-// describes it; Name is left to the caller. Every page that it reads is
-// compared with its checksum. Row groups that are large enough are copied as
-// they are; only runs of small ones are decoded.
+// describes it; Name is left to the caller. Their columns must be the same, the
+// typed ones too. Every page that it reads is compared with its checksum. Row
+// groups that are large enough are copied as they are; only runs of small ones
+// are decoded.
 func MergeFiles(ctx context.Context, out io.Writer, rr RangeReader, files []DataFile, o MergeOptions) (*Merge, error) {
 	if o.Pace == nil {
 		o.Pace = func() error { return nil }
@@ -97,22 +96,17 @@ func MergeFiles(ctx context.Context, out io.Writer, rr RangeReader, files []Data
 	if err := m.describe(); err != nil {
 		return nil, err
 	}
+	opened, err := m.open(ctx, rr)
+	if err != nil {
+		return nil, err
+	}
+	layout, err := m.columns(opened)
+	if err != nil {
+		return nil, err
+	}
 	var pieces []piece
 	var hashes []proof.Parts
-	for _, f := range m.files {
-		file, err := OpenFile(ctx, rr, f)
-		if err == nil {
-			err = file.Check(ctx, AllColumns)
-		}
-		if err == nil {
-			err = o.Pace()
-		}
-		if err != nil {
-			return nil, err
-		}
-		if n := len(file.pf.Schema().Columns()); n != int(numColumns) {
-			return nil, fmt.Errorf("%w: %s has %d columns, want %d", ErrUnmergeable, f.Name, n, numColumns)
-		}
+	for _, file := range opened {
 		own, err := file.Parts()
 		if err != nil {
 			return nil, err
@@ -122,11 +116,12 @@ func MergeFiles(ctx context.Context, out io.Writer, rr RangeReader, files []Data
 			pieces = append(pieces, piece{file, i, rg.NumRows, rg.TotalByteSize})
 		}
 	}
-	w := NewFileWriter(out, m.File.Queue, FileOptions{Epoch: m.File.Epoch, SpillDir: o.SpillDir})
+	w := NewFileWriter(out, m.File.Queue, FileOptions{Epoch: m.File.Epoch, SpillDir: o.SpillDir, Typed: layout})
+	w.typed = nil // the columns come from the files, not from bodies
 	joined, err := joinHashes(hashes)
 	if err == nil {
 		w.proof.Set(joined)
-		err = guard(m.files[0].Name, func() error { return m.write(ctx, w, pieces) })
+		err = m.write(ctx, w, pieces)
 	}
 	if err != nil {
 		w.Abort()
@@ -135,13 +130,93 @@ func MergeFiles(ctx context.Context, out io.Writer, rr RangeReader, files []Data
 	return m, nil
 }
 
+// open opens the files and compares each of their pages with its checksum.
+func (m *Merge) open(ctx context.Context, rr RangeReader) ([]*File, error) {
+	var out []*File
+	for _, f := range m.files {
+		file, err := OpenFile(ctx, rr, f)
+		if err == nil {
+			err = file.Check(ctx, AllColumns)
+		}
+		if err == nil {
+			err = m.pace()
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, file)
+	}
+	return out, nil
+}
+
+// columns gives the files' typed columns, nil where they have none, and keeps
+// the schema that all of them have.
+func (m *Merge) columns(files []*File) (*typed.Layout, error) {
+	layout, err := files[0].layout()
+	if err != nil {
+		return nil, err
+	}
+	m.schema = fileSchema(layout)
+	paths := m.schema.Columns()
+	for _, f := range files {
+		other, err := f.layout()
+		switch {
+		case err != nil:
+			return nil, err
+		case !sameLayout(layout, other):
+			return nil, unmergeable(f.data.Name, "its typed columns are not those of %s", files[0].data.Name)
+		case !slices.EqualFunc(paths, f.pf.Schema().Columns(), slices.Equal):
+			return nil, unmergeable(f.data.Name, "its columns are not those of a file of this program")
+		case layout != nil:
+			layout.Version = max(layout.Version, other.Version)
+		}
+	}
+	if layout != nil {
+		for i := range layout.Leaves {
+			l := &layout.Leaves[i]
+			l.Text = l.Type.Kind == typed.String && !slices.ContainsFunc(files, func(f *File) bool { return f.hasBounds(int(numColumns) + 1 + i) })
+		}
+		m.File.Schema, m.File.Columns = int64(layout.Version), &ColumnStats{join: layout.Leaves}
+	}
+	return layout, nil
+}
+
+// hasBounds reports whether a column's pages have bounds.
+func (f *File) hasBounds(col int) bool {
+	for _, rg := range f.pf.RowGroups() {
+		index, err := rg.ColumnChunks()[col].ColumnIndex()
+		if err != nil {
+			return false
+		}
+		for p := range index.NumPages() {
+			if !index.NullPage(p) && len(index.MaxValue(p).ByteArray()) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func sameLayout(a, b *typed.Layout) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return typed.SameColumns(a.Columns, b.Columns)
+}
+
+// unmergeable makes an error that names the file that can't join the others.
+func unmergeable(name, format string, args ...any) error {
+	return &ObjectError{name, fmt.Errorf("%w: %s: %w", ErrUnmergeable, name, fmt.Errorf(format, args...))}
+}
+
 // Merge is a file that was made of others.
 type Merge struct {
-	File  DataFile
-	Stats MergeStats
-	files []DataFile
-	pace  func() error
-	want  map[int]run // by row group of the new file
+	File   DataFile
+	Stats  MergeStats
+	files  []DataFile
+	pace   func() error
+	schema *parquet.Schema
+	want   map[int]run // by row group of the new file
 }
 
 // describe makes the new file's description of the old ones'.
@@ -150,11 +225,11 @@ func (m *Merge) describe() error {
 		return fmt.Errorf("%w: %d files", ErrUnmergeable, len(m.files))
 	}
 	d := m.files[0]
-	d.Name, d.Bytes, d.Parts = "", 0, 0
+	d.Name, d.Bytes, d.Parts, d.Columns, d.Schema = "", 0, 0, nil, 0
 	raw := d.RawBytes > 0
 	for _, f := range m.files[1:] {
 		if f.Queue != d.Queue || f.Offsets.From != d.Offsets.To {
-			return fmt.Errorf("%w: %s does not go on where offset %d of %s ends", ErrUnmergeable, f.Name, d.Offsets.To, d.Queue)
+			return unmergeable(f.Name, "it does not go on where offset %d of %s ends", d.Offsets.To, d.Queue)
 		}
 		d.Offsets.To, d.Rows = f.Offsets.To, d.Rows+f.Rows
 		d.FirstStoreMillis, d.LastStoreMillis = min(d.FirstStoreMillis, f.FirstStoreMillis), max(d.LastStoreMillis, f.LastStoreMillis)
@@ -174,15 +249,13 @@ func (m *Merge) write(ctx context.Context, w *FileWriter, pieces []piece) error 
 		if err := errors.Join(ctx.Err(), m.pace()); err != nil {
 			return err
 		}
-		if len(r.pieces) == 1 && copyable(r.pieces[0]) {
-			p := r.pieces[0]
-			if _, err := w.pw.WriteRowGroup(p.file.pf.RowGroups()[p.group]); err != nil {
-				return w.fail(fmt.Errorf("copy row group %d of %s: %w", p.group, p.file.data.Name, err))
+		if len(r.pieces) == 1 && m.copyable(r.pieces[0]) {
+			if err := w.copyGroup(r.pieces[0]); err != nil {
+				return err
 			}
-			w.cols = w.pw.ColumnWriters()
-			m.Stats.CopiedRows += p.rows
+			m.Stats.CopiedRows += r.rows()
 		} else {
-			if err := w.encode(&r, m.pace); err != nil {
+			if err := w.encode(&r, m.schema, m.pace); err != nil {
 				return err
 			}
 			m.Stats.EncodedRows += r.rows()
@@ -198,9 +271,9 @@ func (m *Merge) write(ctx context.Context, w *FileWriter, pieces []piece) error 
 
 // copyable reports whether a row group can be taken over byte by byte: it is
 // written as a FileWriter of today writes.
-func copyable(p piece) bool {
+func (m *Merge) copyable(p piece) bool {
 	for i, c := range p.file.pf.Metadata().RowGroups[p.group].Columns {
-		leaf, _ := schema.Lookup(leafPaths()[i]...)
+		leaf, _ := m.schema.Lookup(m.schema.Columns()[i]...)
 		m := &c.MetaData
 		if m.Codec != codec.CompressionCodec() || len(m.EncodingStats) == 0 {
 			return false
@@ -221,21 +294,27 @@ func copyable(p piece) bool {
 	return true
 }
 
+// copyGroup takes a row group over as it is.
+func (w *FileWriter) copyGroup(p piece) error {
+	err := guard(p.file.data.Name, func() error {
+		_, err := w.pw.WriteRowGroup(p.file.pf.RowGroups()[p.group])
+		return err
+	})
+	if err != nil {
+		return w.fail(fmt.Errorf("copy row group %d of %s: %w", p.group, p.file.data.Name, err))
+	}
+	w.cols = w.pw.ColumnWriters()
+	return nil
+}
+
 // encode writes row groups of files as one.
-func (w *FileWriter) encode(r *run, pace func() error) error {
-	for col := range numColumns {
+func (w *FileWriter) encode(r *run, s *parquet.Schema, pace func() error) error {
+	paths := s.Columns()
+	r.sums = make([]uint32, len(paths))
+	for col, path := range paths {
 		for _, p := range r.pieces {
-			chunk := p.file.pf.RowGroups()[p.group].ColumnChunks()[col]
-			err := eachRows(chunk, func(values []parquet.Value) error {
-				r.sums[col] = sumValues(r.sums[col], values)
-				if err := pace(); err != nil {
-					return err
-				}
-				_, err := w.cols[col].WriteRowValues(values)
-				return err
-			})
-			if err != nil {
-				return w.fail(fmt.Errorf("column %v of %s: %w", leafPaths()[col], p.file.data.Name, err))
+			if err := w.encodeColumn(r, p, col, pace); err != nil {
+				return w.fail(fmt.Errorf("column %v of %s: %w", path, p.file.data.Name, err))
 			}
 		}
 	}
@@ -244,6 +323,26 @@ func (w *FileWriter) encode(r *run, pace func() error) error {
 	}
 	w.cols = w.pw.ColumnWriters()
 	return nil
+}
+
+// encodeColumn writes the values of a piece's column. What can't be decoded is
+// the file's damage, for its pages are of their checksums.
+func (w *FileWriter) encodeColumn(r *run, p piece, col int, pace func() error) error {
+	var stopped error
+	err := guard(p.file.data.Name, func() error {
+		chunk := p.file.pf.RowGroups()[p.group].ColumnChunks()[col]
+		return eachRows(chunk, func(values []parquet.Value) error {
+			r.sums[col] = sumValues(r.sums[col], values)
+			if stopped = pace(); stopped == nil {
+				_, stopped = w.cols[col].WriteRowValues(values)
+			}
+			return stopped
+		})
+	})
+	if err != nil && stopped == nil && !errors.Is(err, ErrDamaged) {
+		return damaged(p.file.data.Name, "row group %d: %w", p.group, err)
+	}
+	return err
 }
 
 // eachRows gives the values of a column chunk in batches of whole rows, as
@@ -303,103 +402,4 @@ func giveRows(values []parquet.Value, end bool, give func([]parquet.Value) error
 		from = last
 	}
 	return values[from:], nil
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// sumValues goes on with a checksum of a column's values and levels.
-func sumValues(sum uint32, values []parquet.Value) uint32 {
-	var b [16]byte
-	for _, v := range values {
-		binary.LittleEndian.PutUint32(b[:], uint32(v.DefinitionLevel())<<16|uint32(v.RepetitionLevel()))
-		n := 4
-		var data []byte
-		switch v.Kind() {
-		case parquet.Int32:
-			binary.LittleEndian.PutUint32(b[4:], uint32(v.Int32()))
-			n = 8
-		case parquet.Int64:
-			binary.LittleEndian.PutUint64(b[4:], uint64(v.Int64()))
-			n = 12
-		case parquet.ByteArray, parquet.FixedLenByteArray:
-			data = v.ByteArray()
-			binary.LittleEndian.PutUint32(b[4:], uint32(len(data)))
-			n = 8
-		}
-		sum = crc32.Update(crc32.Update(sum, castagnoli, b[:n]), castagnoli, data)
-	}
-	return sum
-}
-
-// Check reads the new file where it was written to, before it is used: each
-// page is compared with its checksum, a row group that was copied with the one
-// that it is a copy of, and one that was encoded anew value by value.
-func (m *Merge) Check(ctx context.Context, rr RangeReader) error {
-	file, err := OpenFile(ctx, rr, m.File)
-	if err != nil {
-		return err
-	}
-	if err := file.Check(ctx, AllColumns); err != nil {
-		return err
-	}
-	if n := len(file.groups); n != m.Stats.Groups {
-		return damaged(m.File.Name, "%d row groups were written, it has %d", m.Stats.Groups, n)
-	}
-	return guard(m.File.Name, func() error {
-		for i, r := range m.want {
-			var err error
-			if len(r.pieces) == 1 && r.sums == [numColumns]uint32{} {
-				err = file.sameGroup(i, r.pieces[0])
-			} else {
-				err = file.sameValues(i, &r, m.pace)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// sameGroup compares what the footer and the page index say of a row group with
-// those of the one that it was copied from.
-func (f *File) sameGroup(i int, p piece) error {
-	src := &p.file.groups[p.group]
-	dst := &f.groups[i]
-	if dst.to-dst.from != p.rows {
-		return damaged(f.data.Name, "row group %d has %d rows, want %d", i, dst.to-dst.from, p.rows)
-	}
-	for col := range numColumns {
-		a := &p.file.pf.Metadata().RowGroups[p.group].Columns[col].MetaData
-		b := &f.pf.Metadata().RowGroups[i].Columns[col].MetaData
-		same := a.TotalCompressedSize == b.TotalCompressedSize && a.NumValues == b.NumValues &&
-			cmp.Compare(src.blooms[col].to-src.blooms[col].from, dst.blooms[col].to-dst.blooms[col].from) == 0 &&
-			src.pages[col].NumPages() == dst.pages[col].NumPages()
-		for n := 0; same && n < src.pages[col].NumPages(); n++ {
-			same = src.pages[col].FirstRowIndex(n) == dst.pages[col].FirstRowIndex(n) &&
-				src.pages[col].CompressedPageSize(n) == dst.pages[col].CompressedPageSize(n)
-		}
-		if !same {
-			return damaged(f.data.Name, "column %v of row group %d is not as in row group %d of %s", leafPaths()[col], i, p.group, p.file.data.Name)
-		}
-	}
-	return nil
-}
-
-// sameValues compares a row group's values with those that were written to it.
-func (f *File) sameValues(i int, r *run, pace func() error) error {
-	for col := range numColumns {
-		sum := uint32(0)
-		err := eachRows(f.pf.RowGroups()[i].ColumnChunks()[col], func(values []parquet.Value) error {
-			sum = sumValues(sum, values)
-			return pace()
-		})
-		if err != nil {
-			return damaged(f.data.Name, "column %v of row group %d: %w", leafPaths()[col], i, err)
-		}
-		if sum != r.sums[col] {
-			return damaged(f.data.Name, "column %v of row group %d has other values than were written", leafPaths()[col], i)
-		}
-	}
-	return nil
 }

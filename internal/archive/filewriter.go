@@ -400,8 +400,11 @@ func (w *FileWriter) Close() (DataFile, error) {
 	} {
 		w.pw.SetKeyValueMetadata(k, v)
 	}
-	if w.typed != nil {
+	if w.opts.Typed != nil {
 		w.pw.SetKeyValueMetadata(metaSchema, strconv.Itoa(w.opts.Typed.Version))
+		w.stats.Schema = int64(w.opts.Typed.Version)
+	}
+	if w.typed != nil {
 		w.stats.Columns = w.typed.stats()
 	}
 	if err := w.pw.Close(); err != nil {

@@ -24,6 +24,7 @@ const (
 	rawBytesID        = 900  // among the column sizes of an entry; no column has it
 	partsID           = 901  // likewise: DataFile.Parts
 	proofID           = 902  // DataFile.Proof, among the lower bounds
+	schemaID          = 903  // DataFile.Schema, among the column sizes
 	previousVersions  = "20" // metadata files that a metadata file names
 	maxManifestSize   = 64 << 20
 	maxMetadataLength = 256 << 20
@@ -182,6 +183,9 @@ func icebergFile(l location, f DataFile) (iceberg.DataFile, error) {
 	if f.Parts > 0 {
 		sizes[partsID] = f.Parts
 	}
+	if f.Schema > 0 {
+		sizes[schemaID] = f.Schema
+	}
 	if len(sizes) > 0 {
 		b = b.ColumnSizes(sizes)
 	}
@@ -217,6 +221,11 @@ func fromIceberg(l location, topic string, d iceberg.DataFile) (DataFile, error)
 	f.Queue.Broker, f.Queue.ID = broker, id
 	low, high := d.LowerBoundValues(), d.UpperBoundValues()
 	f.Proof = string(low[proofID])
+	if f.Schema = d.ColumnSizes()[schemaID]; f.Schema == 0 {
+		if _, typed := d.NullValueCounts()[idBodyError]; typed {
+			f.Schema = -1
+		}
+	}
 	var bad error
 	bound := func(m map[int][]byte, id int) int64 {
 		if len(m[id]) != 8 {

@@ -174,6 +174,7 @@ func (p *replacer) build(st *state) (*change, error) {
 	if err := inherit(d.added, removed); err != nil {
 		return nil, err
 	}
+	joinColumns(d.added, removed)
 	m, err := t.addFiles(p.ctx, st, d.id, d.added)
 	if err != nil {
 		return nil, err
@@ -250,7 +251,7 @@ func runs(files []DataFile) map[mq.Queue][]mq.Range {
 }
 
 // without gives the current snapshot's manifests with the files that are gone
-// marked as deleted by a new snapshot, and those files with their proofs.
+// marked as deleted by a new snapshot, and those files with their proofs and columns.
 func (t *Table) without(ctx context.Context, st *state, id int64, gone map[string]bool, fresh map[string][]DataFile) (manifests []iceberg.ManifestFile, removed []DataFile, err error) {
 	l := t.location(st.meta)
 	for _, m := range st.manifests {
@@ -267,6 +268,7 @@ func (t *Table) without(ctx context.Context, st *state, id int64, gone map[strin
 		}
 		for _, e := range entries {
 			if gone[e.file.Name] {
+				e.file.Columns = statsOf(e.DataFile())
 				removed = append(removed, e.file)
 			}
 		}

@@ -40,6 +40,9 @@ type DataFile struct {
 	// Columns are what a FileWriter says of typed columns, nil without any and in
 	// a file that was read from a manifest: the manifest keeps it.
 	Columns *ColumnStats
+	// Schema is the version of the topic's schema that made the typed columns, 0
+	// without any, and -1 where the manifest was written before it was noted.
+	Schema int64
 }
 
 // Commit is one set of files that become visible together. All are of one

@@ -199,6 +199,9 @@ type ColumnStats struct {
 	nulls   map[int]int64
 	low     map[int][]byte
 	high    map[int][]byte
+	// join has the columns of a merged file whose statistics are to be taken from
+	// those in whose place it comes; else nil.
+	join []typed.Leaf
 }
 
 // stats gives what the manifest says of the typed columns.

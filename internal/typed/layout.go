@@ -38,6 +38,9 @@ type node struct {
 	bySource map[string]int
 }
 
+// Leaves gives the columns of values of columns, in their order.
+func Leaves(columns []Field) []Leaf { return newLayout(columns).Leaves }
+
 // newLayout numbers the levels and leaves of columns.
 func newLayout(columns []Field) *Layout {
 	l := &Layout{Columns: columns}
