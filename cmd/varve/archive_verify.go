@@ -32,7 +32,11 @@ the archive.s3 settings say where it is. Writes nothing.
 
 Exit code 0 says that there is no doubt; what is not covered is listed. Keep the
 report (-o json) and give it to a later run as --since: then history that was put
-back to an older state shows too.`,
+back to an older state shows too, of the topics that both looked at.
+
+Exit code 1 with a report is a doubt, 1 without one a run that failed. A topic or
+a place that has no archive is 3, unless the report given as --since had the
+topic: then that it is gone is a doubt.`,
 		Args: cobra.NoArgs,
 	}
 	configFlags(cmd)
@@ -42,6 +46,9 @@ back to an older state shows too.`,
 	cmd.Flags().IntVar(&parallel, "parallel", 0, "files read at a time; the processors where 0")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o := audit.Options{Topics: topics, Parallel: parallel}
+		if parallel < 0 {
+			return usageError{fmt.Errorf("--parallel %d: want a number of files, or 0 for as many as there are processors", parallel)}
+		}
 		var err error
 		if o.Keys, err = publicKeys(keyFile); err != nil {
 			return err
@@ -59,7 +66,7 @@ back to an older state shows too.`,
 		if err != nil {
 			return err
 		}
-		if err := show(cmd, rep, func(t *table) { showReport(t, rep) }); err != nil {
+		if err := show(cmd, rep, func(t *table) { showReport(t, rep, since != "") }); err != nil {
 			return err
 		}
 		if !rep.OK {
@@ -119,7 +126,8 @@ func readReport(name string) (*audit.Report, error) {
 	return rep, nil
 }
 
-func showReport(t *table, rep *audit.Report) {
+// showReport prints a report; compared says that an earlier one was given.
+func showReport(t *table, rep *audit.Report, compared bool) {
 	t.row("archive", rep.Archive+" at "+rep.Location)
 	t.row("read", fmt.Sprintf("%d tables, %d files, %d messages, %s in %.1f s (%s of messages, %.0f MB/s)",
 		rep.Tables, rep.Files, rep.Rows, size(rep.Bytes), rep.Seconds, size(rep.RawBytes), float64(rep.RawBytes)/1e6/max(rep.Seconds, 1e-3)))
@@ -131,9 +139,12 @@ func showReport(t *table, rep *audit.Report) {
 		}
 		t.row("head", fmt.Sprintf("%s on %s: %d queues, %s, %s", h.Topic, h.Broker, len(h.Queues), h.At.Format("2006-01-02 15:04:05Z"), key))
 	}
+	if compared {
+		t.row("compared", fmt.Sprintf("%d heads of the earlier report", rep.Compared))
+	}
 	for _, n := range rep.NotCovered {
 		if n.To == 0 {
-			t.row("not covered", fmt.Sprintf("%s on %s: %s", n.Topic, n.Broker, n.Why))
+			t.row("not covered", place(n.Broker, n.Topic, n.Queue)+": "+n.Why)
 			continue
 		}
 		t.row("not covered", fmt.Sprintf("%s offsets %d to %d: %s", place(n.Broker, n.Topic, n.Queue), n.From, n.To-1, n.Why))

@@ -22,6 +22,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"varve/internal/admin"
+	"varve/internal/archive"
+	"varve/internal/archive/audit"
 	"varve/internal/config"
 )
 
@@ -105,7 +107,7 @@ func asksJSON(root *cobra.Command, args []string, err error) bool {
 }
 
 // errorCode is the word for an error in JSON: the API's own, or one of usage,
-// no_server, interrupted and failed.
+// not_found, no_server, interrupted and failed.
 func errorCode(err error) string {
 	var api *admin.Error
 	switch {
@@ -117,6 +119,8 @@ func errorCode(err error) string {
 	switch exitCode(err) {
 	case exitUsage:
 		return "usage"
+	case exitNotFound:
+		return admin.CodeNotFound
 	case exitNoServer:
 		return "no_server"
 	}
@@ -135,6 +139,8 @@ func exitCode(err error) int {
 		api   *admin.Error
 	)
 	switch {
+	case errors.Is(err, audit.ErrNoTopic), errors.Is(err, archive.ErrNoArchive):
+		return exitNotFound
 	case errors.As(err, &usage), errors.As(err, &conf), errors.Is(err, admin.ErrAddress):
 		return exitUsage
 	case errors.Is(err, admin.ErrNoServer):

@@ -47,6 +47,8 @@ var (
 	// ErrIdentity says that it is another archive than the one that was asked
 	// for, or a place without any.
 	ErrIdentity = errors.New("another archive")
+	// ErrNoArchive says that nothing is there to be opened to read.
+	ErrNoArchive = errors.New("no archive is there")
 	// ErrUnavailable says that nothing can be asked of the archive now: its bucket
 	// was not reached yet, does not answer, or, with ErrIdentity, holds another
 	// archive. It passes.

@@ -25,7 +25,7 @@ func OpenReadOnly(ctx context.Context, b objstore.Bucket, o Options) (*Archive, 
 	}
 	data, err := getObject(ctx, b, identityName, 1<<10)
 	if errors.Is(err, objstore.ErrNotFound) {
-		return fail(fmt.Errorf("%w: no archive is there", ErrIdentity))
+		return fail(ErrNoArchive)
 	}
 	if err != nil {
 		return fail(err)

@@ -131,6 +131,32 @@ func (r *run) missingTables(have []archive.Incarnation) {
 	}
 }
 
+// uncompared says what of the earlier report and of this audit were not held
+// against each other: a scope that leaves a topic out on either side proves
+// nothing of its history.
+func (r *run) uncompared(have []archive.Incarnation) {
+	if r.o.Since == nil {
+		return
+	}
+	wanted := func(topic string) bool { return len(r.o.Topics) == 0 || slices.Contains(r.o.Topics, topic) }
+	left := map[string]bool{}
+	for _, h := range r.o.Since.Heads {
+		if wanted(h.Topic) {
+			r.rep.Compared++
+			continue
+		}
+		if !left[h.Topic] {
+			left[h.Topic] = true
+			r.skip(NotCovered{Topic: h.Topic, Why: "the earlier report has it, and this run was not asked for it"})
+		}
+	}
+	for _, i := range have {
+		if wanted(i.Topic) && !slices.ContainsFunc(r.o.Since.Heads, func(h Head) bool { return h.Topic == i.Topic && h.Incarnation == i.Number }) {
+			r.skip(NotCovered{Topic: i.Topic, Why: fmt.Sprintf("whether incarnation %d of it was put back: the earlier report has nothing of it", i.Number)})
+		}
+	}
+}
+
 // erasedAs is what a certificate says of a row.
 type erasedAs struct{ leaf, left string }
 

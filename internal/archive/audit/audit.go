@@ -25,14 +25,15 @@ type Options struct {
 	// Keys are the public keys of which one must have signed each head. Where
 	// there are none, signatures are not looked at, and the report says so.
 	Keys     []ed25519.PublicKey
-	Parallel int // files read at a time; the processors where 0
+	Parallel int // files read at a time; the processors where it is not positive
 	// Since is an earlier report: what it had must still be there, but for what
 	// retention removed.
 	Since *Report
 	Now   func() time.Time
 }
 
-// ErrNoTopic says that a topic to audit has no table.
+// ErrNoTopic says that a topic to audit has no table, and an earlier report knew
+// of none either.
 var ErrNoTopic = errors.New("no table of this topic")
 
 // Run audits an archive that was opened with archive.OpenReadOnly.
@@ -41,7 +42,7 @@ func Run(ctx context.Context, a *archive.Archive, o Options) (*Report, error) {
 		o.Now = time.Now
 	}
 	r := &run{
-		archive: a, o: o, limit: make(chan struct{}, cmp.Or(o.Parallel, runtime.GOMAXPROCS(0))),
+		archive: a, o: o, limit: make(chan struct{}, cmp.Or(max(o.Parallel, 0), runtime.GOMAXPROCS(0))),
 		rep: Report{Archive: a.Identity(), Location: a.Bucket().URL(), At: o.Now().UTC(), Doubts: []Doubt{}, NotCovered: []NotCovered{}, Heads: []Head{}},
 	}
 	start := time.Now()
@@ -50,7 +51,8 @@ func Run(ctx context.Context, a *archive.Archive, o Options) (*Report, error) {
 		return nil, err
 	}
 	for _, topic := range o.Topics {
-		if !slices.ContainsFunc(tables, func(i archive.Incarnation) bool { return i.Topic == topic }) {
+		there := slices.ContainsFunc(tables, func(i archive.Incarnation) bool { return i.Topic == topic })
+		if !there && !o.Since.has(topic) {
 			return nil, fmt.Errorf("%s: %w", topic, ErrNoTopic)
 		}
 	}
@@ -65,6 +67,7 @@ func Run(ctx context.Context, a *archive.Archive, o Options) (*Report, error) {
 		return nil, err
 	}
 	r.missingTables(tables)
+	r.uncompared(tables)
 	r.finish(time.Since(start))
 	return &r.rep, nil
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"varve/internal/proof"
@@ -27,6 +28,14 @@ type Report struct {
 	Doubts     []Doubt      `json:"doubts"`
 	NotCovered []NotCovered `json:"not_covered"`
 	Heads      []Head       `json:"heads"`
+	// Compared are the heads of the earlier report that this one was held against,
+	// 0 where there was none.
+	Compared int `json:"compared,omitempty"`
+}
+
+// has reports whether the report knows of a topic; a nil one knows of none.
+func (r *Report) has(topic string) bool {
+	return r != nil && slices.ContainsFunc(r.Heads, func(h Head) bool { return h.Topic == topic })
 }
 
 // Doubt is something that is not as it was signed, or can't be shown to be.
