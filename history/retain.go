@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"varve/internal/archive"
+	"varve/internal/objstore"
 	"varve/internal/retention"
 )
 
@@ -54,6 +55,8 @@ type Retainer struct {
 
 	holds  *Holds
 	leases *Leases
+	locks  *locks
+	kicked chan struct{} // holds have changed
 
 	tenantsMu sync.Mutex
 	tenants   []retention.TenantUse
@@ -86,19 +89,81 @@ func NewRetainer(cfg RetainConfig, n *Node) *Retainer {
 	leases.now = cfg.Now
 	return &Retainer{
 		cfg: cfg, archive: n.archive, pinned: n.Pinned, note: n.note, began: cfg.Now(), tables: map[string]*tableState{},
-		holds: holds, leases: leases,
+		holds: holds, leases: leases, locks: newLocks(n, holds, cfg.Now, cfg.Logger), kicked: make(chan struct{}, 1),
 	}
 }
 
 // Run applies the policy until ctx ends.
 func (r *Retainer) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { r.lockPromptly(ctx) })
 	every(ctx, r.cfg.Every, func(ctx context.Context) {
 		if _, err := r.Apply(ctx); err != nil && ctx.Err() == nil {
 			r.cfg.Logger.Warn("retention", slog.Any("err", err))
 		}
 	})
+	wg.Wait()
 	return nil
 }
+
+// lockPromptly has the bucket lock and unlock files when holds have changed.
+func (r *Retainer) lockPromptly(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.kicked:
+		}
+		_ = r.LockHeld(ctx) // it is told, and the next pass tries again
+	}
+}
+
+// HoldsChanged says that a hold was set or released: a running Retainer has the
+// bucket lock or unlock its files at once, not with the next pass.
+func (r *Retainer) HoldsChanged() {
+	select {
+	case r.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// LockHeld has the bucket itself lock the files that holds cover, where it can,
+// and unlock those that none covers any more.
+func (r *Retainer) LockHeld(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.holds.Refresh(ctx); err != nil {
+		return err
+	}
+	tables, err := r.openTables(ctx)
+	if tables == nil && err != nil {
+		return err
+	}
+	return errors.Join(err, r.locks.pass(ctx, tables, err == nil, r.leaving))
+}
+
+// leaving gives the files of deletions whose objects are not all removed.
+func (r *Retainer) leaving(ctx context.Context, t *archive.Table) (out []DeletedFile, err error) {
+	if st := r.stateOf(t); st.read && st.sweepAt.IsZero() {
+		return nil, nil
+	}
+	records, err := deletions(ctx, r.archive.Bucket(), t.Root(), false)
+	for i := range records {
+		out = append(out, records[i].Files...)
+	}
+	return out, err
+}
+
+// Locks tells how the bucket's own locks of held files stand.
+func (r *Retainer) Locks() LockStatus { return r.locks.Status() }
+
+// BucketLocks reports whether the bucket keeps locks at all.
+func (r *Retainer) BucketLocks(ctx context.Context) (bool, error) {
+	return objstore.LockerOf(r.archive.Bucket()).Locks(ctx)
+}
+
+// LocksFile reports whether the bucket itself keeps a file, as of the last pass.
+func (r *Retainer) LocksFile(name string) bool { return r.locks.has(name) }
 
 // Report is what one pass did.
 type Report struct {
@@ -126,6 +191,7 @@ func (r *Retainer) Apply(ctx context.Context) (Report, error) {
 	if err != nil {
 		return rep, errors.Join(append(p.errs, err)...)
 	}
+	_ = r.locks.pass(ctx, p.tables, len(p.errs) == 0, r.leaving) // it is told, and hinders nothing here
 	for _, t := range p.tables {
 		if p.failed[t.Topic()] {
 			continue

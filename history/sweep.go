@@ -186,7 +186,7 @@ func (s *sweeper) remove(ctx context.Context, d *Deletion) error {
 			kept++
 			delete(s.pending, f.Name)
 			continue
-		case s.r.pinned(f.Name), s.needed[f.Name], s.r.holds.coversDeleted(f):
+		case s.r.pinned(f.Name), s.needed[f.Name], s.r.holds.coversDeleted(f), s.r.locks.keeps(f.Name):
 			held++
 			continue
 		}
@@ -232,7 +232,7 @@ func (s *sweeper) rest(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("look for files that nobody needs: %w", err)
 		}
-		if s.needed[o.Name] || s.pending[o.Name] || !ownName.MatchString(o.Name) || !s.unneeded(o) || s.r.pinned(o.Name) {
+		if s.needed[o.Name] || s.pending[o.Name] || !ownName.MatchString(o.Name) || !s.unneeded(o) || s.r.pinned(o.Name) || s.r.locks.keeps(o.Name) {
 			continue
 		}
 		if err := s.delete(ctx, o.Name, o.Size); err != nil {

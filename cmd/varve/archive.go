@@ -58,6 +58,9 @@ func archiveCommand() *cobra.Command {
 						t.row(fmt.Sprintf("topic %s is held: %s (%d files, and those that may have its keys)", x.Topic, strings.Join(x.Holds, ", "), x.Held))
 					}
 				}
+				if s.Lock != nil {
+					t.row(s.Lock.String())
+				}
 				for _, b := range s.Blocked {
 					t.row(fmt.Sprintf("not archived any more: %s/%s/%d: %s", b.Broker, b.Topic, b.Queue, b.Reason))
 				}

@@ -42,7 +42,14 @@ func holdCommand() *cobra.Command {
 			return show(cmd, d, func(t *table) {
 				holdRows(t, d.History...)
 				for _, h := range d.Topics {
-					t.row(fmt.Sprintf("keeps %d files of topic %s whole: %d messages, %s", h.Files, h.Topic, h.Messages, size(h.Bytes)))
+					locked := ""
+					if d.Lock != nil && d.Lock.State == "on" {
+						locked = fmt.Sprintf(", %d of the files locked in the bucket", h.Locked)
+					}
+					t.row(fmt.Sprintf("keeps %d files of topic %s whole: %d messages, %s%s", h.Files, h.Topic, h.Messages, size(h.Bytes), locked))
+				}
+				if d.Lock != nil {
+					t.row(d.Lock.String())
 				}
 			})
 		},
@@ -85,7 +92,8 @@ func holdSet() *cobra.Command {
 		Long: `Put a hold in force. It covers the messages for which all of what is given is
 true, and everything where nothing is given. No rule, quota, erasure or deletion
 of a topic takes what it covers, until it is released. Files go whole, so a file
-with one message that is covered stays whole.`,
+with one message that is covered stays whole. On S3 with Object Lock the bucket
+itself locks the files, until no hold covers them any more.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			h.Name, h.By = args[0], cmp.Or(h.By, whoAmI())
@@ -107,7 +115,14 @@ with one message that is covered stays whole.`,
 			if err != nil {
 				return err
 			}
-			return show(cmd, set, func(t *table) { holdRows(t, set) })
+			return show(cmd, set, func(t *table) {
+				holdRows(t, set.Hold)
+				if set.Lock.State == "on" {
+					t.row("the bucket locks its files from now on; varve hold show " + set.Name + " says how many are locked")
+				} else {
+					t.row(set.Lock.String())
+				}
+			})
 		},
 	}
 	f := cmd.Flags()

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"varve/e2e/corpus"
 	"varve/e2e/faulty"
@@ -69,18 +68,19 @@ func runBucket(ctx context.Context, c config, p *page) (err error) {
 		return err
 	}
 	b.faults(ctx)
+	b.legalHolds(ctx)
 	return b.varve.Stop()
 }
 
 func makeBucket(ctx context.Context) error {
-	m, err := minio.New(server.MinioAddr, &minio.Options{Creds: credentials.NewStaticV4(server.MinioKey, server.MinioSecret, "")})
+	m, err := minioClient()
 	if err != nil {
-		return fmt.Errorf("making an S3 client: %w", err)
+		return err
 	}
 	var last error
 	for range 50 { // MinIO's port is open a moment before it serves
 		if last = m.MakeBucket(ctx, bucketName, minio.MakeBucketOptions{}); last == nil {
-			return nil
+			return m.MakeBucket(ctx, lockBucket, minio.MakeBucketOptions{ObjectLocking: true})
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
@@ -90,8 +90,8 @@ func makeBucket(ctx context.Context) error {
 // conformance: the bucket's own contract suite, on the server itself.
 func (b *bucketRun) conformance(ctx context.Context) {
 	_ = b.page.try("the bucket's contract", bucketColumn, func() (string, error) {
-		cmd := exec.CommandContext(ctx, filepath.Join(b.cfg.cache, "s3.test"), "-test.run", "TestConformanceOfServer", "-test.v", "-test.timeout", "5m")
-		cmd.Env = append(os.Environ(), "VARVE_TEST_S3_ENDPOINT="+server.MinioAddr, "VARVE_TEST_S3_BUCKET="+bucketName,
+		cmd := exec.CommandContext(ctx, filepath.Join(b.cfg.cache, "s3.test"), "-test.run", "OfServer", "-test.v", "-test.timeout", "5m")
+		cmd.Env = append(os.Environ(), "VARVE_TEST_S3_ENDPOINT="+server.MinioAddr, "VARVE_TEST_S3_BUCKET="+bucketName, "VARVE_TEST_S3_LOCK_BUCKET="+lockBucket,
 			"VARVE_TEST_S3_ACCESS_KEY="+server.MinioKey, "VARVE_TEST_S3_SECRET_KEY="+server.MinioSecret)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -15,12 +16,45 @@ import (
 type Guards interface {
 	Holds(ctx context.Context) ([]retention.Hold, error)
 	Hold(ctx context.Context, name string) (HoldDetail, error)
-	SetHold(ctx context.Context, h retention.Hold) (retention.Hold, error)
+	SetHold(ctx context.Context, h retention.Hold) (HoldSet, error)
 	ReleaseHold(ctx context.Context, name string, r retention.Release) (retention.Hold, error)
 	Leases(ctx context.Context) ([]Lease, error)
 	SetLease(ctx context.Context, s LeaseSpec) (retention.Lease, error)
 	RenewLease(ctx context.Context, s LeaseSpec) (retention.Lease, error)
 	ReleaseLease(ctx context.Context, name string) (retention.Lease, error)
+}
+
+// HoldSet is a hold that was put in force.
+type HoldSet struct {
+	retention.Hold
+	Lock ObjectLock `json:"lock"`
+}
+
+// ObjectLock is whether the bucket itself locks the files that holds cover (S3
+// Object Lock), as of the last look.
+type ObjectLock struct {
+	State   string    `json:"state"` // on, none or unknown
+	Locked  int       `json:"locked"`
+	Missing int       `json:"missing"` // held files that are not locked yet
+	Error   string    `json:"error,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+}
+
+// String says it to people.
+func (l ObjectLock) String() string {
+	switch {
+	case l.State == "none":
+		return "the bucket has no object lock: holds bind Varve, not who may delete from the bucket by other means"
+	case l.State != "on" && l.Error != "":
+		return "whether the bucket has object lock isn't known: " + l.Error
+	case l.State != "on":
+		return "the bucket was not asked yet whether it has object lock"
+	case l.Error != "":
+		return fmt.Sprintf("object lock: %d held files are locked in the bucket, %d are not yet: %s", l.Locked, l.Missing, l.Error)
+	case l.Missing > 0:
+		return fmt.Sprintf("object lock: %d held files are locked in the bucket, %d are not yet", l.Locked, l.Missing)
+	}
+	return fmt.Sprintf("object lock: %d held files are locked in the bucket", l.Locked)
 }
 
 // HoldDetail is a hold with all that was noted of it, and what it keeps.
@@ -29,6 +63,8 @@ type HoldDetail struct {
 	// History is its states, the oldest first.
 	History []retention.Hold `json:"history"`
 	Topics  []HeldTopic      `json:"topics"`
+	// Lock is of all holds together, in the last pass.
+	Lock *ObjectLock `json:"lock,omitempty"`
 }
 
 // HeldTopic is what a hold keeps of a topic.
@@ -37,6 +73,7 @@ type HeldTopic struct {
 	Files    int    `json:"files"`
 	Messages int64  `json:"messages"` // of the files: they stay whole
 	Bytes    int64  `json:"bytes"`
+	Locked   int    `json:"locked"` // of the files, in the bucket itself
 	Error    string `json:"error,omitempty"`
 }
 
@@ -227,8 +264,8 @@ func (c *Client) Hold(ctx context.Context, name string) (HoldDetail, error) {
 }
 
 // SetHold puts a hold in force.
-func (c *Client) SetHold(ctx context.Context, h retention.Hold) (retention.Hold, error) {
-	return call[retention.Hold](ctx, c, http.MethodPut, "/holds/"+url.PathEscape(h.Name), nil, h)
+func (c *Client) SetHold(ctx context.Context, h retention.Hold) (HoldSet, error) {
+	return call[HoldSet](ctx, c, http.MethodPut, "/holds/"+url.PathEscape(h.Name), nil, h)
 }
 
 // ReleaseHold ends a hold.

@@ -345,6 +345,9 @@ type ArchiveStatus struct {
 	Topics   []ArchiveTopic `json:"topics"`
 	Pending  int64          `json:"pending"`
 	Error    string         `json:"error,omitempty"` // why the connector waits
+	// Lock is whether the bucket itself locks what legal holds cover; nil without
+	// a hold in force.
+	Lock *ObjectLock `json:"lock,omitempty"`
 	// Unreached says since when and why the archive can't be asked; Topics then
 	// has what waits for it, and nothing of the archive.
 	Unreached string `json:"unreached,omitempty"`

@@ -163,6 +163,10 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 		}
 	}
 	out.Pending, out.Compaction, out.State = st.LagMessages, a.n.compaction(), a.n.backup.status()
+	if a.n.retainer != nil && a.n.holds.Active() > 0 {
+		lock := guardAPI(a).objectLock()
+		out.Lock = &lock
+	}
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
 	}

@@ -78,6 +78,8 @@ func (a guardAPI) Hold(ctx context.Context, name string) (admin.HoldDetail, erro
 	if !d.Active() {
 		return d, nil
 	}
+	lock := a.objectLock()
+	d.Lock = &lock
 	topics, err := a.n.archive.Topics(ctx)
 	if err != nil {
 		return d, guardError(err)
@@ -94,6 +96,9 @@ func (a guardAPI) Hold(ctx context.Context, name string) (admin.HoldDetail, erro
 		for _, f := range t.Index().All() {
 			if slices.Contains(a.n.holds.Covering(ctx, f), name) {
 				h.Files, h.Messages, h.Bytes = h.Files+1, h.Messages+f.Rows, h.Bytes+f.Bytes
+				if a.n.retainer.LocksFile(f.Name) {
+					h.Locked++
+				}
 			}
 		}
 		d.Topics = append(d.Topics, h)
@@ -101,13 +106,35 @@ func (a guardAPI) Hold(ctx context.Context, name string) (admin.HoldDetail, erro
 	return d, nil
 }
 
-func (a guardAPI) SetHold(ctx context.Context, h retention.Hold) (retention.Hold, error) {
+// objectLock tells how the bucket's own locks stand.
+func (a guardAPI) objectLock() admin.ObjectLock {
+	st := a.n.retainer.Locks()
+	return admin.ObjectLock{State: string(st.State), Locked: st.Locked, Missing: st.Missing, Error: st.Error, At: st.At}
+}
+
+// SetHold puts a hold in force and has the bucket lock its files, which goes on
+// behind the answer. That the bucket can't is said at once.
+func (a guardAPI) SetHold(ctx context.Context, h retention.Hold) (admin.HoldSet, error) {
 	h, err := a.n.holds.Set(ctx, h)
-	return h, guardError(err)
+	if err != nil {
+		return admin.HoldSet{Hold: h}, guardError(err)
+	}
+	a.n.retainer.HoldsChanged()
+	out := admin.HoldSet{Hold: h, Lock: a.objectLock()}
+	switch on, err := a.n.retainer.BucketLocks(ctx); {
+	case err != nil:
+		out.Lock = admin.ObjectLock{State: string(history.LockUnknown), Error: err.Error()}
+	case !on:
+		out.Lock = admin.ObjectLock{State: string(history.LockNone)}
+	default:
+		out.Lock.State = string(history.LockOn)
+	}
+	return out, nil
 }
 
 func (a guardAPI) ReleaseHold(ctx context.Context, name string, r retention.Release) (retention.Hold, error) {
 	h, err := a.n.holds.Release(ctx, name, r)
+	a.n.retainer.HoldsChanged()
 	return h, guardError(err)
 }
 
@@ -270,6 +297,10 @@ func (n *Node) leaseJob(ctx context.Context, j replay.Job) {
 func (n *Node) guardMetrics() {
 	m := n.metrics
 	m.Gauge(obs.HoldsActive, "legal holds in force", func() float64 { return float64(n.holds.Active()) })
+	m.Gauge(obs.HoldsLocked, "held files that the bucket itself locks (S3 Object Lock), as of the last pass",
+		func() float64 { return float64(n.retainer.Locks().Locked) })
+	m.Gauge(obs.HoldsUnlocked, "held files that the bucket itself should lock and doesn't yet, as of the last pass; 0 where it has no object lock",
+		func() float64 { return float64(n.retainer.Locks().Missing) })
 	leases := func(figure func(history.LeaseStatus) float64) func(add func(float64, ...string)) {
 		return func(add func(float64, ...string)) {
 			for _, l := range n.retainer.Leases().Known() {

@@ -152,6 +152,27 @@ func (r answeringBody) Read(p []byte) (int, error) {
 	return n, r.b.told(r.ctx, err)
 }
 
+// Locks implements objstore.Locker, as the bucket does.
+func (b answering) Locks(ctx context.Context) (bool, error) {
+	if err := b.a.away(); err != nil {
+		return false, err
+	}
+	return objstore.LockerOf(b.Bucket).Locks(ctx)
+}
+
+// Locked implements objstore.Locker.
+func (b answering) Locked(ctx context.Context, name string) (bool, error) {
+	if err := b.a.away(); err != nil {
+		return false, err
+	}
+	return objstore.LockerOf(b.Bucket).Locked(ctx, name)
+}
+
+// SetLock implements objstore.Locker.
+func (b answering) SetLock(ctx context.Context, name string, on bool) error {
+	return objstore.LockerOf(b.Bucket).SetLock(ctx, name, on)
+}
+
 func (b answering) ReadAt(ctx context.Context, name string, p []byte, off int64) error {
 	if err := b.a.away(); err != nil {
 		return err

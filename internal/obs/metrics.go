@@ -79,6 +79,8 @@ const (
 	QuotaStored          = "varve_retention_quota_used_bytes"
 	QuotaStorageLimit    = "varve_retention_quota_limit_bytes"
 	HoldsActive          = "varve_holds_active"
+	HoldsLocked          = "varve_holds_locked_files"
+	HoldsUnlocked        = "varve_holds_unlocked_files"
 	LeaseKept            = "varve_lease_kept_bytes"
 	LeaseAlarm           = "varve_lease_alarm"
 	ConnectorMemory      = "varve_connector_memory_bytes"

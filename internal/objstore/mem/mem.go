@@ -17,19 +17,71 @@ import (
 
 // Bucket holds objects in a map. The zero value is not ready; use New.
 type Bucket struct {
+	locks bool
+
 	mu      sync.RWMutex
 	objects map[string]object
+	hidden  []string
 }
 
 type object struct {
 	data     []byte // never changed once stored
 	modified time.Time
+	locked   bool
 }
 
-var _ objstore.Bucket = (*Bucket)(nil)
+var (
+	_ objstore.Bucket = (*Bucket)(nil)
+	_ objstore.Locker = (*Bucket)(nil)
+)
 
 // New makes an empty bucket.
 func New() *Bucket { return &Bucket{objects: map[string]object{}} }
+
+// NewLocking makes an empty bucket that keeps locks.
+func NewLocking() *Bucket {
+	b := New()
+	b.locks = true
+	return b
+}
+
+// Locks implements objstore.Locker.
+func (b *Bucket) Locks(ctx context.Context) (bool, error) { return b.locks, ctx.Err() }
+
+// Locked implements objstore.Locker.
+func (b *Bucket) Locked(ctx context.Context, name string) (bool, error) {
+	o, err := b.find(ctx, "lock of", name)
+	return o.locked, err
+}
+
+// SetLock implements objstore.Locker.
+func (b *Bucket) SetLock(ctx context.Context, name string, on bool) error {
+	if _, err := b.find(ctx, "lock", name); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o, ok := b.objects[name]; ok {
+		o.locked = on
+		b.objects[name] = o
+	}
+	return nil
+}
+
+// Hidden gives the names of objects that were deleted or written over while they
+// were locked: a real store has their bytes still, and nobody reads them.
+func (b *Bucket) Hidden() []string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return slices.Clone(b.hidden)
+}
+
+// hide notes that an object goes; the caller holds mu.
+func (b *Bucket) hide(name string) {
+	if b.objects[name].locked {
+		b.hidden = append(b.hidden, name)
+	}
+}
 
 // URL names no place that another program could open.
 func (b *Bucket) URL() string { return "mem://bucket" }
@@ -92,6 +144,7 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, size int64, 
 	if _, taken := b.objects[name]; taken && c == objstore.IfAbsent {
 		return fmt.Errorf("put %s: %w", name, objstore.ErrExists)
 	}
+	b.hide(name)
 	b.objects[name] = object{data: data, modified: time.Now()}
 	return nil
 }
@@ -124,6 +177,7 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.hide(name)
 	delete(b.objects, name)
 	return nil
 }

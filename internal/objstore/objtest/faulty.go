@@ -13,7 +13,7 @@ import (
 	"varve/internal/objstore"
 )
 
-// Op names a method of objstore.Bucket.
+// Op names a method of objstore.Bucket or objstore.Locker.
 type Op string
 
 // The methods.
@@ -24,6 +24,11 @@ const (
 	Head   Op = "head"
 	Delete Op = "delete"
 	List   Op = "list"
+	// Of objstore.Locker.
+	Locks  Op = "locks"
+	Locked Op = "locked"
+	Lock   Op = "lock"
+	Unlock Op = "unlock"
 )
 
 // Errors that a Fault without one of its own gives.
@@ -45,7 +50,7 @@ const (
 	// Half fails in the middle: a reader gives half of the bytes; of a Put,
 	// half of the bytes are taken and nothing is stored.
 	Half
-	// Lie says that a Put or Delete succeeded without passing it on.
+	// Lie says that a Put, Delete, Lock or Unlock succeeded without passing it on.
 	Lie
 	// Spoil says that a Put succeeded and keeps other bytes of the same length.
 	Spoil
@@ -86,7 +91,10 @@ type Faulty struct {
 	calls  []Call
 }
 
-var _ objstore.Bucket = (*Faulty)(nil)
+var (
+	_ objstore.Bucket = (*Faulty)(nil)
+	_ objstore.Locker = (*Faulty)(nil)
+)
 
 // NewFaulty puts a script in front of a bucket.
 func NewFaulty(b objstore.Bucket, faults ...Fault) *Faulty {
@@ -267,6 +275,33 @@ func (f *Faulty) Head(ctx context.Context, name string) (o objstore.Object, err 
 // Delete implements objstore.Bucket.
 func (f *Faulty) Delete(ctx context.Context, name string) error {
 	return f.run(ctx, Delete, name, func(How) error { return f.inner.Delete(ctx, name) }, nothing)
+}
+
+// Locks implements objstore.Locker, as the bucket behind it does.
+func (f *Faulty) Locks(ctx context.Context) (on bool, err error) {
+	err = f.run(ctx, Locks, "", func(How) (err error) {
+		on, err = objstore.LockerOf(f.inner).Locks(ctx)
+		return err
+	}, nothing)
+	return on && err == nil, err
+}
+
+// Locked implements objstore.Locker.
+func (f *Faulty) Locked(ctx context.Context, name string) (on bool, err error) {
+	err = f.run(ctx, Locked, name, func(How) (err error) {
+		on, err = objstore.LockerOf(f.inner).Locked(ctx, name)
+		return err
+	}, nothing)
+	return on && err == nil, err
+}
+
+// SetLock implements objstore.Locker.
+func (f *Faulty) SetLock(ctx context.Context, name string, on bool) error {
+	op := Unlock
+	if on {
+		op = Lock
+	}
+	return f.run(ctx, op, name, func(How) error { return objstore.LockerOf(f.inner).SetLock(ctx, name, on) }, nothing)
 }
 
 // List implements objstore.Bucket.

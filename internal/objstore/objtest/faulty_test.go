@@ -33,6 +33,38 @@ func TestFaultyWithoutScript(t *testing.T) {
 	objtest.Run(t, func(*testing.T) objstore.Bucket { return objtest.NewFaulty(mem.New()) })
 }
 
+func TestFaultyLocks(t *testing.T) {
+	objtest.RunLocker(t, func(*testing.T) objstore.Bucket { return objtest.NewFaulty(mem.NewLocking()) })
+	b := objtest.NewFaulty(mem.NewLocking(),
+		objtest.Fault{Op: objtest.Lock, How: objtest.Lie, Times: 1},
+		objtest.Fault{Op: objtest.Lock, How: objtest.After, Times: 1},
+		objtest.Fault{Op: objtest.Unlock, How: objtest.Before})
+	if err := put(b, "x"); err != nil {
+		t.Fatal(err)
+	}
+	look := func(want bool) {
+		t.Helper()
+		if on, err := b.Locked(t.Context(), "x"); err != nil || on != want {
+			t.Errorf("locked: %v, %v", on, err)
+		}
+	}
+	if err := b.SetLock(t.Context(), "x", true); err != nil {
+		t.Error("lie:", err)
+	}
+	look(false)
+	if err := b.SetLock(t.Context(), "x", true); !errors.Is(err, objtest.ErrLost) {
+		t.Error("after:", err)
+	}
+	look(true)
+	if err := b.SetLock(t.Context(), "x", false); !errors.Is(err, objtest.ErrUnavailable) {
+		t.Error("before:", err)
+	}
+	look(true)
+	if on, err := objtest.NewFaulty(mem.New()).Locks(t.Context()); on || err != nil {
+		t.Errorf("over a bucket without locks: %v, %v", on, err)
+	}
+}
+
 func TestFaultyPuts(t *testing.T) {
 	inner := mem.New()
 	b := objtest.NewFaulty(inner,
