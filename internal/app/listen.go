@@ -50,7 +50,7 @@ func listenAll(ctx context.Context, c *config.Config, log *slog.Logger) (*ports,
 		*into[l.Key] = ln
 	}
 	if c.Has(config.RoleBroker) && c.Broker.VIP {
-		p.vip = listenVIP(ctx, c.Broker.Listen, log)
+		p.vip = listenVIP(ctx, c, log)
 	}
 	return p, nil
 }
@@ -62,8 +62,8 @@ const vipBelow = 2
 // listenVIP takes that port. Newer clients never use it, so one that is taken
 // is no reason not to start: nil then, and where the broker's own port is not
 // chosen by the settings.
-func listenVIP(ctx context.Context, addr string, log *slog.Logger) net.Listener {
-	host, text, err := net.SplitHostPort(addr)
+func listenVIP(ctx context.Context, c *config.Config, log *slog.Logger) net.Listener {
+	host, text, err := net.SplitHostPort(c.Broker.Listen)
 	if err != nil {
 		return nil
 	}
@@ -71,7 +71,11 @@ func listenVIP(ctx context.Context, addr string, log *slog.Logger) net.Listener 
 	if err != nil || port <= vipBelow {
 		return nil
 	}
-	ln, err := listen(ctx, "broker.vip", net.JoinHostPort(host, strconv.Itoa(port-vipBelow)))
+	addr := net.JoinHostPort(host, strconv.Itoa(port-vipBelow))
+	ln, err := listen(ctx, "broker.vip", addr)
+	if own := c.ListenerOf(addr); err != nil && own != "" {
+		err = &config.Error{Key: "broker.vip", Reason: fmt.Sprintf("%s, two ports below broker.listen, is what %s listens on: give one of them another port", addr, own)}
+	}
 	if err != nil {
 		log.Warn("no VIP port: clients up to RocketMQ 4.4 try it first; set broker.vip to false where there are none", slog.Any("err", err))
 		return nil

@@ -1,8 +1,11 @@
 package app
 
 import (
+	"bytes"
+	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 
 	wire "varve/internal/remoting"
@@ -49,4 +52,28 @@ func freePort(t *testing.T) string {
 	}
 	defer ln.Close()
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+}
+
+// TestVIPPortOfOurOwn has the log say which setting the VIP port clashes with.
+func TestVIPPortOfOurOwn(t *testing.T) {
+	c := settings(t)
+	c.Broker.Listen = freePort(t)
+	host, port, err := net.SplitHostPort(c.Broker.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.HTTP.Listen = net.JoinHostPort(host, strconv.Itoa(n-vipBelow))
+	var said bytes.Buffer
+	p, err := listenAll(t.Context(), c, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Skipf("the port below the free one is taken: %v", err)
+	}
+	defer p.close()
+	if text := said.String(); !strings.Contains(text, "http.listen") || strings.Contains(text, "another process") || p.vip != nil {
+		t.Errorf("with http.listen at %s the log says %q", c.HTTP.Listen, text)
+	}
 }

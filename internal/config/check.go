@@ -209,6 +209,17 @@ func (c *Config) checkListens(bad func(key, format string, args ...any) error) e
 	return nil
 }
 
+// ListenerOf is the key of the port of this process that an address is, or that
+// can't be listened on beside it; "" where there is none.
+func (c *Config) ListenerOf(addr string) string {
+	for _, l := range c.Listens() {
+		if overlap(l.Addr, addr) {
+			return l.Key
+		}
+	}
+	return ""
+}
+
 // overlap reports whether two addresses can't be listened on at once. Port 0 is
 // any that is free.
 func overlap(a, b string) bool {

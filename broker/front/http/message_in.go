@@ -52,7 +52,7 @@ func (f *Front) messageOf(c *call) (*sending, error) {
 	case p.Body == "":
 		return nil, refused(invalidArgument, "the message has no MessageBody")
 	case len(p.Body) > limit:
-		return nil, refused(invalidArgument, "MessageBody of %d bytes is over the limit of %d", len(p.Body), limit)
+		return nil, refused(invalidArgument, "MessageBody has %d bytes, want 1 to %d", len(p.Body), limit)
 	}
 	s := &sending{req: broker.SendRequest{MaxReconsumeTimes: -1, Typed: true}}
 	m := &s.req.Message

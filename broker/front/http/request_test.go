@@ -62,7 +62,7 @@ func TestBadRequestsSayWhatIsWrong(t *testing.T) {
 		{"POST", path, "<!DOCTYPE x [<!ENTITY e 'boom'>]><Message><MessageBody>&e;</MessageBody></Message>", 400, "MalformedXML", "entity"},
 		{"POST", path, "<Message><MessageBody>&#1;</MessageBody></Message>", 400, "MalformedXML", ""},
 		{"POST", path, "<Message></Message>", 400, "InvalidArgument", "MessageBody"},
-		{"POST", path, "<Message><MessageBody>" + strings.Repeat("x", 1001) + "</MessageBody></Message>", 400, "InvalidArgument", "limit of 1000"},
+		{"POST", path, "<Message><MessageBody>" + strings.Repeat("x", 1001) + "</MessageBody></Message>", 400, "InvalidArgument", "1 to 1000"},
 		{"POST", path, "<Message><MessageBody>x</MessageBody><Junk>" + strings.Repeat("x", 300<<10) + "</Junk></Message>", 400, "InvalidArgument", "over the limit"},
 		{"POST", path, "<Message><MessageBody>x</MessageBody><MessageTag>a||b</MessageTag></Message>", 400, "InvalidArgument", "'|'"},
 		{"POST", path, message("novalue"), 400, "InvalidArgument", "novalue"},
