@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"varve/internal/app"
-	"varve/internal/obs"
 	"varve/internal/units"
 )
 
@@ -54,11 +53,7 @@ auth.access-key and auth.secret-key sign the requests.`,
 				return err
 			}
 		}
-		l, err := loadConfig(cmd)
-		if err != nil {
-			return err
-		}
-		log, err := obs.NewLogger(cmd.ErrOrStderr(), l.Log.Level, l.Log.Format)
+		l, log, err := loadConfigAndLogger(cmd)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"varve/internal/app"
-	"varve/internal/obs"
 )
 
 func archiveRestore() *cobra.Command {
@@ -28,11 +27,7 @@ directory archives nothing any more. It may be repeated when it was cut short.`,
 	configFlags(cmd)
 	cmd.Flags().BoolVar(&o.WithoutUsers, "without-users", false, "leave the users out, where the auth.key that sealed their passwords is lost too")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := loadConfig(cmd)
-		if err != nil {
-			return err
-		}
-		log, err := obs.NewLogger(cmd.ErrOrStderr(), l.Log.Level, l.Log.Format)
+		l, log, err := loadConfigAndLogger(cmd)
 		if err != nil {
 			return err
 		}

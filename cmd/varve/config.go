@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"varve/internal/config"
+	"varve/internal/obs"
 )
 
 // loadConfig reads the settings as every command that needs them does.
@@ -21,6 +23,17 @@ func loadConfig(cmd *cobra.Command) (*config.Loaded, error) {
 		environ = append(environ, kv)
 	}
 	return config.Load(path, environ, cmd.Flags())
+}
+
+// loadConfigAndLogger is loadConfig for commands that work as a server does, and
+// tell of it as one.
+func loadConfigAndLogger(cmd *cobra.Command) (*config.Loaded, *slog.Logger, error) {
+	l, err := loadConfig(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := obs.NewLogger(cmd.ErrOrStderr(), l.Log.Level, l.Log.Format)
+	return l, log, err
 }
 
 func configFlags(cmd *cobra.Command) {

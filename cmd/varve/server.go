@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"varve/internal/app"
-	"varve/internal/obs"
 )
 
 func serverCommand() *cobra.Command {
@@ -20,11 +19,7 @@ some of them with --roles. Every setting of "varve config" is a flag here too.
 An interrupt or SIGTERM stops the server within seconds; nothing acked is lost.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := loadConfig(cmd)
-			if err != nil {
-				return err
-			}
-			log, err := obs.NewLogger(cmd.ErrOrStderr(), l.Log.Level, l.Log.Format)
+			l, log, err := loadConfigAndLogger(cmd)
 			if err != nil {
 				return err
 			}

@@ -375,13 +375,5 @@ func (t *Table) now(st *state) int64 {
 // backoff waits a little longer after each try that came to nothing.
 func backoff(ctx context.Context, attempt int, most time.Duration) error {
 	d := min(time.Duration(1<<min(attempt, 10))*time.Millisecond, most, maxBackoff)
-	d = d/2 + jitter(d/2)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return pause(ctx, d/2+jitter(d/2))
 }

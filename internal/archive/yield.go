@@ -33,10 +33,15 @@ func (y *yielded) won(began time.Time, brokers int) {
 // wait waits until the next commit may begin.
 func (y *yielded) wait(ctx context.Context) error {
 	d := time.Until(time.Unix(0, y.until.Load()))
+	return pause(ctx, min(d, maxYield)) // a clock that was set back is no reason to wait
+}
+
+// pause waits for a while, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
-	timer := time.NewTimer(min(d, maxYield)) // a clock that was set back is no reason to wait
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -189,11 +189,7 @@ func (im *importer) persist(ctx context.Context, what string, f func(ctx context
 			im.Logger.Warn("import tries again", slog.String("what", what), slog.Any("err", err))
 			said = true
 		}
-		t := time.NewTimer(wait/2 + rand.N(wait/2+1))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if pause(ctx, wait/2+rand.N(wait/2+1)) != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		wait = min(2*wait, retryMax)
@@ -292,7 +288,11 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 		return nil
 	}
 	due := p.began.Add(time.Duration(float64(p.taken.Add(int64(n))) / float64(p.rate) * float64(time.Second)))
-	d := time.Until(due)
+	return pause(ctx, time.Until(due))
+}
+
+// pause waits for a while, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}

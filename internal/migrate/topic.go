@@ -282,14 +282,7 @@ func (t *topicRun) hole(ctx context.Context, q mq.Queue, at, step int64, tries i
 		t.im.Logger.Warn("the broker has no messages between", slog.Any("queue", q), slog.Int64("from", at), slog.Int64("to", step))
 		return step, nil
 	}
-	timer := time.NewTimer(emptyWait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return at, nil
-	case <-ctx.Done():
-		return at, ctx.Err()
-	}
+	return at, pause(ctx, emptyWait)
 }
 
 // upload puts a file into the bucket.
