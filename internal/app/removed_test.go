@@ -78,3 +78,29 @@ func TestReadersAgreeAfterRetention(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Who wants no grace gets none: the objects go in the pass after the one that
+// took their files out of the table.
+func TestNoGrace(t *testing.T) {
+	c := settings(t)
+	c.Retention.Grace = 0
+	n, api, _ := run(t, c)
+	mustCreate(t, api, "t", 1)
+	for at := range 2 {
+		send(t, api, "t", 10*at, 10*at+10)
+		if err := api.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := api.SetRule(t.Context(), retention.Rule{Name: "one-file", Topic: "t", Archive: &retention.ArchiveBounds{Bytes: units.Bytes(1)}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := api.Apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := n.retainer.Swept(); st.Bytes == 0 {
+		t.Errorf("removed %+v", st)
+	}
+}

@@ -81,8 +81,12 @@ func (n *Node) openRetention(context.Context) error {
 	if !n.cfg.Has(config.RoleHistory) {
 		return nil
 	}
+	grace := n.cfg.Retention.Grace
+	if grace == 0 {
+		grace = -1 // none: what is zero there is a default
+	}
 	n.retainer = history.NewRetainer(history.RetainConfig{
-		Policy: n.rules.Policy, Every: n.cfg.Retention.Interval, Grace: n.cfg.Retention.Grace, Sweep: n.cfg.Retention.Sweep,
+		Policy: n.rules.Policy, Every: n.cfg.Retention.Interval, Grace: grace, Sweep: n.cfg.Retention.Sweep,
 		Holds: n.holds, Leases: history.LeaseConfig{MaxBytes: int64(n.cfg.Retention.LeaseBytes), MaxAge: n.cfg.Retention.LeaseAge},
 		Logger: n.log,
 	}, n.history)

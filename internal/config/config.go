@@ -174,7 +174,7 @@ type Query struct {
 // Retention says how often rules are applied.
 type Retention struct {
 	Interval   time.Duration `koanf:"interval" help:"how often rules are applied to the archive"`
-	Grace      time.Duration `koanf:"grace" help:"time between a file leaving its table and its object going"`
+	Grace      time.Duration `koanf:"grace" help:"time between a file leaving its table and its object going; 0 is none"`
 	LeaseBytes Bytes         `koanf:"lease-bytes" help:"how much one lease may keep that retention would remove; 0 is no bound"`
 	LeaseAge   time.Duration `koanf:"lease-age" help:"how long one lease may last, however often it is renewed; 0 is no bound"`
 	Sweep      time.Duration `koanf:"sweep" help:"how often a table that changed is looked through for snapshots and objects that nobody needs any more"`
