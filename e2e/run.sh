@@ -105,7 +105,7 @@ http_sdks() {
 	}
 }
 
-parts=java,mqadmin,languages,http,s3,readers,migrate
+parts=java,mqadmin,languages,http,s3,readers,faults,migrate
 server=varve
 for ((i = 1; i <= $#; i++)); do
 	next=$((i + 1))
@@ -134,11 +134,11 @@ if [ "$server" = apache ] || wants migrate; then
 	apache_broker
 fi
 if [ "$server" != apache ]; then
+	if wants s3 || wants faults; then minio; fi
 	if wants s3; then
-		minio
 		(cd "$root" && go test -c -o "$cache/s3.test" ./internal/objstore/s3)
 	fi
-	if wants s3 || wants readers; then
+	if wants s3 || wants readers || wants faults; then
 		need java "a Java 17 runtime, for Spark"
 		need mvn "Maven, for Iceberg's Spark runtime"
 		python_env

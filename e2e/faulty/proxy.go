@@ -31,11 +31,15 @@ const (
 	LieData         // a written data file is acknowledged and thrown away
 	LieAll          // any write is acknowledged and thrown away
 	Deny            // 403 AccessDenied
+	Twice           // a write is done, and done again; the answer is the second one's
+	Late            // a write's connection is closed, and the write done a second later
+	Stale           // a listing is answered as it was when it was last asked for while all was well
 )
 
 const (
 	slowLeast = 150 * time.Millisecond
 	slowMore  = 350 * time.Millisecond
+	lateBy    = time.Second
 	bodyLimit = 1 << 30
 	dataPart  = "/data/" // in the name of a data file
 )
@@ -52,6 +56,9 @@ type Proxy struct {
 	share   float64
 	faulted int64
 	passed  int64
+	trap    *Trap
+	listed  map[string][]byte // answers to listings
+	inside  sync.WaitGroup    // requests that the server works on
 }
 
 // Start listens at addr and forwards to the server at upstream.
@@ -60,7 +67,7 @@ func Start(addr, upstream string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the proxy: %w", err)
 	}
-	p := &Proxy{upstream: upstream, client: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}, addr: ln.Addr().String()}
+	p := &Proxy{upstream: upstream, client: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}, addr: ln.Addr().String(), listed: map[string][]byte{}}
 	p.srv = &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: 30 * time.Second}
 	go func() {
 		if err := p.srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -113,6 +120,10 @@ func applies(f Fault, r *http.Request) bool {
 		return write && strings.Contains(r.URL.Path, dataPart)
 	case LieAll:
 		return write
+	case Twice, Late:
+		return write || r.Method == http.MethodDelete
+	case Stale:
+		return listing(r)
 	}
 	return true
 }
@@ -121,6 +132,17 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, bodyLimit))
 	if err != nil {
 		return // the client went away
+	}
+	p.inside.Add(1)
+	defer p.inside.Done()
+	if t := p.step(r); t != nil {
+		if t.After {
+			p.forward(w, r, body, func(*http.Response, []byte) { cut(w) })
+		} else {
+			cut(w)
+		}
+		t.Spring(r.Method + " " + r.URL.Path)
+		return
 	}
 	switch p.draw(r) {
 	case Slow:
@@ -138,6 +160,15 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		p.forward(w, r, body, func(resp *http.Response, answer []byte) { half(w, resp, answer) })
 	case LieData, LieAll:
 		lie(w, r, body)
+	case Twice:
+		p.forward(w, r, body, func(*http.Response, []byte) {})
+		p.forward(w, r, body, nil)
+	case Late:
+		cut(w)
+		time.Sleep(lateBy) // that is the fault
+		p.forward(w, r, body, func(*http.Response, []byte) {})
+	case Stale:
+		p.stale(w, r, body)
 	default:
 		p.forward(w, r, body, nil)
 	}
@@ -162,6 +193,9 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, body []byte, ins
 	if err != nil {
 		refuse(w, http.StatusBadGateway, "InternalError", err.Error())
 		return
+	}
+	if listing(r) && resp.StatusCode == http.StatusOK {
+		p.keep(r, answer)
 	}
 	if instead != nil {
 		instead(resp, answer)

@@ -59,7 +59,10 @@ func runBucket(ctx context.Context, c config, p *page) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.proxy.Close()) }()
-	if err := makeBucket(ctx); err != nil {
+	if err := makeBucket(ctx, bucketName, minio.MakeBucketOptions{}); err != nil {
+		return err
+	}
+	if err := makeBucket(ctx, lockBucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
 		return err
 	}
 	b.conformance(ctx)
@@ -72,15 +75,15 @@ func runBucket(ctx context.Context, c config, p *page) (err error) {
 	return b.varve.Stop()
 }
 
-func makeBucket(ctx context.Context) error {
+func makeBucket(ctx context.Context, name string, o minio.MakeBucketOptions) error {
 	m, err := minioClient()
 	if err != nil {
 		return err
 	}
 	var last error
 	for range 50 { // MinIO's port is open a moment before it serves
-		if last = m.MakeBucket(ctx, bucketName, minio.MakeBucketOptions{}); last == nil {
-			return m.MakeBucket(ctx, lockBucket, minio.MakeBucketOptions{ObjectLocking: true})
+		if last = m.MakeBucket(ctx, name, o); last == nil {
+			return nil
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
@@ -140,6 +143,8 @@ func (b *bucketRun) faults(ctx context.Context) {
 		{"lies about data files", faulty.LieData, 0.4},
 		{"lies about every kind of write", faulty.LieAll, 0.3},
 		{"denied for a while", faulty.Deny, 1},
+		{"writes done twice", faulty.Twice, 0.5},
+		{"writes done a second late, unanswered", faulty.Late, 0.3},
 	} {
 		_ = b.page.try(t.name, bucketColumn, func() (string, error) { return b.fault(ctx, t.name, t.fault, t.share) })
 	}

@@ -7,7 +7,8 @@
 // of the aliyunmq HTTP protocol; needs Varve), s3 (the archive on a MinIO
 // server behind a proxy that is slow, refuses, cuts and lies; needs Varve) and
 // readers (PyIceberg, DuckDB and Spark on what Varve wrote, as files and by its
-// catalog), migrate (a real broker's history imported into the archive of a
+// catalog), faults (processes killed at every change of the bucket, many brokers on
+// a bad bucket, restores killed: PyIceberg and DuckDB judge what is left), migrate (a real broker's history imported into the archive of a
 // Varve broker that goes on there). The server is Varve, or
 // with -server apache the real broker: it judges the scenarios themselves. With
 // -golden a few requests of each client are kept for the tests of the fronts.
@@ -74,7 +75,7 @@ func parse() config {
 	flag.StringVar(&c.beside, "beside", "", "such a file of another server, for a column of the page; none if empty")
 	flag.StringVar(&versions, "clients", "4.9.8,5.5.0,grpc-5.2.0", "versions of the Java client")
 	flag.StringVar(&scenarios, "scenarios", "", "scenarios to run; all if empty")
-	flag.StringVar(&parts, "only", "java,mqadmin,languages,http,s3,readers,migrate", "parts to run")
+	flag.StringVar(&parts, "only", "java,mqadmin,languages,http,s3,readers,faults,migrate", "parts to run")
 	flag.StringVar(&chosen, "languages", "", "clients of the part languages: go-v2, go-v5, python, node; all if empty")
 	flag.StringVar(&c.fronts, "golden", "", "folder of the fronts, to keep requests of each client under; none if empty")
 	flag.IntVar(&c.parallel, "parallel", 6, "scenarios at a time in each client's process")
@@ -125,12 +126,14 @@ func run() error {
 			err = runBucket(ctx, c, p)
 		case part == "readers" && c.server == "varve":
 			err = runReaders(ctx, c, p)
+		case part == "faults" && c.server == "varve":
+			err = runFaults(ctx, c, p)
 		case part == "migrate" && c.server == "varve":
 			err = runMigrate(ctx, c, p)
-		case part == "s3" || part == "readers" || part == "http" || part == "migrate":
+		case part == "faults" || part == "s3" || part == "readers" || part == "http" || part == "migrate":
 			fmt.Printf("%s: is run against Varve only, left out\n", part)
 		default:
-			err = fmt.Errorf("no part %q: there are java, mqadmin, languages, http, s3, readers and migrate", part)
+			err = fmt.Errorf("no part %q: there are java, mqadmin, languages, http, s3, readers, faults and migrate", part)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", part, err))

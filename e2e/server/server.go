@@ -77,6 +77,7 @@ type Server struct {
 	Archive string    // what it writes for archived ones, "" if nothing or elsewhere
 
 	broker  *process
+	said    <-chan struct{} // that it is ready
 	helpers []*process
 	cli     func(ctx context.Context, args ...string) ([]byte, error)
 }

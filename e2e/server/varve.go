@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,15 @@ type Varve struct{ Binary string }
 
 // Start starts the server over the folder and waits until it says that it is ready.
 func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
+	s, err := v.Spawn(o)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Await(ctx)
+}
+
+// Spawn starts the server over the folder and doesn't wait.
+func (v Varve) Spawn(o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the broker's folder: %w", err)
 	}
@@ -34,7 +44,7 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Name: "varve", Dir: o.Dir, Addrs: o.Addresses(), Spawned: spawned, broker: p,
+		Name: "varve", Dir: o.Dir, Addrs: o.Addresses(), Spawned: spawned, broker: p, said: said,
 		HotDirs: []string{filepath.Join(data, "log"), filepath.Join(data, "meta")},
 	}
 	s.cli = func(ctx context.Context, args ...string) ([]byte, error) {
@@ -43,8 +53,11 @@ func (v Varve) Start(ctx context.Context, o Options) (*Server, error) {
 	if !o.HotOnly && o.S3 == nil {
 		s.Archive = filepath.Join(data, "archive")
 	}
-	return s, p.waitLine(ctx, said)
+	return s, nil
 }
+
+// Await waits until the server says that it is ready.
+func (s *Server) Await(ctx context.Context) error { return s.broker.waitLine(ctx, s.said) }
 
 // settings are the configuration of a run, as environment: the one place that knows the keys.
 func (v Varve) settings(o Options) []string {
@@ -105,9 +118,25 @@ func (s *Server) TrimAll(ctx context.Context) error {
 }
 
 func post(ctx context.Context, addr, path string) ([]byte, error) {
+	return call(ctx, http.MethodPost, addr, path, nil)
+}
+
+// Ask sends a request to the server's own API, with what as its JSON, and gives the answer; what may be nil.
+func (s *Server) Ask(ctx context.Context, method, path string, what any) ([]byte, error) {
+	if what == nil {
+		return call(ctx, method, s.Addrs.HTTP, path, nil)
+	}
+	body, err := json.Marshal(what)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", path, err)
+	}
+	return call(ctx, method, s.Addrs.HTTP, path, body)
+}
+
+func call(ctx context.Context, method, addr, path string, what []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(what))
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w", path, err)
 	}
@@ -124,4 +153,16 @@ func post(ctx context.Context, addr, path string) ([]byte, error) {
 		return nil, fmt.Errorf("asking for %s: %s: %s", path, resp.Status, bytes.TrimSpace(body))
 	}
 	return body, nil
+}
+
+// Get asks the server's own API and decodes the answer.
+func (s *Server) Get(ctx context.Context, path string, into any) error {
+	body, err := call(ctx, http.MethodGet, s.Addrs.HTTP, path, nil)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("the answer to %s: %w", path, err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -34,6 +35,8 @@ type Load struct {
 	Due func(now time.Time, serial int64) int64
 	// Acked, if set, is told the first serial of each request that was taken; from several goroutines.
 	Acked func(first int64)
+	// Placed, if set, is told where the message of each plain send that was taken is; from several goroutines.
+	Placed func(serial int64, queue int, offset int64)
 }
 
 // Sent is what a load did.
@@ -203,6 +206,11 @@ func (s *sender) receive() error {
 				if s.Acked != nil {
 					s.Acked(s.first[slot])
 				}
+				if s.Placed != nil {
+					if err := s.place(s.first[slot], a.header); err != nil {
+						return err
+					}
+				}
 			} else {
 				s.refused++
 				s.refusal = string(a.header)
@@ -212,6 +220,21 @@ func (s *sender) receive() error {
 			return nil
 		}
 	}
+}
+
+// place tells where a message is.
+func (s *sender) place(serial int64, header []byte) error {
+	var h struct {
+		ExtFields struct{ QueueID, QueueOffset string }
+	}
+	err := json.Unmarshal(header, &h)
+	queue, e1 := strconv.Atoi(h.ExtFields.QueueID)
+	offset, e2 := strconv.ParseInt(h.ExtFields.QueueOffset, 10, 64)
+	if err = errors.Join(err, e1, e2); err != nil {
+		return fmt.Errorf("the answer to a send, %q: %w", header, err)
+	}
+	s.Placed(serial, queue, offset)
+	return nil
 }
 
 // bytesFlag tells an answer from a request of the broker.
