@@ -54,7 +54,7 @@ func (r *readAhead) close() {
 // before tells the cache the length of the file that will be read.
 func (r *readAhead) before(x *archive.Index, q mq.Queue, at int64) {
 	for _, f := range x.Files(q, mq.Range{From: at, To: at + 1}) {
-		r.cache.note(f.Name, f.Bytes)
+		r.cache.note(f.Name, f.ObjectBytes())
 	}
 }
 
@@ -79,36 +79,39 @@ func (r *readAhead) extend(x *archive.Index, q mq.Queue, at int64, s *stream) {
 		return
 	}
 	f := files[0]
-	pos := int64(float64(f.Bytes) * float64(at-f.Offsets.From) / float64(max(f.Offsets.Len(), 1)))
+	pos := f.Section.At + int64(float64(f.Bytes)*float64(at-f.Offsets.From)/float64(max(f.Offsets.Len(), 1)))
 	from, to := pos, pos+s.window
 	if s.file == f.Name {
 		from = max(from, s.until)
 	}
-	if to-from < s.window/2 && to < f.Bytes {
+	end := f.Section.At + f.Bytes // of a shared object the queue's part alone
+	if to-from < s.window/2 && to < end {
 		return // enough is ahead
 	}
-	if from < f.Bytes {
-		r.start(f, from, to)
+	if from < end {
+		r.start(f, from, min(to, end))
 		s.file, s.until = f.Name, to
 	}
-	if to <= f.Bytes {
+	if to <= end {
 		return
 	}
 	for _, next := range x.Files(q, mq.Range{From: f.Offsets.To, To: f.Offsets.To + 1}) {
-		r.start(next, next.Bytes-tailBytes, next.Bytes)
-		r.start(next, 0, to-f.Bytes)
+		size := next.ObjectBytes()
+		r.start(next, size-tailBytes, size)
+		r.start(next, next.Section.At, next.Section.At+to-end)
 	}
 }
 
 // start fetches a range in the background if the budget for all has room.
 func (r *readAhead) start(f archive.DataFile, from, to int64) {
-	from, to = max(from, 0), min(to, f.Bytes)
+	size := f.ObjectBytes()
+	from, to = max(from, 0), min(to, size)
 	if from >= to || r.budget < to-from {
 		return
 	}
 	r.budget -= to - from
 	r.fetching.Go(func() {
-		_ = r.cache.ahead(r.ctx, f.Name, f.Bytes, from, to) // the reader will meet the error itself
+		_ = r.cache.ahead(r.ctx, f.Name, size, from, to) // the reader will meet the error itself
 		r.mu.Lock()
 		r.budget += to - from
 		r.mu.Unlock()

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,29 +45,29 @@ type BadFile struct {
 type badFiles struct {
 	count atomic.Int64 // of by, for who only wants to know whether there is any
 	mu    sync.Mutex
-	by    map[string]BadFile // by object
+	by    map[archive.FileID]BadFile
 }
 
 func (b *badFiles) put(f BadFile) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.by == nil {
-		b.by = map[string]BadFile{}
+		b.by = map[archive.FileID]BadFile{}
 	}
-	if old, ok := b.by[f.File.Name]; ok {
+	if old, ok := b.by[f.File.ID()]; ok {
 		f.Since = old.Since
 		f.byOthers = f.byOthers && old.byOthers
 	} else if len(b.by) >= maxBadFiles {
 		return
 	}
-	b.by[f.File.Name] = f
+	b.by[f.File.ID()] = f
 	b.count.Store(int64(len(b.by)))
 }
 
-func (b *badFiles) remove(name string) {
+func (b *badFiles) remove(id archive.FileID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.by, name)
+	delete(b.by, id)
 	b.count.Store(int64(len(b.by)))
 }
 
@@ -77,7 +78,7 @@ func (b *badFiles) read(q mq.Queue, from, to int64) {
 	}
 	for _, f := range b.list() {
 		if f.File.Queue == q && !f.byOthers && from <= f.At && f.At < to {
-			b.remove(f.File.Name)
+			b.remove(f.File.ID())
 		}
 	}
 }
@@ -85,7 +86,9 @@ func (b *badFiles) read(q mq.Queue, from, to int64) {
 func (b *badFiles) list() []BadFile {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.SortedFunc(maps.Values(b.by), func(x, y BadFile) int { return strings.Compare(x.File.Name, y.File.Name) })
+	return slices.SortedFunc(maps.Values(b.by), func(x, y BadFile) int {
+		return cmp.Or(strings.Compare(x.File.Name, y.File.Name), cmp.Compare(x.File.Section.Row, y.File.Section.Row))
+	})
 }
 
 // BadFiles gives the data files that the tables name and that could not be read
@@ -102,10 +105,10 @@ func (n *Node) fileFailed(f archive.DataFile, at int64, err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), tryWithin)
 		defer cancel()
 		o, herr := n.archive.Bucket().Head(ctx, f.Name)
-		if herr != nil || o.Size == f.Bytes {
+		if herr != nil || o.Size == f.ObjectBytes() {
 			return
 		}
-		err = fmt.Errorf("the object has %d bytes, the table says %d: %w", o.Size, f.Bytes, err)
+		err = fmt.Errorf("the object has %d bytes, the table says %d: %w", o.Size, f.ObjectBytes(), err)
 	}
 	n.bad.put(BadFile{File: f, At: at, Why: err.Error(), Since: n.cfg.Now()})
 }
@@ -134,7 +137,7 @@ func (n *Node) tryBad(ctx context.Context) {
 	for _, f := range n.bad.list() {
 		within, cancel := context.WithTimeout(ctx, tryWithin)
 		if n.good(within, f) {
-			n.bad.remove(f.File.Name)
+			n.bad.remove(f.File.ID())
 		}
 		cancel()
 	}
@@ -149,7 +152,7 @@ func (n *Node) good(ctx context.Context, f BadFile) bool {
 	if err != nil {
 		return false
 	}
-	if _, ok := t.Index().File(f.File.Name); !ok {
+	if _, ok := t.Index().FileOf(f.File.ID()); !ok {
 		return true
 	}
 	if f.byOthers {

@@ -22,7 +22,7 @@ func (r *Retainer) guards(ctx context.Context, tables []*archive.Table, now time
 		byTopic[t.Topic()] = t
 	}
 	held := func(q mq.Queue, f retention.File) string {
-		df, ok := byTopic[q.Topic].Index().File(f.Name)
+		df, ok := byTopic[q.Topic].Index().FileOf(archive.FileID{Name: f.Name, Row: f.Row})
 		if !ok {
 			return "" // replaced meanwhile: the deletion will be refused
 		}
@@ -56,7 +56,7 @@ func filesOf(t *archive.Table, q mq.Queue) []retention.File {
 	for i, f := range files {
 		out[i] = retention.File{
 			Name: f.Name, Offsets: f.Offsets, FirstStoreMillis: f.FirstStoreMillis,
-			LastStoreMillis: f.LastStoreMillis, Rows: f.Rows, Bytes: f.Bytes,
+			LastStoreMillis: f.LastStoreMillis, Rows: f.Rows, Bytes: f.Bytes, Row: f.Section.Row, Sharing: f.Section.Count,
 		}
 	}
 	return out
@@ -143,12 +143,9 @@ func (r *Retainer) cut(ctx context.Context, t *archive.Table, d *Deletion) error
 	if err := d.put(ctx, r.archive.Bucket()); err != nil {
 		return fmt.Errorf("store the record of a deletion: %w", err)
 	}
-	names := make([]string, len(d.Files))
-	for i, f := range d.Files {
-		names[i] = f.Name
-	}
+	names := d.objects()
 	if _, err := t.Delete(ctx, names, d.reason()); err != nil {
-		return fmt.Errorf("delete %d files: %w", len(names), err)
+		return fmt.Errorf("delete %d objects: %w", len(names), err)
 	}
 	r.cfg.Logger.Info("retention deleted files", slog.String("topic", d.Topic), slog.Int("files", len(d.Files)),
 		slog.Int64("rows", d.Rows), slog.Int64("bytes", d.Bytes), slog.String("reason", d.reason()))

@@ -97,6 +97,19 @@ func (d *Deletion) add(q mq.Queue, r retention.Removal) {
 	d.Bytes += f.Bytes
 }
 
+// objects are the names of what went, each once: a file is an object, or one
+// queue's part of one.
+func (d *Deletion) objects() (names []string) {
+	seen := map[string]bool{}
+	for _, f := range d.Files {
+		if !seen[f.Name] {
+			seen[f.Name] = true
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
 // reason says by which rules, for the snapshot's summary.
 func (d *Deletion) reason() string {
 	var rules []string

@@ -132,8 +132,8 @@ func (e *Eraser) once(ctx context.Context, t *archive.Table, r EraseRequest) (*p
 		At: e.cfg.Now().UTC(), Who: r.Who, Why: r.Why, Asked: r.asked(), Rows: []proof.ErasedRow{},
 	}
 	change := archive.Replacement{ID: "erasure-" + id, Op: archive.OverwriteRows, Reason: "erasure " + id}
-	for _, f := range rows {
-		made, erased, err := e.rewrite(ctx, t, f, id)
+	for _, object := range byObject(rows) {
+		made, erased, err := e.rewriteObject(ctx, t, object, id)
 		if err != nil {
 			return nil, err
 		}
@@ -141,8 +141,8 @@ func (e *Eraser) once(ctx context.Context, t *archive.Table, r EraseRequest) (*p
 			continue // all were erased before
 		}
 		c.Rows = append(c.Rows, erased...)
-		c.Files = append(c.Files, proof.ErasedFiles{Before: f.Name, After: made.Name})
-		change.Old, change.New = append(change.Old, f.Name), append(change.New, made)
+		c.Files = append(c.Files, proof.ErasedFiles{Before: object[0].Name, After: made[0].Name})
+		change.Old, change.New = append(change.Old, object[0].Name), append(change.New, made...)
 	}
 	if len(c.Rows) == 0 {
 		return nil, fmt.Errorf("%w: it was erased before", ErrNothingToErase)
@@ -182,20 +182,24 @@ func (e *Eraser) find(ctx context.Context, t *archive.Table, r EraseRequest) ([]
 		files = t.Index().Files(r.Queue, mq.Range{From: r.Offset, To: r.Offset + 1})
 	}
 	var out []marked
-	for _, f := range files {
-		m := marked{f, []int64{r.Offset}}
-		if r.Key != "" || r.MsgID != "" {
-			file, err := archive.OpenFile(ctx, e.node.archive.Bucket(), f)
+	for _, object := range archive.ByObject(files) {
+		if r.Key == "" && r.MsgID == "" {
+			out = append(out, marked{object[0], []int64{r.Offset}})
+			continue
+		}
+		opened, err := archive.OpenFiles(ctx, e.node.archive.Bucket(), object)
+		if err != nil {
+			return nil, err
+		}
+		for i, file := range opened {
+			k := mq.KeyQuery{Topic: r.Topic, Key: cmp.Or(r.Key, r.MsgID), Unique: r.Key == ""}
+			offsets, err := file.FindKey(ctx, k)
 			if err != nil {
 				return nil, err
 			}
-			k := mq.KeyQuery{Topic: r.Topic, Key: cmp.Or(r.Key, r.MsgID), Unique: r.Key == ""}
-			if m.offsets, err = file.FindKey(ctx, k); err != nil {
-				return nil, err
+			if len(offsets) > 0 {
+				out = append(out, marked{object[i], offsets})
 			}
-		}
-		if len(m.offsets) > 0 {
-			out = append(out, m)
 		}
 	}
 	if len(out) == 0 {
@@ -296,8 +300,14 @@ func readBack(ctx context.Context, b objstore.Bucket, f archive.DataFile) error 
 	if err != nil {
 		return err
 	}
+	return sameHashes(ctx, file)
+}
+
+// sameHashes compares a file's rows with the hashes that it was opened with.
+func sameHashes(ctx context.Context, file *archive.File) error {
+	f := file.DataFile()
 	var have proof.Builder
-	err = file.Audit(ctx, func(row *archive.AuditedRow) error {
+	err := file.Audit(ctx, func(row *archive.AuditedRow) error {
 		leaf := row.Leaf
 		if row.Erased != nil {
 			leaf = *row.Erased

@@ -60,7 +60,10 @@ type Holds struct {
 	told    int64 // versions that OnChange has heard of, -1 before the first
 }
 
-type keyOf struct{ file, key string }
+type keyOf struct {
+	file archive.FileID
+	key  string
+}
 
 // NewHolds gives the holds of a node's archive.
 func NewHolds(n *Node) *Holds {
@@ -299,7 +302,7 @@ func (h *Holds) covers(ctx context.Context, x retention.Hold, f archive.DataFile
 }
 
 func (h *Holds) carries(ctx context.Context, f archive.DataFile, key string) bool {
-	k := keyOf{f.Name, key}
+	k := keyOf{f.ID(), key}
 	h.mu.Lock()
 	may, known := h.keys[k]
 	h.mu.Unlock()

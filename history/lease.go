@@ -143,12 +143,12 @@ func (c *files) download(ctx context.Context, f archive.DataFile, w *fetch) (pat
 	err = c.copy(ctx, f, path)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.have.used -= f.Bytes // what reserve took
+	c.have.used -= f.ObjectBytes() // what reserve took
 	if err != nil {
 		_ = os.Remove(path)
 		return "", err
 	}
-	c.have.put(f.Name, path, f.Bytes)
+	c.have.put(f.Name, path, f.ObjectBytes())
 	return path, nil
 }
 
@@ -156,11 +156,12 @@ func (c *files) download(ctx context.Context, f archive.DataFile, w *fetch) (pat
 func (c *files) reserve(f archive.DataFile) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.have.used += f.Bytes
+	size := f.ObjectBytes()
+	c.have.used += size
 	c.have.shrink()
 	if c.have.used > c.have.budget {
-		c.have.used -= f.Bytes
-		return "", fmt.Errorf("%d bytes: %w", f.Bytes, ErrCacheFull)
+		c.have.used -= size
+		return "", fmt.Errorf("%d bytes: %w", size, ErrCacheFull)
 	}
 	c.names++
 	return filepath.Join(c.dir, strconv.FormatInt(c.names, 36)+".parquet"), nil
@@ -189,8 +190,8 @@ func (c *files) copy(ctx context.Context, f archive.DataFile, path string) (err 
 	switch {
 	case err != nil:
 		return err
-	case size != f.Bytes:
-		return fmt.Errorf("%d bytes, the table says %d: %w", size, f.Bytes, archive.ErrDamaged)
+	case size != f.ObjectBytes():
+		return fmt.Errorf("%d bytes, the table says %d: %w", size, f.ObjectBytes(), archive.ErrDamaged)
 	}
 	return nil
 }

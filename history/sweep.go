@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -179,18 +180,26 @@ func (s *sweeper) deletions(ctx context.Context) error {
 // that the table still has were never deleted: the commit did not happen. Those
 // that others took the place of were not either, and are nobody's any more.
 func (s *sweeper) remove(ctx context.Context, d *Deletion) error {
-	held, kept := 0, 0
+	parts := map[string][]DeletedFile{}
 	for _, f := range d.Files {
+		parts[f.Name] = append(parts[f.Name], f)
+	}
+	names, held, kept := d.objects(), 0, 0
+	for _, name := range names {
 		switch {
-		case inTable(s.t, f):
+		case slices.ContainsFunc(parts[name], func(f DeletedFile) bool { return inTable(s.t, f) }):
 			kept++
-			delete(s.pending, f.Name)
+			delete(s.pending, name)
 			continue
-		case s.r.pinned(f.Name), s.needed[f.Name], s.r.holds.coversDeleted(f), s.r.locks.keeps(f.Name):
+		case s.r.pinned(name), s.needed[name], slices.ContainsFunc(parts[name], s.r.holds.coversDeleted), s.r.locks.keeps(name):
 			held++
 			continue
 		}
-		if err := s.delete(ctx, f.Name, f.Bytes); err != nil {
+		var size int64
+		for _, f := range parts[name] {
+			size += f.Bytes
+		}
+		if err := s.delete(ctx, name, size); err != nil {
 			return fmt.Errorf("remove an object: %w", err)
 		}
 	}
@@ -198,7 +207,7 @@ func (s *sweeper) remove(ctx context.Context, d *Deletion) error {
 		return nil // the next pass looks again
 	}
 	return d.finish(ctx, s.r.archive.Bucket(), Removed{
-		Version: 1, At: s.now.UTC(), Objects: len(d.Files) - kept, Abandoned: kept == len(d.Files),
+		Version: 1, At: s.now.UTC(), Objects: len(names) - kept, Abandoned: kept == len(names),
 	})
 }
 

@@ -102,8 +102,8 @@ func (e *Engine) checkFile(ctx context.Context, f archive.DataFile, path string,
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() != f.Bytes {
-		return nil, fmt.Errorf("%w: it has %d bytes, the table says %d", archive.ErrDamaged, info.Size(), f.Bytes)
+	if info.Size() != f.ObjectBytes() {
+		return nil, fmt.Errorf("%w: it has %d bytes, the table says %d", archive.ErrDamaged, info.Size(), f.ObjectBytes())
 	}
 	id := checkedFile{data: f, modified: info.ModTime().UnixNano()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

@@ -140,14 +140,33 @@ func (q *run) archived(topic string, b wire.Bounds, refresh bool) (st State, cho
 		}
 	}
 	for _, f := range chosen {
-		q.stats.ArchiveFiles++
 		q.stats.ArchiveBytes += f.Bytes
 		q.stats.ArchiveRows += f.Rows
 	}
+	chosen = objectsOf(st.Files, chosen)
+	q.stats.ArchiveFiles += int64(len(chosen))
 	if limit := q.e.cfg.MaxScanBytes; limit > 0 && q.stats.ArchiveBytes > limit {
 		return st, nil, &Error{Kind: wire.TooLarge, Message: fmt.Sprintf("the query would read %d bytes of the archive, the limit is %d; narrow it by store_time, queue_id or queue_offset", q.stats.ArchiveBytes, limit)}
 	}
 	return st, chosen, nil
+}
+
+// objectsOf gives one file for each object that has a chosen one, always the same:
+// who reads an object for one queue reads it for all, and what is not asked for is
+// left out by the query itself.
+func objectsOf(all, chosen []archive.DataFile) []archive.DataFile {
+	if !slices.ContainsFunc(chosen, archive.DataFile.Shared) {
+		return chosen
+	}
+	first := map[string]archive.DataFile{}
+	for _, f := range archive.Objects(all) {
+		first[f.Name] = f
+	}
+	out := archive.Objects(chosen)
+	for i, f := range out {
+		out[i] = first[f.Name]
+	}
+	return out
 }
 
 // link puts the archive's files into the query's directory, so that they stay

@@ -89,7 +89,7 @@ func (a *Applier) Apply(ctx context.Context, topic string, l *typed.Layout, note
 	note(p)
 	for _, f := range files {
 		switch err := a.file(ctx, t, f, l); {
-		case errors.Is(err, archive.ErrReplaced), errors.Is(err, archive.ErrErased):
+		case errors.Is(err, archive.ErrReplaced), errors.Is(err, archive.ErrErased), errors.Is(err, errShared):
 			p.Skipped++
 			a.cfg.Logger.Info("file left without the columns of the schema", slog.String("object", f.Name), slog.Any("err", err))
 		case err != nil:
@@ -114,8 +114,14 @@ func (a *Applier) pace(ctx context.Context) func(int) error {
 	}
 }
 
+// errShared says that a file shares an object with those of other queues.
+var errShared = errors.New("objects that several queues share have no typed columns")
+
 // file rewrites one file, unless it has the columns.
 func (a *Applier) file(ctx context.Context, t *archive.Table, f archive.DataFile, l *typed.Layout) error {
+	if f.Shared() {
+		return fmt.Errorf("%w: %s", errShared, f.Name)
+	}
 	bucket := a.archive.Bucket()
 	file, err := archive.OpenFile(ctx, bucket, f)
 	if errors.Is(err, objstore.ErrNotFound) {

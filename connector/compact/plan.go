@@ -64,7 +64,7 @@ func (r Rules) Plan(files []archive.DataFile, now time.Time, skip func(name stri
 func (r Rules) period(f archive.DataFile) int64 { return f.FirstStoreMillis / r.Span.Milliseconds() }
 
 // runs cuts a queue's files into those that may become one: of one period,
-// settled, not full, without a gap, with the typed columns of one version of the
+// settled, not full, with an object of their own, without a gap, with the typed columns of one version of the
 // topic's schema. A file of another version begins a run of its own: to fill it
 // up with nulls would mean to write all of it anew, and a schema changes seldom.
 func (r Rules) runs(files []archive.DataFile, settled time.Time, skip func(string) bool) [][]archive.DataFile {
@@ -77,7 +77,7 @@ func (r Rules) runs(files []archive.DataFile, settled time.Time, skip func(strin
 		run = nil
 	}
 	for _, f := range files {
-		if f.Bytes >= r.FullBytes || f.LastStoreMillis > settled.UnixMilli() || skip != nil && skip(f.Name) {
+		if f.Shared() || f.Bytes >= r.FullBytes || f.LastStoreMillis > settled.UnixMilli() || skip != nil && skip(f.Name) {
 			end()
 			continue
 		}
@@ -149,7 +149,8 @@ func level(f archive.DataFile) (n int) {
 	return n
 }
 
-// Small counts the files of a table that are of a broker group and not full.
+// Small counts the files of a table that are of a broker group, not full, and
+// share no object.
 func (r Rules) Small(x *archive.Index, broker string) (n int) {
 	r = r.withDefaults()
 	for _, q := range x.Queues() {
@@ -157,7 +158,7 @@ func (r Rules) Small(x *archive.Index, broker string) (n int) {
 			continue
 		}
 		for _, f := range queueFiles(x, q) {
-			if f.Bytes < r.FullBytes {
+			if f.Bytes < r.FullBytes && !f.Shared() {
 				n++
 			}
 		}

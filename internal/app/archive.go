@@ -228,8 +228,8 @@ func archiveTopic(name string, t *archive.Table, pending int64) admin.ArchiveTop
 	snap := t.Snapshot()
 	out := admin.ArchiveTopic{Topic: name, Location: t.Location(), Snapshot: snap.ID, Pending: pending}
 	files := tableFiles(t)
+	out.Files = len(archive.Objects(files))
 	for _, f := range files {
-		out.Files++
 		out.Messages += f.Rows
 		out.Bytes += f.Bytes
 		out.RawBytes += f.RawBytes

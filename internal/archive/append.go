@@ -70,6 +70,9 @@ func (t *Table) checkCommit(ctx context.Context, c Commit) error {
 		if f.Queue.Topic != t.place.topic || f.Queue.Broker != c.Broker {
 			return fmt.Errorf("file %s is of %s", f.Name, f.Queue)
 		}
+		if f.Shared() {
+			return fmt.Errorf("file %s: only a replacement makes shared objects", f.Name)
+		}
 	}
 	if err := t.checkFiles(c.Files); err != nil {
 		return err
@@ -152,11 +155,11 @@ func (a *appender) writeFiles(st *state, files []DataFile) error {
 	if len(files) == 0 {
 		return nil
 	}
-	m, err := a.t.addFiles(a.ctx, st, a.id, files)
+	added, err := a.t.addFiles(a.ctx, st, a.id, files, map[string][]DataFile{})
 	if err != nil {
 		return err
 	}
-	a.manifest = m
+	a.manifest = added[0] // of files that share no object
 	return nil
 }
 

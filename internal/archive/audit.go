@@ -108,8 +108,9 @@ func (a *Archive) ReadLedger(ctx context.Context, i Incarnation) (*Ledger, error
 		return nil, err
 	}
 	for _, e := range entries {
-		l.Files = append(l.Files, e.file)
+		l.Files = append(l.Files, e.files...)
 	}
+	l.Files = sortFiles(l.Files)
 	l.Bases, err = t.loadBases(ctx, st.bases)
 	l.Misnamed = t.misnamed(st)
 	return l, err
@@ -136,6 +137,10 @@ func (t *Table) misnamed(st *state) string {
 // where it was written before there was one.
 func (f *File) Parts() (proof.Parts, error) {
 	text, ok := f.pf.Lookup(metaProof)
+	if f.data.Shared() {
+		text = f.section(f.data).Proof
+		ok = text != ""
+	}
 	if !ok {
 		return nil, nil
 	}
@@ -188,7 +193,7 @@ func (f *File) Audit(ctx context.Context, visit func(*AuditedRow) error) error {
 	defer c.close()
 	return guard(f.data.Name, func() error {
 		a := auditor{cursor: c, broker: []byte(f.data.Queue.Broker)}
-		for c.row < f.pf.NumRows() {
+		for c.row < f.rows {
 			if c.row%1024 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}

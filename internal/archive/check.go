@@ -41,6 +41,7 @@ func ColumnsNamed(names []string) ColumnSet {
 
 // Check reads the columns' pages and compares them with their checksums and
 // with what the file says of them, for a reader that doesn't. It decodes none.
+// Of a shared object it reads all sections.
 func (f *File) Check(ctx context.Context, columns ColumnSet) error {
 	return guard(f.data.Name, func() error {
 		c := checker{f: f, ctx: ctx}
@@ -51,8 +52,8 @@ func (f *File) Check(ctx context.Context, columns ColumnSet) error {
 			if err := f.checkType(col); err != nil {
 				return err
 			}
-			for i := range f.groups {
-				g := &f.groups[i]
+			for i := range f.all {
+				g := &f.all[i]
 				if err := c.chunk(i, leafChunk{leafPaths()[col], g.chunks[col], g.pages[col], g.dicts[col]}); err != nil {
 					return err
 				}
@@ -85,8 +86,8 @@ func (l leafChunk) end(g *group, page int) int64 {
 // reads them to know (TypedColumns).
 func (c *checker) typed() error {
 	own := map[int]bool{}
-	if len(c.f.groups) > 0 {
-		for _, chunk := range c.f.groups[0].chunks {
+	if len(c.f.all) > 0 {
+		for _, chunk := range c.f.all[0].chunks {
 			own[chunk.Column()] = true
 		}
 	}
@@ -141,7 +142,7 @@ type checker struct {
 // chunk checks a column of a row group: its pages follow each other without a
 // gap, as readers without a page index take them.
 func (c *checker) chunk(group int, l leafChunk) error {
-	g := &c.f.groups[group]
+	g := &c.f.all[group]
 	m := &c.f.pf.Metadata().RowGroups[group].Columns[l.chunk.Column()].MetaData
 	bad := func(format string, args ...any) error {
 		return damaged(c.f.data.Name, "column %v from row %d on: %w", l.path, g.from, fmt.Errorf(format, args...))
@@ -155,8 +156,8 @@ func (c *checker) chunk(group int, l leafChunk) error {
 		start = l.dict
 	}
 	end := start + m.TotalCompressedSize
-	if start < 4 || end < start || end > c.f.data.Bytes {
-		return bad("bytes %d to %d of %d", start, end, c.f.data.Bytes)
+	if start < 4 || end < start || end > c.f.size {
+		return bad("bytes %d to %d of %d", start, end, c.f.size)
 	}
 	if l.dict > 0 {
 		if _, err := c.page(m, start, m.DataPageOffset, end); err != nil {

@@ -270,6 +270,11 @@ func (t *Table) snapshot(ctx context.Context, st *state, d *draft, manifests []i
 		ManifestList: l.path(name), SchemaID: &schemaID,
 		Summary: &table.Summary{Operation: d.op, Properties: d.summary(st)},
 	}
+	if slices.ContainsFunc(d.added, DataFile.Shared) {
+		if err := admitShared(b, st.meta); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := b.AddSnapshot(snap); err != nil {
 		return nil, nil, fmt.Errorf("snapshot of %s: %w", t.root, err)
 	}
@@ -317,9 +322,9 @@ func oldestFirst(snaps []table.Snapshot) []int64 {
 func (d *draft) summary(st *state) iceberg.Properties {
 	count := func(files []DataFile) (n, rows, size int64) {
 		for _, f := range files {
-			n, rows, size = n+1, rows+f.Rows, size+f.Bytes
+			rows, size = rows+f.Rows, size+f.Bytes
 		}
-		return n, rows, size
+		return int64(len(Objects(files))), rows, size
 	}
 	p := iceberg.Properties{
 		sumCommitID:     d.commitID,
@@ -374,9 +379,9 @@ func (d *draft) summary(st *state) iceberg.Properties {
 }
 
 // writeManifest puts a manifest of entries under a new name.
-func (t *Table) writeManifest(ctx context.Context, l location, id int64, entries []iceberg.ManifestEntry) (iceberg.ManifestFile, error) {
+func (t *Table) writeManifest(ctx context.Context, l location, id int64, spec iceberg.PartitionSpec, entries []iceberg.ManifestEntry) (iceberg.ManifestFile, error) {
 	name := fmt.Sprintf("%s/metadata/%s-m0.avro", t.root, uuid.NewString())
-	m, data, err := encodeManifest(l.path(name), id, entries)
+	m, data, err := encodeManifest(l.path(name), id, spec, entries)
 	if err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", t.root, err)
 	}

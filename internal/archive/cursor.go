@@ -48,7 +48,7 @@ type cursor struct {
 func newCursor(f *File, row int64) *cursor {
 	c := &cursor{
 		file: f, row: row, group: -1, window: minWindowBytes,
-		seg: &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes, pace: f.cursors.pace},
+		seg: &segments{rr: f.rr, name: f.data.Name, size: f.size, pace: f.cursors.pace},
 	}
 	c.msg.Topic = f.data.Queue.Topic
 	c.msg.QueueID = f.data.Queue.ID
@@ -77,7 +77,7 @@ func (c *cursor) read(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
 func (c *cursor) readRows(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
 	c.seg.ctx = ctx
 	from := c.file.data.Offsets.From
-	for scanned := 0; c.row < c.file.pf.NumRows(); scanned++ {
+	for scanned := 0; c.row < c.file.rows; scanned++ {
 		if lim.Messages > 0 && b.Count >= lim.Messages || lim.Scan > 0 && scanned >= lim.Scan {
 			return nil
 		}

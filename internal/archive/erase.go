@@ -28,8 +28,46 @@ func (f *File) Erase(ctx context.Context, out io.Writer, o FileOptions, id strin
 	fail := func(err error) (DataFile, []proof.ErasedRow, error) {
 		return DataFile{}, nil, fmt.Errorf("erase in %s: %w", f.data.Name, err)
 	}
+	w := NewFileWriter(out, f.data.Queue, o)
+	rows, err := f.eraseInto(ctx, w, id, erase)
+	if err != nil {
+		w.Abort()
+		return fail(err)
+	}
+	made, err := w.Close()
+	if err != nil {
+		return fail(err)
+	}
+	return made, rows, nil
+}
+
+// EraseShared is Erase for an object that several queues share: files are all of
+// its sections, in order.
+func EraseShared(ctx context.Context, files []*File, out io.Writer, o FileOptions, id string, erase func(q mq.Queue, offset int64) bool) ([]DataFile, []proof.ErasedRow, error) {
+	w := NewSharedWriter(out, o)
+	var rows []proof.ErasedRow
+	for _, f := range files {
+		err := w.Section(f.data.Queue)
+		if err == nil {
+			var erased []proof.ErasedRow
+			erased, err = f.eraseInto(ctx, w.w, id, func(offset int64) bool { return erase(f.data.Queue, offset) })
+			rows = append(rows, erased...)
+		}
+		if err != nil {
+			w.Abort()
+			return nil, nil, fmt.Errorf("erase in %s: %w", f.data.Name, err)
+		}
+	}
+	made, err := w.Close()
+	if err != nil {
+		return nil, nil, fmt.Errorf("erase in %s: %w", files[0].data.Name, err)
+	}
+	return made, rows, nil
+}
+
+// eraseInto writes the file's rows anew, and says which it has erased.
+func (f *File) eraseInto(ctx context.Context, w *FileWriter, id string, erase func(offset int64) bool) ([]proof.ErasedRow, error) {
 	q := f.data.Queue
-	w := NewFileWriter(out, q, o)
 	var rows []proof.ErasedRow
 	err := f.Audit(ctx, func(row *AuditedRow) error {
 		if row.Wrong != "" {
@@ -57,15 +95,7 @@ func (f *File) Erase(ctx context.Context, out io.Writer, o FileOptions, id strin
 		return w.Add(r)
 	})
 	w.again = rewritten{}
-	if err != nil {
-		w.Abort()
-		return fail(err)
-	}
-	made, err := w.Close()
-	if err != nil {
-		return fail(err)
-	}
-	return made, rows, nil
+	return rows, err
 }
 
 // strip gives what stays of an erased message: its header and its unique id.

@@ -27,16 +27,17 @@ const (
 // File is an open data file: its footer and page index in memory. It may be
 // used concurrently.
 type File struct {
+	*footer
 	data    DataFile
 	rr      RangeReader
-	pf      *parquet.File
-	groups  []group
+	rows    int64
+	groups  []group // the file's, by its own rows
 	cursors *cursors
 }
 
 // group is one row group.
 type group struct {
-	from, to int64 // rows of the file
+	from, to int64 // rows of the file, or of the object
 	chunks   [numColumns]*parquet.FileColumnChunk
 	pages    [numColumns]parquet.OffsetIndex
 	dicts    [numColumns]int64 // where the dictionary page is, 0 if there is none
@@ -77,27 +78,58 @@ func OpenFile(ctx context.Context, rr RangeReader, f DataFile) (*File, error) {
 }
 
 func openFile(ctx context.Context, rr RangeReader, f DataFile, c *cursors) (*File, error) {
-	file := &File{data: f, rr: rr, cursors: c}
-	seg, err := readTail(ctx, rr, f)
+	o, err := openFooter(ctx, rr, f)
+	if err != nil {
+		return nil, err
+	}
+	return o.file(rr, f, c)
+}
+
+// OpenFiles opens the files that share an object, with one look at it.
+func OpenFiles(ctx context.Context, rr RangeReader, files []DataFile) ([]*File, error) {
+	o, err := openFooter(ctx, rr, files[0])
+	if err != nil {
+		return nil, err
+	}
+	c := newCursors(defaultCursorBytes, nil)
+	out := make([]*File, len(files))
+	for i, f := range files {
+		if f.Name != o.name {
+			return nil, fmt.Errorf("%s is not in %s", f.Name, o.name)
+		}
+		if out[i], err = o.file(rr, f, c); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// openFooter reads the footer and the indexes of the object that has a file.
+func openFooter(ctx context.Context, rr RangeReader, f DataFile) (*footer, error) {
+	o := &footer{name: f.Name, size: f.ObjectBytes()}
+	seg, err := readTail(ctx, rr, f.Object())
 	if err != nil {
 		return nil, err
 	}
 	err = guard(f.Name, func() error {
-		pf, err := parquet.OpenFile(seg, f.Bytes,
+		var err error
+		o.pf, err = parquet.OpenFile(seg, o.size,
 			parquet.SkipMagicBytes(true), parquet.SkipBloomFilters(true))
 		if err != nil {
 			return damaged(f.Name, "%w", err)
 		}
-		file.pf = pf
-		if err := file.checkMetadata(); err != nil {
+		if err := o.readSections(); err != nil {
 			return err
 		}
-		return file.mapColumns()
+		if err := o.checkMetadata(f); err != nil {
+			return err
+		}
+		return o.mapColumns()
 	})
 	if err != nil {
 		return nil, err
 	}
-	return file, nil
+	return o, nil
 }
 
 // readTail fetches the end of the file: enough for the footer and the page
@@ -128,9 +160,11 @@ func readTail(ctx context.Context, rr RangeReader, f DataFile) (*segments, error
 	return seg, nil
 }
 
-// checkMetadata compares the file's own description with the table's.
-func (f *File) checkMetadata() error {
-	d := f.data
+// checkMetadata compares the object's own description with the table's.
+func (o *footer) checkMetadata(d DataFile) error {
+	if d.Shared() {
+		return o.checkShared(d)
+	}
 	for key, want := range map[string]string{
 		metaTopic:   d.Queue.Topic,
 		metaBroker:  d.Queue.Broker,
@@ -138,7 +172,7 @@ func (f *File) checkMetadata() error {
 		metaFrom:    strconv.FormatInt(d.Offsets.From, 10),
 		metaTo:      strconv.FormatInt(d.Offsets.To, 10),
 	} {
-		got, ok := f.pf.Lookup(key)
+		got, ok := o.pf.Lookup(key)
 		if !ok {
 			return damaged(d.Name, "not a file of this archive: it has no %s", key)
 		}
@@ -146,10 +180,10 @@ func (f *File) checkMetadata() error {
 			return damaged(d.Name, "its %s is %q, the table says %q", key, got, want)
 		}
 	}
-	if v, _ := f.pf.Lookup(metaFormat); v != strconv.Itoa(FormatVersion) {
+	if v, _ := o.pf.Lookup(metaFormat); v != strconv.Itoa(FormatVersion) {
 		return fmt.Errorf("%w: %s has version %q, this program reads %d", ErrFormat, d.Name, v, FormatVersion)
 	}
-	if n := f.pf.NumRows(); n != d.Offsets.Len() {
+	if n := o.pf.NumRows(); n != d.Offsets.Len() {
 		return damaged(d.Name, "%d rows for the offsets %d to %d", n, d.Offsets.From, d.Offsets.To)
 	}
 	return nil
@@ -157,24 +191,24 @@ func (f *File) checkMetadata() error {
 
 // mapColumns finds the schema's columns by path, so that columns beside them
 // do no harm.
-func (f *File) mapColumns() error {
+func (o *footer) mapColumns() error {
 	var index [numColumns]int
 	want := leafPaths()
 	for i, path := range want {
-		leaf, ok := f.pf.Schema().Lookup(path...)
+		leaf, ok := o.pf.Schema().Lookup(path...)
 		if !ok {
-			return damaged(f.data.Name, "column %v is missing", path)
+			return damaged(o.name, "column %v is missing", path)
 		}
 		ours, _ := schema.Lookup(path...)
 		if leaf.Node.Type().Kind() != ours.Node.Type().Kind() ||
 			leaf.MaxDefinitionLevel != ours.MaxDefinitionLevel || leaf.MaxRepetitionLevel != ours.MaxRepetitionLevel {
-			return damaged(f.data.Name, "column %v is %s", path, leaf.Node)
+			return damaged(o.name, "column %v is %s", path, leaf.Node)
 		}
 		index[i] = leaf.ColumnIndex
 	}
 	row := int64(0)
-	for n, rg := range f.pf.RowGroups() {
-		meta := &f.pf.Metadata().RowGroups[n]
+	for n, rg := range o.pf.RowGroups() {
+		meta := &o.pf.Metadata().RowGroups[n]
 		columns := meta.Columns
 		g := group{from: row, to: row + rg.NumRows(), perRow: int(meta.TotalByteSize/max(1, meta.NumRows)) + 64}
 		row = g.to
@@ -182,14 +216,14 @@ func (f *File) mapColumns() error {
 		for i := range g.chunks {
 			chunk, ok := chunks[index[i]].(*parquet.FileColumnChunk)
 			if !ok {
-				return damaged(f.data.Name, "column %v is not readable", want[i])
+				return damaged(o.name, "column %v is not readable", want[i])
 			}
 			pages, err := chunk.OffsetIndex()
 			if err != nil {
-				return damaged(f.data.Name, "column %v has no page index: %w", want[i], err)
+				return damaged(o.name, "column %v has no page index: %w", want[i], err)
 			}
 			if n := pages.NumPages(); g.to > g.from && (n == 0 || pages.FirstRowIndex(0) != 0) {
-				return damaged(f.data.Name, "column %v has a page index of %d pages that doesn't begin at row 0", want[i], n)
+				return damaged(o.name, "column %v has a page index of %d pages that doesn't begin at row 0", want[i], n)
 			}
 			g.chunks[i], g.pages[i], g.codecs[i] = chunk, pages, columns[index[i]].MetaData.Codec
 			if m := columns[index[i]].MetaData; m.DictionaryPageOffset < m.DataPageOffset {
@@ -199,10 +233,10 @@ func (f *File) mapColumns() error {
 				g.blooms[i] = span{m.BloomFilterOffset, m.BloomFilterOffset + int64(m.BloomFilterLength)}
 			}
 		}
-		f.groups = append(f.groups, g)
+		o.all = append(o.all, g)
 	}
-	if row != f.pf.NumRows() {
-		return damaged(f.data.Name, "row groups of %d rows, footer says %d", row, f.pf.NumRows())
+	if row != o.pf.NumRows() {
+		return damaged(o.name, "row groups of %d rows, footer says %d", row, o.pf.NumRows())
 	}
 	return nil
 }

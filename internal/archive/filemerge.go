@@ -104,30 +104,35 @@ func MergeFiles(ctx context.Context, out io.Writer, rr RangeReader, files []Data
 	if err != nil {
 		return nil, err
 	}
-	var pieces []piece
+	pieces, joined, err := piecesOf(opened)
+	if err != nil {
+		return nil, err
+	}
+	w := NewFileWriter(out, m.File.Queue, FileOptions{Epoch: m.File.Epoch, SpillDir: o.SpillDir, Typed: layout})
+	w.typed = nil // the columns come from the files, not from bodies
+	w.proof.Set(joined)
+	if err := m.write(ctx, w, pieces); err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return m, nil
+}
+
+// piecesOf gives the row groups of files, and the hashes of their rows together.
+func piecesOf(files []*File) (pieces []piece, joined proof.Parts, err error) {
 	var hashes []proof.Parts
-	for _, file := range opened {
+	for _, file := range files {
 		own, err := file.Parts()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		hashes = append(hashes, own)
 		for i, rg := range file.pf.Metadata().RowGroups {
 			pieces = append(pieces, piece{file, i, rg.NumRows, rg.TotalByteSize})
 		}
 	}
-	w := NewFileWriter(out, m.File.Queue, FileOptions{Epoch: m.File.Epoch, SpillDir: o.SpillDir, Typed: layout})
-	w.typed = nil // the columns come from the files, not from bodies
-	joined, err := joinHashes(hashes)
-	if err == nil {
-		w.proof.Set(joined)
-		err = m.write(ctx, w, pieces)
-	}
-	if err != nil {
-		w.Abort()
-		return nil, err
-	}
-	return m, nil
+	joined, err = joinHashes(hashes)
+	return pieces, joined, err
 }
 
 // open opens the files and compares each of their pages with its checksum.
@@ -224,12 +229,24 @@ func (m *Merge) describe() error {
 	if len(m.files) < 2 {
 		return fmt.Errorf("%w: %d files", ErrUnmergeable, len(m.files))
 	}
-	d := m.files[0]
+	d, err := describeRun(m.files)
+	m.File = d
+	return err
+}
+
+// describeRun describes consecutive files of a queue as one.
+func describeRun(files []DataFile) (DataFile, error) {
+	d := files[0]
 	d.Name, d.Bytes, d.Parts, d.Columns, d.Schema = "", 0, 0, nil, 0
 	raw := d.RawBytes > 0
-	for _, f := range m.files[1:] {
+	for _, f := range files {
+		if f.Shared() {
+			return d, unmergeable(f.Name, "it shares an object with files of other queues")
+		}
+	}
+	for _, f := range files[1:] {
 		if f.Queue != d.Queue || f.Offsets.From != d.Offsets.To {
-			return unmergeable(f.Name, "it does not go on where offset %d of %s ends", d.Offsets.To, d.Queue)
+			return d, unmergeable(f.Name, "it does not go on where offset %d of %s ends", d.Offsets.To, d.Queue)
 		}
 		d.Offsets.To, d.Rows = f.Offsets.To, d.Rows+f.Rows
 		d.FirstStoreMillis, d.LastStoreMillis = min(d.FirstStoreMillis, f.FirstStoreMillis), max(d.LastStoreMillis, f.LastStoreMillis)
@@ -240,12 +257,22 @@ func (m *Merge) describe() error {
 	if !raw { // a sum without one of them would be no sum
 		d.RawBytes = 0
 	}
-	m.File = d
-	return nil
+	return d, nil
 }
 
 func (m *Merge) write(ctx context.Context, w *FileWriter, pieces []piece) error {
-	for i, r := range mergeRuns(pieces, defaultRowGroupRows, defaultRowGroupBytes) {
+	if err := m.writeGroups(ctx, w, pieces); err != nil {
+		return err
+	}
+	w.stats = m.File
+	f, err := w.Close()
+	m.File = f
+	return err
+}
+
+// writeGroups copies or encodes the row groups of files.
+func (m *Merge) writeGroups(ctx context.Context, w *FileWriter, pieces []piece) error {
+	for _, r := range mergeRuns(pieces, defaultRowGroupRows, defaultRowGroupBytes) {
 		if err := errors.Join(ctx.Err(), m.pace()); err != nil {
 			return err
 		}
@@ -260,13 +287,10 @@ func (m *Merge) write(ctx context.Context, w *FileWriter, pieces []piece) error 
 			}
 			m.Stats.EncodedRows += r.rows()
 		}
-		m.want[i] = r
+		m.want[m.Stats.Groups] = r
 		m.Stats.Groups++
 	}
-	w.stats = m.File
-	f, err := w.Close()
-	m.File = f
-	return err
+	return nil
 }
 
 // copyable reports whether a row group can be taken over byte by byte: it is

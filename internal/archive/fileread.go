@@ -46,7 +46,7 @@ func (f *File) readInto(ctx context.Context, lim mq.Limit, b *mq.Batch) error {
 		c.close()
 		return fmt.Errorf("read archive of %s at %d: %w", f.data.Queue, b.Next, err)
 	}
-	if c.row < f.pf.NumRows() {
+	if c.row < f.rows {
 		f.cursors.give(c)
 	} else {
 		c.close()
@@ -74,14 +74,14 @@ func (f *File) estimate(row int64, lim mq.Limit) int {
 	if lim.Messages > 0 {
 		n = min(n, lim.Messages*per+per/2)
 	}
-	left := int(min(f.pf.NumRows()-row, int64(n))) // rows of at least a byte
+	left := int(min(f.rows-row, int64(n))) // rows of at least a byte
 	return max(0, min(n, left*per+per/2))
 }
 
 // column opens a column of a row group and fetches the pages of rows
 // [from, to) of it.
 func (f *File) column(ctx context.Context, g *group, col int, from, to int64) (*column, error) {
-	seg := &segments{rr: f.rr, name: f.data.Name, size: f.data.Bytes, pace: f.cursors.pace}
+	seg := &segments{rr: f.rr, name: f.data.Name, size: f.size, pace: f.cursors.pace}
 	if err := seg.fetch(ctx, g.spans(nil, col, from, to, true)); err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (f *File) searchFirst(ctx context.Context, col int, may func(low, high int6
 			}
 		}
 	}
-	return f.pf.NumRows(), false, nil
+	return f.rows, false, nil
 }
 
 // searchLast finds the last row whose number satisfies match; row 0 where

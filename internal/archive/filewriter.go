@@ -51,6 +51,8 @@ type FileOptions struct {
 	SpillDir      string // where finished pages wait for their row group; memory if empty
 	// Typed are columns that are made of the bodies; nil for none.
 	Typed *typed.Layout
+
+	shared bool // by several queues: of SharedWriter
 }
 
 func (o FileOptions) withDefaults() FileOptions {
@@ -137,7 +139,9 @@ func writerOptions(o FileOptions) []parquet.WriterOption {
 		parquet.BloomFilters(
 			parquet.SplitBlockFilter(bloomBitsPerKey, "msg_id"),
 			parquet.SplitBlockFilter(bloomBitsPerKey, "keys", "list", "element")),
-		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("queue_offset"))),
+	}
+	if !o.shared {
+		opts = append(opts, parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("queue_offset"))))
 	}
 	opts = append(opts, typedOptions(o.Typed)...)
 	if o.SpillDir != "" {

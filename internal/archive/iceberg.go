@@ -257,9 +257,9 @@ func partitionInt(v any) (int32, bool) {
 }
 
 // encodeManifest writes a manifest of entries.
-func encodeManifest(path string, snapshotID int64, entries []iceberg.ManifestEntry) (iceberg.ManifestFile, []byte, error) {
+func encodeManifest(path string, snapshotID int64, spec iceberg.PartitionSpec, entries []iceberg.ManifestEntry) (iceberg.ManifestFile, []byte, error) {
 	var buf bytes.Buffer
-	m, err := iceberg.WriteManifest(path, &buf, icebergVersion, partitionSpec(), tableSchema(), snapshotID, entries)
+	m, err := iceberg.WriteManifest(path, &buf, icebergVersion, spec, tableSchema(), snapshotID, entries)
 	return m, buf.Bytes(), err
 }
 

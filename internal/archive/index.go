@@ -18,7 +18,7 @@ import (
 type Index struct {
 	mu     sync.RWMutex
 	queues map[mq.Queue]*queueFiles
-	names  map[string]DataFile
+	names  map[string][]DataFile // of each object, by row
 	bytes  int64
 }
 
@@ -44,7 +44,7 @@ func (qf *queueFiles) settle() {
 
 // NewIndex makes an empty index.
 func NewIndex() *Index {
-	return &Index{queues: map[mq.Queue]*queueFiles{}, names: map[string]DataFile{}}
+	return &Index{queues: map[mq.Queue]*queueFiles{}, names: map[string][]DataFile{}}
 }
 
 // Apply brings the index to a new state: files that went, files that came,
@@ -54,13 +54,15 @@ func (x *Index) Apply(added []DataFile, removed []string, next map[mq.Queue]int6
 	defer x.mu.Unlock()
 	gone := x.remove(removed)
 	fresh := map[mq.Queue][]DataFile{}
-	for _, f := range added {
-		if _, known := x.names[f.Name]; known {
+	for _, object := range ByObject(added) {
+		if _, known := x.names[object[0].Name]; known {
 			continue
 		}
-		x.names[f.Name] = f
-		x.bytes += f.Bytes
-		fresh[f.Queue] = append(fresh[f.Queue], f)
+		x.names[object[0].Name] = object
+		for _, f := range object {
+			x.bytes += f.Bytes
+			fresh[f.Queue] = append(fresh[f.Queue], f)
+		}
 	}
 	for q, files := range fresh {
 		slices.SortFunc(files, byOffset)
@@ -108,17 +110,15 @@ func (x *Index) queue(q mq.Queue) *queueFiles {
 func (x *Index) remove(names []string) map[mq.Queue]map[string]bool {
 	gone := map[mq.Queue]map[string]bool{}
 	for _, name := range names {
-		f, ok := x.names[name]
-		if !ok {
-			continue
+		for _, f := range x.names[name] {
+			x.bytes -= f.Bytes
+			if gone[f.Queue] == nil {
+				gone[f.Queue] = map[string]bool{}
+			}
+			gone[f.Queue][name] = true
+			x.queue(f.Queue).bytes -= f.Bytes
 		}
 		delete(x.names, name)
-		x.bytes -= f.Bytes
-		if gone[f.Queue] == nil {
-			gone[f.Queue] = map[string]bool{}
-		}
-		gone[f.Queue][name] = true
-		x.queue(f.Queue).bytes -= f.Bytes
 	}
 	for q, set := range gone {
 		qf := x.queue(q)
@@ -217,12 +217,34 @@ func (x *Index) All() []DataFile {
 	return out
 }
 
-// File finds a file by its object name.
+// Object gives the files of an object, by row: one, or the sections of a shared
+// object; nil where the table has none of the name.
+func (x *Index) Object(name string) []DataFile {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Clone(x.names[name])
+}
+
+// File finds a file by its object's name; of a shared object its first section.
 func (x *Index) File(name string) (DataFile, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	f, ok := x.names[name]
-	return f, ok
+	if files := x.names[name]; len(files) > 0 {
+		return files[0], true
+	}
+	return DataFile{}, false
+}
+
+// FileOf finds a file by its identity.
+func (x *Index) FileOf(id FileID) (DataFile, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, f := range x.names[id.Name] {
+		if f.Section.Row == id.Row {
+			return f, true
+		}
+	}
+	return DataFile{}, false
 }
 
 // Bytes is the length of all files.

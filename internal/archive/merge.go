@@ -26,7 +26,7 @@ func (t *Table) merge(ctx context.Context, st *state, id int64, manifests []iceb
 	for _, m := range manifests {
 		switch n := liveFiles(m); {
 		case n == 0 && m.SnapshotID() != id:
-		case n >= t.opts.ManifestEntries || m.SnapshotID() == id:
+		case n >= t.fullManifest(m) || m.SnapshotID() == id:
 			// The new files stay in their own manifest: what a snapshot adds
 			// must be seen as added.
 			keep = append(keep, m)
@@ -38,25 +38,48 @@ func (t *Table) merge(ctx context.Context, st *state, id int64, manifests []iceb
 		return append(keep, small...), nil
 	}
 	l := t.location(st.meta)
-	entries, err := t.entries(ctx, l, small)
-	if err != nil {
-		return nil, fmt.Errorf("merge manifests: %w", err)
-	}
-	for chunk := range slices.Chunk(entries, t.opts.ManifestEntries) {
-		m, files, err := t.rewrite(ctx, l, id, chunk, nil)
+	for _, ofSpec := range bySpec(small) {
+		entries, err := t.entries(ctx, l, ofSpec)
 		if err != nil {
 			return nil, fmt.Errorf("merge manifests: %w", err)
 		}
-		keep = append(keep, m)
-		fresh[m.FilePath()] = files
+		for chunk := range slices.Chunk(entries, t.fullManifest(ofSpec[0])) {
+			m, files, err := t.rewrite(ctx, l, id, chunk, nil)
+			if err != nil {
+				return nil, fmt.Errorf("merge manifests: %w", err)
+			}
+			keep = append(keep, m)
+			fresh[m.FilePath()] = files
+		}
 	}
 	return keep, nil
 }
 
-// entry is a manifest entry and the file it is about.
+// fullManifest is how many entries make a manifest full.
+func (t *Table) fullManifest(m iceberg.ManifestFile) int {
+	if m.PartitionSpecID() == sharedSpecID {
+		return max(1, t.opts.ManifestEntries/sharedShare)
+	}
+	return t.opts.ManifestEntries
+}
+
+// bySpec parts manifests by their partition spec, of which each has one.
+func bySpec(manifests []iceberg.ManifestFile) [][]iceberg.ManifestFile {
+	var own, shared []iceberg.ManifestFile
+	for _, m := range manifests {
+		if m.PartitionSpecID() == sharedSpecID {
+			shared = append(shared, m)
+		} else {
+			own = append(own, m)
+		}
+	}
+	return slices.DeleteFunc([][]iceberg.ManifestFile{own, shared}, func(l []iceberg.ManifestFile) bool { return len(l) == 0 })
+}
+
+// entry is a manifest entry and the files it is about: those of one object.
 type entry struct {
 	iceberg.ManifestEntry
-	file DataFile
+	files []DataFile
 }
 
 // entries reads the live entries of manifests, by queue and offset.
@@ -68,18 +91,18 @@ func (t *Table) entries(ctx context.Context, l location, manifests []iceberg.Man
 			return nil, err
 		}
 		for _, e := range list {
-			f, err := fromIceberg(l, t.place.topic, e.DataFile())
+			files, err := filesOf(l, t.place.topic, e.DataFile())
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, entry{e, f})
+			out = append(out, entry{e, files})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b entry) int {
-		if a.file.Queue != b.file.Queue {
-			return compareQueues(a.file.Queue, b.file.Queue)
+		if a.files[0].Queue != b.files[0].Queue {
+			return compareQueues(a.files[0].Queue, b.files[0].Queue)
 		}
-		return byOffset(a.file, b.file)
+		return byOffset(a.files[0], b.files[0])
 	})
 	return out, nil
 }
@@ -91,19 +114,19 @@ func (t *Table) rewrite(ctx context.Context, l location, id int64, entries []ent
 	out := make([]iceberg.ManifestEntry, len(entries))
 	for i, e := range entries {
 		seq, fileSeq := e.SequenceNum(), e.FileSequenceNum()
-		if gone[e.file.Name] {
+		if gone[e.files[0].Name] {
 			out[i] = iceberg.NewManifestEntry(iceberg.EntryStatusDELETED, &id, &seq, fileSeq, e.DataFile())
 			continue
 		}
 		snap := e.SnapshotID()
 		out[i] = iceberg.NewManifestEntry(iceberg.EntryStatusEXISTING, &snap, &seq, fileSeq, e.DataFile())
-		files = append(files, e.file)
+		files = append(files, e.files...)
 	}
-	m, err := t.writeManifest(ctx, l, id, out)
+	m, err := t.writeManifest(ctx, l, id, specOf(entries[0].files[0]), out)
 	return m, files, err
 }
 
-// Delete removes whole files from the table, by metadata only; the caller
+// Delete removes whole objects from the table, by metadata only; the caller
 // removes the objects once nobody reads them (see Unreferenced). That all of
 // them are gone already is no error. Where only some are, or others hold their
 // rows, it is ErrReplaced and nothing is changed. reason is kept in the snapshot.
@@ -133,12 +156,14 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 	d := newDraft(st, table.OpDelete, newSnapshotID(st.meta), commitID)
 	d.reason = reason
 	for _, name := range names {
-		switch f, ok := t.index.File(name); {
-		case ok && !gone[name]:
+		switch files := t.index.Object(name); {
+		case len(files) > 0 && !gone[name]:
 			gone[name] = true
-			d.removed = append(d.removed, f)
-			d.below[f.Queue] = max(d.below[f.Queue], f.Offsets.To)
-		case !ok && t.replaced(name):
+			d.removed = append(d.removed, files...)
+			for _, f := range files {
+				d.below[f.Queue] = max(d.below[f.Queue], f.Offsets.To)
+			}
+		case len(files) == 0 && t.replaced(name):
 			return nil, fmt.Errorf("%w: %s", ErrReplaced, name)
 		}
 	}
@@ -163,10 +188,10 @@ func (t *Table) buildDelete(ctx context.Context, st *state, commitID string, nam
 }
 
 // replaced reports whether other files hold rows of a file that is not in the
-// table.
+// table, or may: the name of a shared object doesn't say of which queues it was.
 func (t *Table) replaced(name string) bool {
 	q, r, ok := t.parsePlace(name)
-	return ok && len(t.index.Files(q, r)) > 0
+	return ok && len(t.index.Files(q, r)) > 0 || sharedName(name)
 }
 
 // parsePlace gives the queue and the offsets that a data file's name says.

@@ -54,13 +54,18 @@ func (m *Merge) Check(ctx context.Context, rr RangeReader) error {
 	if err != nil {
 		return err
 	}
+	return m.check(ctx, file)
+}
+
+// check compares a file with what was written to it.
+func (m *Merge) check(ctx context.Context, file *File) error {
 	if err := file.Check(ctx, AllColumns); err != nil {
 		return err
 	}
 	if n := len(file.groups); n != m.Stats.Groups {
-		return damaged(m.File.Name, "%d row groups were written, it has %d", m.Stats.Groups, n)
+		return damaged(file.data.Name, "%d row groups were written, it has %d", m.Stats.Groups, n)
 	}
-	return guard(m.File.Name, func() error {
+	return guard(file.data.Name, func() error {
 		for i, r := range m.want {
 			var err error
 			if r.sums == nil {

@@ -78,7 +78,7 @@ func (h heads) extend(f DataFile) (DataFile, error) {
 }
 
 // learn takes what the entries of files say, the newest of each queue.
-func (h heads) learn(files map[string]DataFile) error {
+func (h heads) learn(files map[FileID]DataFile) error {
 	newest := map[mq.Queue]DataFile{}
 	for _, f := range files {
 		if have, ok := newest[f.Queue]; !ok || f.Offsets.To > have.Offsets.To {
@@ -334,7 +334,7 @@ func (t *Table) newBases(ctx context.Context, st *state, gone []DataFile) (strin
 
 // prove finds the queues' proofs of a state that is about to be taken: those of
 // the state before where going on from it, and what the new entries say.
-func (t *Table) prove(ctx context.Context, st *state, goOn bool, came map[string]DataFile) error {
+func (t *Table) prove(ctx context.Context, st *state, goOn bool, came map[FileID]DataFile) error {
 	st.heads = heads{}
 	if goOn && t.state != nil {
 		maps.Copy(st.heads, t.state.heads)

@@ -44,7 +44,7 @@ type Reader struct {
 	cursors *cursors
 
 	mu    sync.Mutex
-	open  map[string]*list.Element // of *File, by name
+	open  map[string]*list.Element // of *openFiles, by object
 	order *list.List               // the last used at the front
 }
 
@@ -73,35 +73,63 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// File gives an open data file, from memory where it was open already.
+// openFiles are the files of one open object that were asked for, by the row
+// where each begins.
+type openFiles struct {
+	footer *footer
+	files  map[int64]*File
+}
+
+// drop closes their idle cursors.
+func (o *openFiles) drop(c *cursors) {
+	for _, f := range o.files {
+		c.drop(f)
+	}
+}
+
+// File gives an open data file, from memory where it was open already. Files
+// that share an object share what is kept of it.
 func (r *Reader) File(ctx context.Context, f DataFile) (*File, error) {
 	r.mu.Lock()
 	if el, ok := r.open[f.Name]; ok {
+		defer r.mu.Unlock()
 		r.order.MoveToFront(el)
-		r.mu.Unlock()
-		return el.Value.(*File), nil
+		return r.view(el.Value.(*openFiles), f)
 	}
 	r.mu.Unlock()
-	file, err := openFile(ctx, r.rr, f, r.cursors)
+	o, err := openFooter(ctx, r.rr, f)
 	if err != nil {
 		return nil, err
 	}
-	var closing *File
+	var closing *openFiles
 	r.mu.Lock()
-	if el, ok := r.open[f.Name]; ok { // somebody else was faster
-		file = el.Value.(*File)
-	} else {
-		r.open[f.Name] = r.order.PushFront(file)
+	el, ok := r.open[f.Name]
+	if !ok { // nobody else was faster
+		el = r.order.PushFront(&openFiles{o, map[int64]*File{}})
+		r.open[f.Name] = el
 		if r.order.Len() > r.opts.OpenFiles {
-			closing = r.order.Remove(r.order.Back()).(*File)
-			delete(r.open, closing.data.Name)
+			closing = r.order.Remove(r.order.Back()).(*openFiles)
+			delete(r.open, closing.footer.name)
 		}
 	}
+	file, err := r.view(el.Value.(*openFiles), f)
 	r.mu.Unlock()
 	if closing != nil {
-		r.cursors.drop(closing)
+		closing.drop(r.cursors)
 	}
-	return file, nil
+	return file, err
+}
+
+// view gives a file of an open object. The caller has r.mu.
+func (r *Reader) view(o *openFiles, f DataFile) (*File, error) {
+	if file := o.files[f.Section.Row]; file != nil {
+		return file, nil
+	}
+	file, err := o.footer.file(r.rr, f, r.cursors)
+	if err == nil {
+		o.files[f.Section.Row] = file
+	}
+	return file, err
 }
 
 // failed tells of an error that is about a data file, and lets go of what is kept
@@ -139,7 +167,7 @@ func (r *Reader) forget(f DataFile) {
 	}
 	r.mu.Unlock()
 	if el != nil {
-		r.cursors.drop(el.Value.(*File))
+		el.Value.(*openFiles).drop(r.cursors)
 	}
 }
 

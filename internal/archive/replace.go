@@ -105,6 +105,14 @@ func (t *Table) checkReplacement(ctx context.Context, r Replacement) error {
 	if err := t.checkFiles(r.New); err != nil {
 		return err
 	}
+	for _, sections := range ByObject(r.New) {
+		if len(sections) == 1 && !sections[0].Shared() {
+			continue
+		}
+		if err := checkSections(sections); err != nil {
+			return err
+		}
+	}
 	return t.stored(ctx, r.New)
 }
 
@@ -130,8 +138,8 @@ func (t *Table) checkFiles(files []DataFile) error {
 func (t *Table) stored(ctx context.Context, files []DataFile) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetchConcurrency)
-	for _, f := range files {
-		g.Go(func() error { return checkObject(gctx, t.bucket, f.Name, f.Bytes) })
+	for _, f := range Objects(files) {
+		g.Go(func() error { return checkObject(gctx, t.bucket, f.Name, f.ObjectBytes()) })
 	}
 	return g.Wait()
 }
@@ -153,13 +161,13 @@ func (p *replacer) build(st *state) (*change, error) {
 	d := newDraft(st, table.Operation(p.r.Op), newSnapshotID(st.meta), p.r.ID)
 	d.reason = p.r.Reason
 	for _, name := range p.r.Old {
-		f, ok := t.index.File(name)
-		if !ok {
+		files := t.index.Object(name)
+		if len(files) == 0 {
 			return nil, fmt.Errorf("%w: %s", ErrReplaced, name)
 		}
 		if !gone[name] {
 			gone[name] = true
-			d.removed = append(d.removed, f)
+			d.removed = append(d.removed, files...)
 		}
 	}
 	d.added = adopted(d.removed, p.r.New)
@@ -175,12 +183,11 @@ func (p *replacer) build(st *state) (*change, error) {
 		return nil, err
 	}
 	joinColumns(d.added, removed)
-	m, err := t.addFiles(p.ctx, st, d.id, d.added)
+	added, err := t.addFiles(p.ctx, st, d.id, d.added, ch.fresh)
 	if err != nil {
 		return nil, err
 	}
-	manifests = append(manifests, m)
-	ch.fresh[m.FilePath()] = d.added
+	manifests = append(manifests, added...)
 	if manifests, err = t.merge(p.ctx, st, d.id, manifests, ch.fresh); err != nil {
 		return nil, err
 	}
@@ -267,9 +274,9 @@ func (t *Table) without(ctx context.Context, st *state, id int64, gone map[strin
 			return nil, nil, err
 		}
 		for _, e := range entries {
-			if gone[e.file.Name] {
-				e.file.Columns = statsOf(e.DataFile())
-				removed = append(removed, e.file)
+			if gone[e.files[0].Name] {
+				e.files[0].Columns = statsOf(e.DataFile()) // a shared object has none
+				removed = append(removed, e.files...)
 			}
 		}
 		rewritten, files, err := t.rewrite(ctx, l, id, entries, gone)
@@ -282,16 +289,35 @@ func (t *Table) without(ctx context.Context, st *state, id int64, gone map[strin
 	return manifests, removed, nil
 }
 
-// addFiles writes the manifest of the files that a snapshot adds.
-func (t *Table) addFiles(ctx context.Context, st *state, id int64, files []DataFile) (iceberg.ManifestFile, error) {
+// addFiles writes the manifests of the files that a snapshot adds: one, or two
+// where some of them share objects, for a manifest has one partition spec.
+func (t *Table) addFiles(ctx context.Context, st *state, id int64, files []DataFile, fresh map[string][]DataFile) ([]iceberg.ManifestFile, error) {
 	l := t.location(st.meta)
-	entries := make([]iceberg.ManifestEntry, len(files))
-	for i, f := range files {
-		d, err := icebergFile(l, f)
+	var entries [2][]iceberg.ManifestEntry
+	var described [2][]DataFile
+	for _, sections := range ByObject(files) {
+		d, err := icebergObject(l, sections)
 		if err != nil {
-			return nil, fmt.Errorf("describe %s: %w", f.Name, err)
+			return nil, fmt.Errorf("describe %s: %w", sections[0].Name, err)
 		}
-		entries[i] = iceberg.NewManifestEntry(iceberg.EntryStatusADDED, &id, nil, nil, d)
+		spec := 0
+		if sections[0].Shared() {
+			spec = sharedSpecID
+		}
+		entries[spec] = append(entries[spec], iceberg.NewManifestEntry(iceberg.EntryStatusADDED, &id, nil, nil, d))
+		described[spec] = append(described[spec], sections...)
 	}
-	return t.writeManifest(ctx, l, id, entries)
+	var out []iceberg.ManifestFile
+	for spec, list := range entries {
+		if len(list) == 0 {
+			continue
+		}
+		m, err := t.writeManifest(ctx, l, id, specOf(described[spec][0]), list)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, m)
+		fresh[m.FilePath()] = described[spec]
+	}
+	return out, nil
 }

@@ -127,8 +127,8 @@ func (t *Table) checkProperties(name string, meta table.Metadata) error {
 	if topic := props[propTopic]; topic != t.place.topic {
 		return damaged(name, "the table is of topic %q, not of %q", topic, t.place.topic)
 	}
-	if v := props[propFormat]; v != strconv.Itoa(FormatVersion) {
-		return fmt.Errorf("%w: %s has version %q, this program knows %d", ErrFormat, name, v, FormatVersion)
+	if v := props[propFormat]; v != strconv.Itoa(FormatVersion) && v != strconv.Itoa(SharedFormatVersion) {
+		return fmt.Errorf("%w: %s has version %q, this program knows %d and %d", ErrFormat, name, v, FormatVersion, SharedFormatVersion)
 	}
 	return nil
 }

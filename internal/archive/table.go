@@ -16,7 +16,8 @@ import (
 	"varve/internal/objstore"
 )
 
-// DataFile describes one data file: consecutive messages of one queue.
+// DataFile describes one data file: consecutive messages of one queue, in an
+// object of their own or in one that several queues share (Section).
 type DataFile struct {
 	Name             string // object name in the bucket
 	Queue            mq.Queue
@@ -26,7 +27,7 @@ type DataFile struct {
 	FirstPhysical    int64 // lowest physical offset
 	LastPhysical     int64 // highest physical offset
 	Rows             int64
-	Bytes            int64 // of the object
+	Bytes            int64 // of the object, or the file's share of it
 	RawBytes         int64 // of the stored records; 0 where the manifest was written before it was noted
 	Epoch            int64 // of the writer
 	Parts            int64 // committed files that it stands for, where compaction or an erasure put it in their place; else 0
@@ -43,6 +44,8 @@ type DataFile struct {
 	// Schema is the version of the topic's schema that made the typed columns, 0
 	// without any, and -1 where the manifest was written before it was noted.
 	Schema int64
+	// Section says where the file stands in an object that several queues share.
+	Section Section
 }
 
 // Commit is one set of files that become visible together. All are of one
@@ -275,7 +278,7 @@ func (t *Table) adopt(ctx context.Context, st *state, fresh map[string][]DataFil
 // tells the index the difference.
 func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]DataFile) error {
 	known := make(map[string][]DataFile, len(st.manifests))
-	came := map[string]DataFile{}
+	came := map[FileID]DataFile{}
 	l := t.location(st.meta)
 	for _, m := range st.manifests {
 		path := m.FilePath()
@@ -290,18 +293,18 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 				return err
 			}
 			for _, e := range entries {
-				f, err := fromIceberg(l, t.place.topic, e.DataFile())
+				own, err := filesOf(l, t.place.topic, e.DataFile())
 				if err != nil {
 					return err
 				}
-				files = append(files, f)
+				files = append(files, own...)
 			}
 		}
 		for i := range files {
 			files[i].Columns = nil // the manifest has it
 		}
 		for _, f := range files {
-			came[f.Name] = f
+			came[f.ID()] = f
 		}
 		known[path] = withoutProof(files)
 	}
@@ -314,8 +317,8 @@ func (t *Table) take(ctx context.Context, st *state, have, fresh map[string][]Da
 			continue
 		}
 		for _, f := range files {
-			if _, moved := came[f.Name]; moved {
-				delete(came, f.Name)
+			if _, moved := came[f.ID()]; moved {
+				delete(came, f.ID())
 			} else {
 				gone = append(gone, f.Name)
 			}

@@ -141,11 +141,11 @@ func (t *Table) filesAt(ctx context.Context, snapshot int64) ([]DataFile, error)
 			return nil, err
 		}
 		for _, e := range entries {
-			f, err := fromIceberg(l, t.place.topic, e.DataFile())
+			files, err := filesOf(l, t.place.topic, e.DataFile())
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, f)
+			out = append(out, files...)
 		}
 	}
 	return out, nil

@@ -15,6 +15,11 @@ type File struct {
 	LastStoreMillis  int64    `json:"last_store_millis"`
 	Rows             int64    `json:"rows"`
 	Bytes            int64    `json:"bytes"`
+	// Row is where the file begins in an object that it shares with files of other
+	// queues, and Sharing how many share it; 0 for an object of its own. Bytes are
+	// then its share.
+	Row     int64 `json:"row,omitempty"`
+	Sharing int64 `json:"sharing,omitempty"`
 }
 
 // Cause says which bound of a rule lets a file go.
@@ -85,7 +90,8 @@ type Explanation struct {
 	Bytes int64 `json:"bytes"`
 	// Removals would go now.
 	Removals []Removal `json:"removals,omitempty"`
-	// Kept is the first file that would go but for a hold or a lease.
+	// Kept is the first file that would go but for a hold, a lease, or another
+	// queue's part of its object.
 	Kept *Kept `json:"kept,omitempty"`
 	// Next is the first file that stays, and NextAt when its age lets it go;
 	// zero where no bound by age applies.

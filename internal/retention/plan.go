@@ -39,8 +39,9 @@ type Keeper string
 
 // The kinds.
 const (
-	ByHold  Keeper = "hold"
-	ByLease Keeper = "lease"
+	ByHold   Keeper = "hold"
+	ByLease  Keeper = "lease"
+	ByObject Keeper = "object" // it shares one with a file that stays
 )
 
 // Kept is the first file of a queue that a rule or quota would let go and a
@@ -50,7 +51,7 @@ type Kept struct {
 	Rule  string `json:"rule"`
 	Cause Cause  `json:"cause"`
 	By    Keeper `json:"by"`
-	Name  string `json:"name"` // of the hold or lease
+	Name  string `json:"name"` // of the hold or lease, or who shares the object
 }
 
 // QueuePlan is what is decided about one queue.
@@ -106,7 +107,7 @@ func (p Policy) Plan(in []QueueFiles, g Guards, now time.Time) Plan {
 	for i := range g.Leases {
 		pl.lease(i)
 	}
-	tenants := pl.quotas()
+	tenants := pl.together()
 	out := Plan{Tenants: tenants, Leases: pl.pins}
 	for _, q := range pl.queues {
 		out.Queues = append(out.Queues, *q)
@@ -120,6 +121,9 @@ type planner struct {
 	guards Guards
 	queues []*QueuePlan
 	pins   []LeaseUse
+
+	objects map[string][]place // those that several queues share
+	stuck   map[string]string  // of those that stay, why
 }
 
 // hold ends what goes of a queue at the first file that is held.

@@ -79,33 +79,53 @@ func (pl *planner) quota(u TenantUse, queues []*QueuePlan) TenantUse {
 		for _, r := range q.Removals {
 			u.After -= r.File.Bytes
 		}
-		if forEver := q.Archive.Rule != "" && q.Archive.unbounded(); !forEver && q.Kept == nil {
-			next.add(q)
+		if q.mayLose() {
+			next = append(next, q)
 		}
 	}
 	u.After += u.Used
 	heap.Init(&next)
+	begun := map[string]bool{}
 	for u.After > int64(u.Limit) && len(next) > 0 {
 		q := next[0]
-		f := q.Files[len(q.Removals)]
-		q.Removals = append(q.Removals, Removal{File: f, Rule: "quota of " + u.Tenant, Cause: ByQuota})
-		if by, name := pl.keeps(q.Queue, f); name != "" {
-			q.keep(len(q.Removals)-1, by, name)
-			heap.Pop(&next)
-			continue
+		if name := q.Files[len(q.Removals)]; pl.take(&u, q) && name.Sharing > 0 {
+			begun[name.Name] = true
 		}
-		u.After -= f.Bytes
-		if len(q.Removals) < len(q.Files)-1 {
+		if q.mayLose() {
 			heap.Fix(&next, 0)
 		} else {
 			heap.Pop(&next)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(begun)) {
+		pl.whole(&u, name)
+	}
 	u.Over = max(0, u.After-int64(u.Limit))
 	return u
 }
 
+// mayLose reports whether a quota may take the queue's oldest file that is left.
+func (q *QueuePlan) mayLose() bool {
+	forEver := q.Archive.Rule != "" && q.Archive.unbounded()
+	return !forEver && q.Kept == nil && len(q.Removals) < len(q.Files)-1
+}
+
+// take lets the queue's oldest file go that is left, unless a guard keeps it.
+func (pl *planner) take(u *TenantUse, q *QueuePlan) bool {
+	f := q.Files[len(q.Removals)]
+	q.Removals = append(q.Removals, Removal{File: f, Rule: "quota of " + u.Tenant, Cause: ByQuota})
+	if by, name := pl.keeps(q.Queue, f); name != "" {
+		q.keep(len(q.Removals)-1, by, name)
+		return false
+	}
+	u.After -= f.Bytes
+	return true
+}
+
 func (pl *planner) keeps(q mq.Queue, f File) (Keeper, string) {
+	if why := pl.stuck[f.Name]; why != "" {
+		return ByObject, why
+	}
 	if pl.guards.Held != nil {
 		if name := pl.guards.Held(q, f); name != "" {
 			return ByHold, name
@@ -116,12 +136,6 @@ func (pl *planner) keeps(q mq.Queue, f File) (Keeper, string) {
 
 // oldest is a heap of queues by the age of the file that goes next.
 type oldest []*QueuePlan
-
-func (o *oldest) add(q *QueuePlan) {
-	if len(q.Removals) < len(q.Files)-1 {
-		*o = append(*o, q)
-	}
-}
 
 func (o oldest) Len() int { return len(o) }
 

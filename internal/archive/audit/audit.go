@@ -145,7 +145,11 @@ func (r *run) table(ctx context.Context, i archive.Incarnation) error {
 	}
 	t.since = r.known(i)
 	g, gctx := errgroup.WithContext(ctx)
+	places := map[archive.FileID]int{}
 	for n, f := range l.Files {
+		places[f.ID()] = n
+	}
+	for _, object := range archive.ByObject(l.Files) {
 		select {
 		case r.limit <- struct{}{}:
 		case <-gctx.Done():
@@ -153,9 +157,7 @@ func (r *run) table(ctx context.Context, i archive.Incarnation) error {
 		}
 		g.Go(func() error {
 			defer func() { <-r.limit }()
-			var err error
-			t.results[n], err = t.read(gctx, f)
-			return err
+			return t.readObject(gctx, object, func(f archive.DataFile, res result) { t.results[places[f.ID()]] = res })
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -168,7 +170,7 @@ func (r *run) table(ctx context.Context, i archive.Incarnation) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rep.Tables++
-	r.rep.Files += len(l.Files)
+	r.rep.Files += len(archive.Objects(l.Files))
 	for n := range t.results {
 		f, res := &l.Files[n], &t.results[n]
 		r.rep.Rows += res.rows

@@ -32,9 +32,27 @@ type result struct {
 	at      int64
 }
 
-// read reads a file and compares it with itself. Its own error is of the
-// bucket; what is wrong with the file is in the result.
-func (t *tableAudit) read(ctx context.Context, f archive.DataFile) (result, error) {
+// readObject reads the files of an object, which is opened once.
+func (t *tableAudit) readObject(ctx context.Context, files []archive.DataFile, note func(archive.DataFile, result)) error {
+	opened, oerr := archive.OpenFiles(ctx, t.archive.Bucket(), files)
+	for i, f := range files {
+		var file *archive.File
+		if oerr == nil {
+			file = opened[i]
+		}
+		res, err := t.read(ctx, f, file, oerr)
+		if err != nil {
+			return err
+		}
+		note(f, res)
+	}
+	return nil
+}
+
+// read reads a file, which was opened or could not be, and compares it with
+// itself. Its own error is of the bucket; what is wrong with the file is in the
+// result.
+func (t *tableAudit) read(ctx context.Context, f archive.DataFile, file *archive.File, err error) (result, error) {
 	res := result{at: f.Offsets.From, from: f.Offsets.From}
 	if s, err := proof.DecodeState([]byte(f.Proof)); err == nil {
 		res.from = min(max(res.from, s.From), f.Offsets.To)
@@ -46,7 +64,6 @@ func (t *tableAudit) read(ctx context.Context, f archive.DataFile) (result, erro
 		res.err = err
 		return res, nil
 	}
-	file, err := archive.OpenFile(ctx, t.archive.Bucket(), f)
 	if err != nil {
 		return fail(err)
 	}
