@@ -59,13 +59,14 @@ type Leases struct {
 	mu    sync.Mutex
 	use   map[string]retention.LeaseUse // of the last pass
 	alarm map[string]string             // what was last told of a lease
+	gone  map[string]bool               // whose snapshot isn't there
 }
 
 // NewLeases gives the leases of a node's archive.
 func NewLeases(cfg LeaseConfig, n *Node) *Leases {
 	return &Leases{
 		cfg: cfg, ledger: ledger[retention.Lease]{archive: n.archive, prefix: leasesPrefix}, archive: n.archive,
-		now: n.cfg.Now, log: n.cfg.Logger, use: map[string]retention.LeaseUse{}, alarm: map[string]string{},
+		now: n.cfg.Now, log: n.cfg.Logger, use: map[string]retention.LeaseUse{}, alarm: map[string]string{}, gone: map[string]bool{},
 	}
 }
 
@@ -125,6 +126,8 @@ func (l *Leases) alarming(s LeaseStatus, now time.Time) string {
 		return fmt.Sprintf("held for longer than the %v that a lease may last: it keeps nothing any more", l.cfg.MaxAge)
 	case s.State != retention.LeaseHolds:
 		return ""
+	case l.gone[s.Name]:
+		return "its snapshot has gone, taken by somebody else's hand or before the lease was whole: it keeps nothing"
 	case s.Lost > 0:
 		return fmt.Sprintf("the %d bytes that a lease may keep are reached: %d bytes that it wanted have gone", l.cfg.MaxBytes, s.Lost)
 	case l.cfg.MaxBytes > 0 && s.Kept >= l.cfg.MaxBytes/100*nearPercent:
@@ -151,15 +154,19 @@ func (l *Leases) Set(ctx context.Context, x retention.Lease, ttl time.Duration) 
 	}
 	now := l.now().UTC()
 	x.Since, x.Renewed, x.Expires, x.Released = now, now, now.Add(ttl), time.Time{}
-	if old := l.ledger.get(x.Name); old.seq > 0 && old.value.State(now, l.cfg.MaxAge) == retention.LeaseHolds {
+	old := l.ledger.get(x.Name)
+	if old.seq > 0 && old.value.State(now, l.cfg.MaxAge) == retention.LeaseHolds {
 		x.Since = old.value.Since
-		if old.value.Topic != x.Topic || old.value.Snapshot != x.Snapshot {
-			if err := l.untag(ctx, old.value); err != nil {
-				return x, err
-			}
-		}
 	}
-	return x, l.store(ctx, x)
+	if err := l.store(ctx, x); err != nil {
+		return x, err
+	}
+	// What the lease kept before goes last, so that it keeps something throughout;
+	// on the same table the tag has moved.
+	if old.seq > 0 && old.value.Snapshot != 0 && (x.Snapshot == 0 || old.value.Topic != x.Topic) {
+		return x, l.untag(ctx, old.value)
+	}
+	return x, nil
 }
 
 // store makes a lease's next version. The tag comes first: what is answered is
@@ -177,6 +184,9 @@ func (l *Leases) store(ctx context.Context, x retention.Lease) error {
 	if err := l.ledger.put(ctx, x.Name, x); err != nil {
 		return fmt.Errorf("lease %q: %w", x.Name, err)
 	}
+	l.mu.Lock()
+	delete(l.gone, x.Name)
+	l.mu.Unlock()
 	return l.ledger.prune(ctx, x.Name)
 }
 
@@ -284,6 +294,35 @@ func (l *Leases) tend(ctx context.Context, tables []*archive.Table, now time.Tim
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// retag gives the leases in force their tags back that somebody took away, or that
+// a process didn't come to set. A snapshot that has gone meanwhile is told.
+func (l *Leases) retag(ctx context.Context, tables []*archive.Table, now time.Time) error {
+	known, _ := l.ledger.newest()
+	var errs []error
+	for name, e := range known {
+		x := e.value
+		i := slices.IndexFunc(tables, func(t *archive.Table) bool { return t.Topic() == x.Topic })
+		if x.Snapshot == 0 || i < 0 || x.State(now, l.cfg.MaxAge) != retention.LeaseHolds || tables[i].Tags()[name] == x.Snapshot || l.given(name) {
+			continue
+		}
+		err := tables[i].Tag(ctx, name, x.Snapshot)
+		l.mu.Lock()
+		if l.gone[name] = errors.Is(err, archive.ErrNoSnapshot); l.gone[name] {
+			err = nil
+		}
+		l.mu.Unlock()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// given reports whether a leased snapshot was let go for its bound.
+func (l *Leases) given(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.use[name].Lost > 0
 }
 
 // affordable notes what a leased snapshot costs, and reports whether that is

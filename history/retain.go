@@ -191,6 +191,9 @@ func (r *Retainer) Apply(ctx context.Context) (Report, error) {
 	if err != nil {
 		return rep, errors.Join(append(p.errs, err)...)
 	}
+	if err := r.leases.retag(ctx, p.tables, p.now); err != nil { // before anything is expired
+		p.errs = append(p.errs, fmt.Errorf("leases: %w", err))
+	}
 	_ = r.locks.pass(ctx, p.tables, len(p.errs) == 0, r.leaving) // it is told, and hinders nothing here
 	for _, t := range p.tables {
 		if p.failed[t.Topic()] {

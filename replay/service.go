@@ -30,7 +30,10 @@ type Config struct {
 	Permanent func(error) bool
 	// Starting hears of a job before it begins, when its offsets are fixed.
 	Starting func(ctx context.Context, job Job)
-	Logger   *slog.Logger
+	// Streaming hears of a stream before it reads, when its offsets are fixed, and
+	// gives what is to be called when it has ended. at tells where it is.
+	Streaming func(ctx context.Context, spec Spec, at func() []Place) (ended func())
+	Logger    *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -48,6 +51,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Starting == nil {
 		c.Starting = func(context.Context, Job) {}
+	}
+	if c.Streaming == nil {
+		c.Streaming = func(context.Context, Spec, func() []Place) func() { return func() {} }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"varve/internal/inflate"
 	"varve/internal/mq"
@@ -33,9 +34,14 @@ func (s *Service) Stream(ctx context.Context, spec Spec, w io.Writer) (Progress,
 	st.w = bufio.NewWriterSize(w, streamBuffer)
 	st.readBytes = max(minStreamRead, s.cfg.StreamBytes/max(1, len(spans)))
 	defer st.in.Close()
-	for _, sp := range spans {
+	all := make(cursors, len(spans))
+	for i, sp := range spans {
 		st.p.Offsets += sp.to - sp.from
-		c := &cursor{span: sp, next: sp.from}
+		all[i] = &cursor{span: sp, next: sp.from}
+		all[i].at.Store(sp.from)
+	}
+	defer s.cfg.Streaming(ctx, spec, all.places)()
+	for _, c := range all {
 		if err := st.fill(ctx, c); err != nil {
 			return st.p, err
 		}
@@ -70,15 +76,31 @@ type stream struct {
 // cursor reads one queue.
 type cursor struct {
 	span
-	next int64     // offset to read at, behind buf
-	buf  []byte    // records not looked at yet
-	rec  mq.Record // the first; nil at the end
+	next int64        // offset to read at, behind buf
+	buf  []byte       // records not looked at yet
+	rec  mq.Record    // the first; nil at the end
+	at   atomic.Int64 // offset that is not written yet
+}
+
+// Place is where a stream is in one queue: Next is the first offset that it has
+// not written yet.
+type Place struct {
+	Queue    mq.Queue
+	Next, To int64
+}
+
+func (h cursors) places() []Place {
+	out := make([]Place, len(h))
+	for i, c := range h {
+		out[i] = Place{c.queue, c.at.Load(), c.to}
+	}
+	return out
 }
 
 // fill moves to the next record, reading where there is none left.
 func (st *stream) fill(ctx context.Context, c *cursor) error {
 	for len(c.buf) == 0 {
-		if c.next >= c.to {
+		if c.at.Store(c.next); c.next >= c.to {
 			c.rec = nil
 			return nil
 		}
@@ -97,7 +119,10 @@ func (st *stream) fill(ctx context.Context, c *cursor) error {
 	}
 	if c.rec.QueueOffset() >= c.to {
 		c.rec, c.buf, c.next = nil, nil, c.to
+		c.at.Store(c.to)
+		return nil
 	}
+	c.at.Store(c.rec.QueueOffset())
 	return nil
 }
 

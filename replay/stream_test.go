@@ -165,3 +165,43 @@ func TestStreamEnds(t *testing.T) {
 		}
 	})
 }
+
+// writerFunc is a writer.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestStreamSaysWhereItIs: its places are never beyond what was written, and who
+// hears of it hears of its end, whichever it is.
+func TestStreamSaysWhereItIs(t *testing.T) {
+	b := newBus()
+	for i := range 500 {
+		b.send(srcQueue(int32(i%2)), int64(1000+i), strings.Repeat("x", 1000))
+	}
+	l := &life{bus: b, jobs: newMemJobs()}
+	var at func() []Place
+	begun, ended := 0, 0
+	s, _ := l.start(t, Config{Streaming: func(_ context.Context, spec Spec, places func() []Place) func() {
+		begun++
+		if at = places; spec.Source != "src" || len(at()) != 2 || at()[0] != (Place{srcQueue(0), 0, 250}) {
+			t.Errorf("%+v, %+v", spec, at())
+		}
+		return func() { ended++ }
+	}})
+	lines := int64(0)
+	looked := 0
+	_, err := s.Stream(t.Context(), Spec{Source: "src"}, writerFunc(func(p []byte) (int, error) {
+		looked++
+		lines += int64(bytes.Count(p, []byte("\n")))
+		if sum := at()[0].Next + at()[1].Next; sum > lines+1 {
+			t.Errorf("at %d with %d lines written", sum, lines)
+		}
+		return len(p), nil
+	}))
+	if err != nil || looked < 3 || begun != 1 || ended != 1 || at()[0].Next != 250 || at()[1].Next != 250 {
+		t.Errorf("%v; %d writes, begun %d, ended %d, at %+v", err, looked, begun, ended, at())
+	}
+	if _, err := s.Stream(t.Context(), Spec{Source: "src"}, &brokenWriter{1000}); err == nil || ended != 2 {
+		t.Errorf("%v, ended %d", err, ended)
+	}
+}

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,12 +11,14 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"varve/internal/archive"
 	"varve/internal/auth"
 	"varve/internal/meta"
+	"varve/internal/mq"
 	"varve/internal/objstore"
 	"varve/internal/objstore/mem"
 )
@@ -293,5 +297,87 @@ func TestWhoMayReadSeesTheTable(t *testing.T) {
 	form.Set("grant_type", "password")
 	if _, got := token(form); got.status != 400 || !strings.Contains(got.body, `"error":"unsupported_grant_type"`) {
 		t.Errorf("another grant: %d %s", got.status, got.body)
+	}
+}
+
+// TestEnginesMayLease what they are about to read, by a header.
+func TestEnginesMayLease(t *testing.T) {
+	w := start(t, nil, "orders")
+	var asked []LeaseRequest
+	var answer error
+	srv := httptest.NewServer(Handler(Config{Archive: openArchive(t, w.bucket), Lease: func(_ context.Context, r LeaseRequest) error {
+		asked = append(asked, r)
+		return answer
+	}}))
+	defer srv.Close()
+	load := func(url, lease string) (int, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), "GET", url+Prefix+"/v1/namespaces/default/tables/orders", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lease != "" {
+			r.Header.Set("X-Varve-Lease", lease)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(body)
+	}
+	if code, body := load(srv.URL, "report"); code != 200 || len(asked) != 0 {
+		t.Errorf("of a table without a snapshot: %d %s, %+v", code, body, asked)
+	}
+	tbl, err := w.other.Table(t.Context(), "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := mq.Queue{Broker: "b", Topic: "orders"}
+	var buf bytes.Buffer
+	fw := archive.NewFileWriter(&buf, q, archive.FileOptions{Epoch: 1})
+	if err := fw.Add(mq.AppendRecord(nil, &mq.Message{Topic: "orders", StoreTimeMillis: 1000, Body: []byte("x")})); err != nil {
+		t.Fatal(err)
+	}
+	f, err := fw.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Name = archive.FileName(q, tbl.Root(), 0, 1, 1)
+	if err := w.bucket.Put(t.Context(), f.Name, &buf, f.Bytes, objstore.IfAbsent); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tbl.Append(t.Context(), archive.Commit{ID: "1", Broker: "b", Epoch: 1, Files: []archive.DataFile{f}}); err != nil {
+		t.Fatal(err)
+	}
+	snap := tbl.Snapshot().ID
+	for lease, want := range map[string]LeaseRequest{
+		"report":         {Name: "report", Topic: "orders", Snapshot: snap},
+		"report; ttl=2h": {Name: "report", Topic: "orders", Snapshot: snap, TTL: 2 * time.Hour},
+	} {
+		asked = nil
+		if code, body := load(srv.URL, lease); code != 200 || len(asked) != 1 || asked[0] != want {
+			t.Errorf("%s: %d %.100s, %+v", lease, code, body, asked)
+		}
+	}
+	asked = nil
+	if code, _ := load(srv.URL, ""); code != 200 || len(asked) != 0 {
+		t.Errorf("without the header: %d, %+v", code, asked)
+	}
+	for _, lease := range []string{"report;2h", "report;ttl=x", "report;ttl=-1h"} {
+		if code, body := load(srv.URL, lease); code != 400 || !strings.Contains(body, "X-Varve-Lease") || len(asked) != 0 {
+			t.Errorf("%s: %d %s", lease, code, body)
+		}
+	}
+	answer = fmt.Errorf("lease report: %w", ErrOthersLease)
+	if code, body := load(srv.URL, "report"); code != 403 || !strings.Contains(body, "another user") {
+		t.Errorf("another's: %d %s", code, body)
+	}
+	if code, body := load(w.URL, "report"); code != 400 || !strings.Contains(body, "no leases") {
+		t.Errorf("where nobody keeps leases: %d %s", code, body)
 	}
 }

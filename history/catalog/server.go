@@ -32,7 +32,10 @@ type Config struct {
 	// Properties are what an engine needs to reach the bucket, such as
 	// "s3.endpoint". They are defaults: what the engine has been told goes before.
 	Properties map[string]string
-	Logger     *slog.Logger
+	// Lease keeps a snapshot for an engine that asks for it; nil where nobody
+	// keeps leases.
+	Lease  func(ctx context.Context, r LeaseRequest) error
+	Logger *slog.Logger
 }
 
 // Handler serves the catalog below Prefix.
@@ -178,7 +181,9 @@ func asError(err error) *Error {
 		return &Error{fmt.Sprintf("the request's body is over %d bytes", maxBody), "BadRequestException", http.StatusRequestEntityTooLarge}
 	case errors.Is(err, auth.ErrUnknown):
 		return &Error{err.Error(), "NotAuthorizedException", http.StatusUnauthorized}
-	case errors.Is(err, auth.ErrDenied):
+	case errors.Is(err, ErrBadLease):
+		return &Error{err.Error(), "BadRequestException", http.StatusBadRequest}
+	case errors.Is(err, auth.ErrDenied), errors.Is(err, ErrOthersLease):
 		return &Error{err.Error(), "ForbiddenException", http.StatusForbidden}
 	case errors.Is(err, archive.ErrNoTable):
 		return &Error{err.Error(), "NoSuchTableException", http.StatusNotFound}

@@ -194,6 +194,9 @@ func (s *server) table(c *call) (any, error) {
 	if _, err := t.Refresh(c.ctx); err != nil {
 		return nil, err
 	}
+	if err := s.lease(c, t); err != nil {
+		return nil, err
+	}
 	doc, version, location, err := t.Metadata()
 	if err != nil {
 		return nil, err

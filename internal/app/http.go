@@ -35,6 +35,9 @@ func (n *Node) openHTTP() {
 // catalog lets engines attach to the archive.
 func (n *Node) catalog() http.Handler {
 	c := catalog.Config{Archive: n.archive, Auth: n.auth, Logger: n.log}
+	if n.retainer != nil {
+		c.Lease = n.leaseEngine
+	}
 	if n.cfg.Archive.Kind == "s3" {
 		s3 := n.cfg.Archive.S3
 		endpoint, insecure := s3Endpoint(s3)

@@ -24,7 +24,7 @@ func (n *Node) openReplay(context.Context) error {
 		return nil
 	}
 	var err error
-	n.replay, err = replay.New(replay.Config{Permanent: damagedArchive, Starting: n.leaseJob, Logger: n.log}, replaySource{n.reader, n}, n.meta.Table("replay"), publisher{n})
+	n.replay, err = replay.New(replay.Config{Permanent: damagedArchive, Starting: n.leaseJob, Streaming: n.leaseStream, Logger: n.log}, replaySource{n.reader, n}, n.meta.Table("replay"), publisher{n})
 	if err != nil {
 		return fmt.Errorf("start replay: %w", err)
 	}
