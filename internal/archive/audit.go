@@ -188,7 +188,7 @@ var repeated = []int{colBroker, colQueueID, colQueueOffset, colMsgID, colKeys, c
 // that can't be read ends it.
 func (f *File) Audit(ctx context.Context, visit func(*AuditedRow) error) error {
 	c := newCursor(f, 0)
-	c.all = true
+	c.all, c.seg.reuse = true, true
 	c.window = f.cursors.window
 	defer c.close()
 	return guard(f.data.Name, func() error {
@@ -279,7 +279,22 @@ func (a *auditor) wrong(r mq.Record) string {
 	if !named {
 		return a.wrongOdd(r) // the id is made of host and position
 	}
-	return a.differ(id, tag, tagged, bytes.FieldsSeq(words))
+	n := 0
+	for word := range bytes.FieldsSeq(words) { // here, where it costs no memory
+		if !a.isKey(n, word) {
+			return otherKeys
+		}
+		n++
+	}
+	return a.differ(id, tag, tagged, n)
+}
+
+const otherKeys = "keys are others than the record's"
+
+// isKey reports whether a word is the current row's n-th key.
+func (a *auditor) isKey(n int, word []byte) bool {
+	col := a.cols[colKeys]
+	return n < col.values && bytes.Equal(col.bytes(n), word)
 }
 
 // wrongOdd is wrong for a row whose properties don't say all: it takes the
@@ -294,26 +309,25 @@ func (a *auditor) wrongOdd(r mq.Record) string {
 	if err != nil {
 		return err.Error()
 	}
-	return a.differ(one.msgID, one.tag, one.tag != nil, slices.Values(w.keys[one.firstKey:one.firstKey+one.keys]))
+	for n, word := range w.keys[one.firstKey : one.firstKey+one.keys] {
+		if !a.isKey(n, word) {
+			return otherKeys
+		}
+	}
+	return a.differ(one.msgID, one.tag, one.tag != nil, one.keys)
 }
 
-// differ compares what the columns say with what they should.
-func (a *auditor) differ(id, tag []byte, tagged bool, words func(func([]byte) bool)) string {
+// differ compares what the columns say with what they should; keys is how many
+// there are.
+func (a *auditor) differ(id, tag []byte, tagged bool, keys int) string {
 	if have := a.cols[colMsgID].bytes(0); !bytes.Equal(have, id) {
 		return fmt.Sprintf("msg_id is %q, of the record %q", have, id)
 	}
 	if col := a.cols[colTag]; col.values > 0 != tagged || tagged && !bytes.Equal(col.bytes(0), tag) {
 		return "tag is another than the record's"
 	}
-	col, n := a.cols[colKeys], 0
-	for word := range words {
-		if n >= col.values || !bytes.Equal(col.bytes(n), word) {
-			return "keys are others than the record's"
-		}
-		n++
-	}
-	if n != col.values {
-		return "keys are others than the record's"
+	if keys != a.cols[colKeys].values {
+		return otherKeys
 	}
 	return ""
 }

@@ -62,7 +62,7 @@ func (c *cursor) close() {
 			c.cols[i] = nil
 		}
 	}
-	c.seg.parts = nil
+	c.seg.drop()
 	c.group = -1
 }
 

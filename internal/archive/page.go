@@ -27,7 +27,7 @@ const (
 
 // plainPage is a page of a required column of byte arrays, decompressed and
 // left as it is: each value behind its length of four bytes. Bodies are most of
-// what a cold read decodes, so they take this way: the compressed bytes aren't
+// what a cold read decodes, so they and the ids take this way: the compressed bytes aren't
 // copied first, the values aren't copied after, and the memory is used again.
 type plainPage struct {
 	data []byte
@@ -47,7 +47,7 @@ var pageDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 
 // plain reports whether a column's pages may be what plainPage is for.
 func (g *group) plain(col int) bool {
-	return col == colBody && g.codecs[col] == format.Zstd
+	return (col == colBody || col == colMsgID) && g.codecs[col] == format.Zstd
 }
 
 // loadPlain decodes page n of a plain column. ok is false where the page is

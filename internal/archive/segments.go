@@ -47,6 +47,10 @@ type segments struct {
 	pace      func() // called before a page is decoded; may be nil
 	unplanned int    // reads that the plan missed
 	failed    error  // of the last unplanned read
+	// reuse says that fetched bytes are not needed once another fetch begins;
+	// spare is their memory then.
+	reuse bool
+	spare [][]byte
 }
 
 type segment struct {
@@ -95,6 +99,11 @@ func (s *segments) view(off, n int64) ([]byte, error) {
 func (s *segments) fetch(ctx context.Context, spans []span) error {
 	old := s.parts
 	s.ctx, s.parts, s.failed = ctx, nil, nil
+	if s.reuse {
+		s.parts = old
+		s.drop()
+		old = nil
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetchConcurrency)
 	for _, sp := range coalesce(spans) {
@@ -104,7 +113,7 @@ func (s *segments) fetch(ctx context.Context, spans []span) error {
 			s.parts = append(s.parts, old[i])
 			continue
 		}
-		data := make([]byte, sp.to-sp.from)
+		data := s.room(int(sp.to - sp.from))
 		s.parts = append(s.parts, segment{sp.from, data})
 		g.Go(func() error {
 			if err := s.rr.ReadAt(gctx, s.name, data, sp.from); err != nil {
@@ -118,6 +127,28 @@ func (s *segments) fetch(ctx context.Context, spans []span) error {
 		return err
 	}
 	return nil
+}
+
+// room is memory for a segment.
+func (s *segments) room(n int) []byte {
+	for i, b := range s.spare {
+		if cap(b) >= n {
+			s.spare = slices.Delete(s.spare, i, i+1)
+			return b[:n]
+		}
+	}
+	return make([]byte, n)
+}
+
+// drop lets go of what was fetched.
+func (s *segments) drop() {
+	if s.reuse && len(s.parts) > 0 {
+		s.spare = s.spare[:0] // those were too small
+		for _, p := range s.parts {
+			s.spare = append(s.spare, p.data)
+		}
+	}
+	s.parts = nil
 }
 
 func (s *segments) bytes() int64 {
