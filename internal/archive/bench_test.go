@@ -20,6 +20,8 @@ import (
 	"varve/internal/objstore"
 	"varve/internal/objstore/fs"
 	"varve/internal/objstore/mem"
+	"varve/internal/objstore/objtest"
+	"varve/internal/proof"
 )
 
 // jsonRecords makes n messages with JSON-like bodies of about 1 KiB and the
@@ -157,6 +159,35 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportMetric(float64(size)/float64(raw), "out/raw")
 }
 
+// BenchmarkProof gives what a message costs a FileWriter, and what of that is the
+// proof: its leaf, and the nodes above it.
+//
+//	go test -run '^$' -bench Proof -benchtime 10x ./internal/archive
+func BenchmarkProof(b *testing.B) {
+	recs := jsonRecords(benchRows)
+	block := [][]byte{bytes.Join(asBytes(recs), nil)}
+	w := NewFileWriter(io.Discard, testQueue, FileOptions{})
+	var all, hashes time.Duration
+	for b.Loop() {
+		at := cpuTime(b)
+		writeOurs(b, w, block)
+		mid := cpuTime(b)
+		var h proof.Hasher
+		var tree proof.Builder
+		for i, r := range recs {
+			head, body, tail := r.Parts()
+			tree.Add(int64(i), h.Leaf(head, body, tail))
+		}
+		if len(tree.Parts()) != benchRows/proof.BlockLen {
+			b.Fatal("not all blocks are there")
+		}
+		all, hashes = all+mid-at, hashes+cpuTime(b)-mid
+	}
+	n := float64(b.N * benchRows)
+	b.ReportMetric(float64(all.Nanoseconds())/1e3/n, "us/msg")
+	b.ReportMetric(float64(hashes.Nanoseconds())/1e3/n, "us/msg-proof")
+}
+
 func writeOurs(b *testing.B, w *FileWriter, blocks [][]byte) int64 {
 	w.Reset(io.Discard, testQueue, 1)
 	for _, block := range blocks {
@@ -230,8 +261,9 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
-// BenchmarkCommit commits one small file after another to one table: the cost
-// of the hundred from the tenth on, and of the last hundred, must be the same.
+// BenchmarkCommit commits one small file after another to one table. What the
+// commits around the 10th, the 100th, the 1,000th and the 10,000th cost, and
+// what they ask of the bucket, must be the same.
 //
 //	go test -run '^$' -bench Commit -benchtime 10000x ./internal/archive
 func BenchmarkCommit(b *testing.B) {
@@ -244,27 +276,36 @@ func BenchmarkCommit(b *testing.B) {
 		bucket objstore.Bucket
 	}{{"mem", mem.New()}, {"fs", dir}} {
 		b.Run(c.name, func(b *testing.B) {
-			tbl := createTable(b, openArchive(b, c.bucket, Options{}), fmt.Sprint("t", b.N))
+			counted := objtest.NewFaulty(c.bucket)
+			tbl := createTable(b, openArchive(b, counted, Options{}), fmt.Sprint("t", b.N))
 			q := mq.Queue{Broker: "varve-a", Topic: tbl.Topic()}
-			const some = 100
-			var first, last time.Duration
 			took := make([]time.Duration, 0, b.N)
+			calls := make([]int, 0, b.N)
 			at := int64(0)
 			for b.Loop() {
 				b.StopTimer()
 				f := fake(b, tbl, q, mq.Range{From: at, To: at + 1}, 1)
 				b.StartTimer()
+				counted.Calls()
 				start := cpuTime(b)
 				mustAppend(b, tbl, Commit{ID: f.Name, Broker: q.Broker, Epoch: 1, Files: []DataFile{f}})
 				took = append(took, cpuTime(b)-start)
+				calls = append(calls, len(counted.Calls()))
 				at++
 			}
-			for i := range min(some, len(took)) {
-				first += took[min(i+10, len(took)-1)] / some
-				last += took[len(took)-1-i] / some
+			for _, n := range []int{10, 100, 1000, 10_000} {
+				from, to := max(0, n-50), min(n+50, b.N)
+				if from >= to {
+					continue
+				}
+				var cpu time.Duration
+				asked := 0
+				for i := from; i < to; i++ {
+					cpu, asked = cpu+took[i], asked+calls[i]
+				}
+				b.ReportMetric(float64(cpu.Microseconds())/float64(to-from), fmt.Sprintf("cpu-us@%d", n))
+				b.ReportMetric(float64(asked)/float64(to-from), fmt.Sprintf("requests@%d", n))
 			}
-			b.ReportMetric(float64(first.Microseconds()), "first-cpu-us")
-			b.ReportMetric(float64(last.Microseconds()), "last-cpu-us")
 		})
 	}
 }
