@@ -66,6 +66,23 @@ func (f *File) Check(ctx context.Context, columns ColumnSet) error {
 	})
 }
 
+// CheckBounds compares the bounds of numbers in the footer with the page
+// indexes, for a reader that reads the rows itself and not by them.
+func (f *File) CheckBounds() error {
+	return guard(f.data.Name, func() error {
+		for i := range f.all {
+			g := &f.all[i]
+			for col := range numColumns {
+				l := leafChunk{leafPaths()[col], g.chunks[col], g.pages[col], g.dicts[col]}
+				if err := l.checkBounds(&f.pf.Metadata().RowGroups[i].Columns[l.chunk.Column()].MetaData); err != nil {
+					return damaged(f.data.Name, "column %v from row %d on: %w", l.path, g.from, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // leafChunk is a leaf column of a row group.
 type leafChunk struct {
 	path  []string

@@ -31,29 +31,33 @@ const (
 	strayAge = 48 * time.Hour
 )
 
-// deletions gives the offsets that records of deletions name, by queue and in
-// order.
-func deletions(ctx context.Context, b objstore.Bucket, root string) (map[mq.Queue][]mq.Range, error) {
-	out := map[mq.Queue][]mq.Range{}
+// deletions reads the offsets that records of deletions name, by queue and in
+// order. A record that can't be read is a doubt, and names nothing.
+func (t *tableAudit) deletions(ctx context.Context) error {
+	t.deleted = map[mq.Queue][]mq.Range{}
+	b, root := t.archive.Bucket(), t.l.Table.Root()
 	for o, err := range b.List(ctx, root+"/deletions/") {
 		if err != nil {
-			return nil, fmt.Errorf("list deletions under %s: %w", root, err)
+			return fmt.Errorf("list deletions under %s: %w", root, err)
 		}
 		if !strings.HasSuffix(o.Name, ".json") || strings.HasSuffix(o.Name, ".removed.json") || o.Size > maxRecord {
 			continue
 		}
 		var d deletion
-		if err := getJSON(ctx, b, o.Name, &d); err != nil {
-			return nil, err
+		if err := getJSON(ctx, b, o.Name, &d); gone(err) {
+			t.doubt(Doubt{File: o.Name, What: fmt.Sprintf("a record of a deletion: %v", err)})
+			continue
+		} else if err != nil {
+			return err
 		}
 		for _, f := range d.Files {
-			out[f.Queue] = append(out[f.Queue], f.Offsets)
+			t.deleted[f.Queue] = append(t.deleted[f.Queue], f.Offsets)
 		}
 	}
-	for _, list := range out {
+	for _, list := range t.deleted {
 		slices.SortFunc(list, func(a, b mq.Range) int { return int(min(max(a.From-b.From, -1), 1)) })
 	}
-	return out, nil
+	return nil
 }
 
 func getJSON(ctx context.Context, b objstore.Bucket, name string, into any) error {

@@ -76,8 +76,13 @@ func newEnv(t *testing.T, key ed25519.PrivateKey) *env {
 // encodeAll makes a file of messages.
 func encodeAll(t testing.TB, q mq.Queue, msgs []mq.Message) ([]byte, archive.DataFile) {
 	t.Helper()
+	return encodeWith(t, q, msgs, archive.FileOptions{Epoch: 1})
+}
+
+func encodeWith(t testing.TB, q mq.Queue, msgs []mq.Message, o archive.FileOptions) ([]byte, archive.DataFile) {
+	t.Helper()
 	var buf bytes.Buffer
-	w := archive.NewFileWriter(&buf, q, archive.FileOptions{Epoch: 1})
+	w := archive.NewFileWriter(&buf, q, o)
 	for i := range msgs {
 		if err := w.Add(mq.AppendRecord(nil, &msgs[i])); err != nil {
 			t.Fatal(err)

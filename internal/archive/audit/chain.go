@@ -74,6 +74,9 @@ func (c *queueChain) base(behind, upTo int64) (out archive.ProofBase, ok bool) {
 func (c *queueChain) file(f *archive.DataFile, res *result) {
 	c.reach(f)
 	c.end = f.Offsets.To
+	if res.derived != nil {
+		c.doubtQueue(c.q, Doubt{File: f.Name, From: f.Offsets.From, To: f.Offsets.To, What: "what engines read beside the rows: " + res.derived.Error()})
+	}
 	switch {
 	case res.err != nil:
 		block, _ := proof.BlockOf(res.at)
@@ -92,7 +95,7 @@ func (c *queueChain) file(f *archive.DataFile, res *result) {
 		claimed = proof.Begin(f.Offsets.To)
 	}
 	if res.err != nil {
-		c.state, c.good = claimed, false
+		c.state, c.begun, c.good = claimed, true, false
 		return
 	}
 	c.compare(f, res, claimed)

@@ -30,11 +30,30 @@ type result struct {
 	wrong   []Row
 	err     error // of the file, and where
 	at      int64
+	typed   bool  // the file has typed columns
+	derived error // of what engines read beside the rows
 }
 
 // readObject reads the files of an object, which is opened once.
 func (t *tableAudit) readObject(ctx context.Context, files []archive.DataFile, note func(archive.DataFile, result)) error {
-	opened, oerr := archive.OpenFiles(ctx, t.archive.Bucket(), files)
+	var opened []*archive.File
+	oerr := t.whole(ctx, files[0])
+	if oerr == nil {
+		opened, oerr = archive.OpenFiles(ctx, t.archive.Bucket(), files)
+	}
+	if oerr == nil {
+		typed, derr := t.derived(ctx, opened[0])
+		if derr != nil && !gone(derr) {
+			return derr
+		}
+		inner := note
+		note = func(f archive.DataFile, res result) {
+			if res.typed = typed; f.ID() == files[0].ID() {
+				res.derived = derr
+			}
+			inner(f, res)
+		}
+	}
 	for i, f := range files {
 		var file *archive.File
 		if oerr == nil {
@@ -112,6 +131,30 @@ func (t *tableAudit) read(ctx context.Context, f archive.DataFile, file *archive
 		res.rowsBad, err = rowsOf(ctx, file, res.bad[0])
 	}
 	return fail(err)
+}
+
+// whole compares an object's length with its entry's. Rows are read by the
+// entry; engines look for a file's end at the object's, where another may be.
+func (t *tableAudit) whole(ctx context.Context, f archive.DataFile) error {
+	o, err := t.archive.Bucket().Head(ctx, f.Name)
+	if err == nil && o.Size != f.ObjectBytes() {
+		err = fmt.Errorf("%w: the object has %d bytes, the table says %d", archive.ErrDamaged, o.Size, f.ObjectBytes())
+	}
+	return err
+}
+
+// derived checks what engines read of an object beside the rows: the typed
+// columns, which no leaf is made of, as far as their checksums say, and the bounds
+// by which row groups are left out.
+func (t *tableAudit) derived(ctx context.Context, file *archive.File) (typed bool, err error) {
+	columns, err := file.TypedColumns()
+	if err == nil {
+		err = file.CheckBounds()
+	}
+	if typed = len(columns) > 0; err == nil && typed {
+		err = file.Check(ctx, archive.TypedColumns)
+	}
+	return typed, err
 }
 
 // differing gives the offsets of the subtrees that two descriptions of the same

@@ -1,0 +1,107 @@
+package audit
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
+
+	"varve/internal/archive"
+	"varve/internal/objstore"
+	"varve/internal/typed"
+)
+
+// TestObjectsOfAnotherLength: one that is cut off or that goes on behind what
+// its entry says is a doubt of its own file, and the others are proven.
+func TestObjectsOfAnotherLength(t *testing.T) {
+	e := fill(t)
+	files := e.tbl.Index().All()
+	good := e.get(files[2].Name)
+	for what, data := range map[string][]byte{
+		"cut off": good[:len(good)-700], "empty": nil, "another file behind it": slices.Concat(good, good), "one byte more": append(slices.Clone(good), 0),
+	} {
+		e.put(files[2].Name, data, objstore.Always)
+		rep := e.audit(Options{})
+		if d := e.one(rep, "the table says"); d.File != files[2].Name || d.Block == nil || rep.Proven != 24_000-files[2].Rows {
+			t.Errorf("%s: %d are proven, %+v", what, rep.Proven, d)
+		}
+	}
+	e.put(files[2].Name, e.get(files[0].Name), objstore.Always)
+	e.put(files[0].Name, good, objstore.Always)
+	if rep := e.audit(Options{}); len(rep.Doubts) != 2 || len(rep.Heads) != 1 {
+		t.Errorf("of two that changed places: %+v", rep.Doubts)
+	}
+}
+
+// TestARecordOfADeletionThatIsBroken is a doubt, and ends nothing.
+func TestARecordOfADeletionThatIsBroken(t *testing.T) {
+	e := fill(t)
+	name := e.tbl.Root() + "/deletions/1.json"
+	e.put(name, []byte(`{"files":`), objstore.IfAbsent)
+	rep := e.audit(Options{})
+	if d := e.one(rep, "a record of a deletion"); d.File != name || rep.Proven != 24_000 {
+		t.Errorf("%d are proven, %+v", rep.Proven, d)
+	}
+}
+
+// TestTypedColumns: they are no part of the proof, which the report says, and a
+// flipped bit in one is a doubt.
+func TestTypedColumns(t *testing.T) {
+	e := newEnv(t, testKey)
+	declared, _, err := typed.Topic{Name: topic}.Declare(typed.Declaration{
+		Format: typed.JSON, Document: []byte(`{"type":"object","properties":{"n":{"type":"integer"}}}`),
+	}, typed.Table{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout, err := declared.Layout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.tbl.Evolve(t.Context(), layout); err != nil {
+		t.Fatal(err)
+	}
+	msgs := messages(queue(0), 0, 500)
+	for i := range msgs {
+		msgs[i].Body = []byte(`{"n":7}`)
+	}
+	data, f := encodeWith(t, queue(0), msgs, archive.FileOptions{Epoch: 1, Typed: layout})
+	f.Name = archive.FileName(queue(0), e.tbl.Root(), 0, 500, 1)
+	e.put(f.Name, data, objstore.IfAbsent)
+	e.commit(nil, f)
+	rep := e.audit(Options{})
+	if !rep.OK || rep.Proven != 500 || len(rep.NotCovered) != 1 || !strings.Contains(rep.NotCovered[0].Why, "columns made of bodies") {
+		t.Fatalf("%+v", rep)
+	}
+	pf, err := parquet.OpenFile(bytes.NewReader(data), f.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, c := range pf.Metadata().RowGroups[0].Columns {
+		if m := c.MetaData; m.PathInSchema[0] == "n" || m.PathInSchema[0] == "body_error" {
+			h, protocol := new(format.PageHeader), thrift.CompactProtocol{}
+			r := protocol.NewReaderFromBytes(data[m.DataPageOffset:])
+			if err := thrift.NewDecoder(r).Decode(h); err != nil {
+				t.Fatal(err)
+			}
+			first := int(m.DataPageOffset) + r.BytesRead() // no checksum is of the header
+			for at := first; at < first+int(h.CompressedPageSize); at += 3 {
+				bad := slices.Clone(data)
+				bad[at] ^= 4
+				e.put(f.Name, bad, objstore.Always)
+				if rep := e.audit(Options{}); rep.OK || rep.Doubts[0].File != f.Name {
+					t.Errorf("byte %d of column %v: no doubt", at, m.PathInSchema)
+				}
+				tried++
+			}
+		}
+	}
+	if tried == 0 {
+		t.Error("no typed column is in the file")
+	}
+}
