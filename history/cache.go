@@ -350,6 +350,23 @@ func (c *cache) forget(name string) {
 	}
 }
 
+// names gives the files of which anything is cached, some more than once.
+func (c *cache) names() (out []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for b := range c.memory.by {
+		if len(out) == 0 || out[len(out)-1] != b.name {
+			out = append(out, b.name)
+		}
+	}
+	for b := range c.disk.by {
+		if len(out) == 0 || out[len(out)-1] != b.name {
+			out = append(out, b.name)
+		}
+	}
+	return out
+}
+
 func (c *cache) figures() CacheStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +36,10 @@ var (
 // under it.
 const eraseTries = 5
 
+// openFiles is how many files stay open between the look for messages and their
+// erasure.
+const openFiles = 16
+
 // EraseConfig sets up an Eraser.
 type EraseConfig struct {
 	Dir string             // for temporary files
@@ -46,8 +49,9 @@ type EraseConfig struct {
 	Hot func(ctx context.Context, q mq.Queue) (r mq.Range, known bool)
 	// HotKey reports whether the hot log has a message with a key.
 	HotKey func(ctx context.Context, k mq.KeyQuery) (bool, error)
-	// Held is why a hold keeps messages, nil where none does; may be nil.
-	Held func(ctx context.Context, q mq.Queue, fromMillis, toMillis int64, keys []string) error
+	// Guarded calls do with what says which hold keeps a message; no hold comes
+	// into force until do has returned. Nil where there are no holds.
+	Guarded func(ctx context.Context, do func(held HoldCheck) error) error
 	// Layout gives the typed columns of a topic; may be nil.
 	Layout func(topic string) *typed.Layout
 	Now    func() time.Time
@@ -69,6 +73,11 @@ func NewEraser(cfg EraseConfig, n *Node) *Eraser {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Guarded == nil {
+		cfg.Guarded = func(_ context.Context, do func(HoldCheck) error) error {
+			return do(func(mq.Queue, int64, int64, []string) error { return nil })
+		}
 	}
 	return &Eraser{cfg: cfg, node: n}
 }
@@ -153,10 +162,17 @@ func (e *Eraser) once(ctx context.Context, t *archive.Table, r EraseRequest) (*p
 		return nil, err
 	}
 	name := fmt.Sprintf("%s%020d-%s.json", erasuresPrefix(t.Root()), c.At.UnixMilli(), id)
-	if err := e.put(ctx, name, data); err != nil {
-		return nil, fmt.Errorf("store the certificate: %w", err)
-	}
-	if _, err := t.Replace(ctx, change); err != nil {
+	err = e.cfg.Guarded(ctx, func(held HoldCheck) error {
+		if err := e.free(rows, held); err != nil {
+			return err // a hold came while the files were written anew
+		}
+		if err := e.put(ctx, name, data); err != nil {
+			return fmt.Errorf("store the certificate: %w", err)
+		}
+		_, err := t.Replace(ctx, change)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	for _, f := range change.Old {
@@ -169,10 +185,22 @@ func (e *Eraser) once(ctx context.Context, t *archive.Table, r EraseRequest) (*p
 
 func erasuresPrefix(root string) string { return root + "/erasures/" }
 
-// marked is a file with the offsets in it that are to be erased.
+// marked is a file with the messages in it that are to be erased, by offset.
 type marked struct {
 	archive.DataFile
-	offsets []int64
+	file     *archive.File // nil where it is to be opened again
+	messages map[int64]heldBy
+}
+
+func (m *marked) has(offset int64) bool {
+	_, meant := m.messages[offset]
+	return meant
+}
+
+// heldBy is what a hold may cover a message by.
+type heldBy struct {
+	millis int64
+	keys   []string
 }
 
 // find looks for the messages.
@@ -183,22 +211,29 @@ func (e *Eraser) find(ctx context.Context, t *archive.Table, r EraseRequest) ([]
 	}
 	var out []marked
 	for _, object := range archive.ByObject(files) {
-		if r.Key == "" && r.MsgID == "" {
-			out = append(out, marked{object[0], []int64{r.Offset}})
-			continue
-		}
 		opened, err := archive.OpenFiles(ctx, e.node.archive.Bucket(), object)
 		if err != nil {
 			return nil, err
 		}
 		for i, file := range opened {
-			k := mq.KeyQuery{Topic: r.Topic, Key: cmp.Or(r.Key, r.MsgID), Unique: r.Key == ""}
-			offsets, err := file.FindKey(ctx, k)
-			if err != nil {
-				return nil, err
+			m := marked{DataFile: object[i], messages: map[int64]heldBy{}}
+			offsets := []int64{r.Offset}
+			if r.Key != "" || r.MsgID != "" {
+				k := mq.KeyQuery{Topic: r.Topic, Key: cmp.Or(r.Key, r.MsgID), Unique: r.Key == ""}
+				if offsets, err = file.FindKey(ctx, k); err != nil {
+					return nil, err
+				}
+			}
+			for _, o := range offsets {
+				if m.messages[o], err = readHeldBy(ctx, file, o); err != nil {
+					return nil, err
+				}
+			}
+			if len(out) < openFiles { // each has pages in memory
+				m.file = file
 			}
 			if len(offsets) > 0 {
-				out = append(out, marked{object[i], offsets})
+				out = append(out, m)
 			}
 		}
 	}
@@ -215,14 +250,14 @@ func (e *Eraser) allowed(ctx context.Context, r EraseRequest, files []marked) er
 		if !known {
 			return fmt.Errorf("%w, perhaps: only the process with the log of broker group %s knows; ask it", ErrStillHot, f.Queue.Broker)
 		}
-		for _, o := range f.offsets {
+		for o := range f.messages {
 			if o >= hot.From {
 				return fmt.Errorf("%w: offset %d of %v; it can be erased once the log is trimmed (it begins at %d; varve archive trim)", ErrStillHot, o, f.Queue, hot.From)
 			}
-			if err := e.held(ctx, f.DataFile, o); err != nil {
-				return err
-			}
 		}
+	}
+	if err := e.cfg.Guarded(ctx, func(held HoldCheck) error { return e.free(files, held) }); err != nil {
+		return err
 	}
 	if r.Key == "" {
 		return nil
@@ -234,35 +269,39 @@ func (e *Eraser) allowed(ctx context.Context, r EraseRequest, files []marked) er
 	return err
 }
 
-// held refuses a message that a hold covers, by its own time and keys.
-func (e *Eraser) held(ctx context.Context, f archive.DataFile, offset int64) error {
-	if e.cfg.Held == nil {
-		return nil
-	}
-	file, err := archive.OpenFile(ctx, e.node.archive.Bucket(), f)
-	if err != nil {
-		return err
-	}
-	b, err := file.Read(ctx, offset, mq.Limit{Messages: 1})
-	if err != nil {
-		return err
-	}
-	r := mq.Record(b.Body)
-	id, _ := mq.Property(r.Properties(), mq.PropUniqKey)
-	keys := append(mq.Keys(r.Properties()), string(id)) // never none: that would be any
-	if err := e.cfg.Held(ctx, f.Queue, r.StoreTimeMillis(), r.StoreTimeMillis(), keys); err != nil {
-		return fmt.Errorf("erase offset %d of %v: %w", offset, f.Queue, err)
+// free refuses messages that a hold covers, by their own times and keys.
+func (e *Eraser) free(files []marked, held HoldCheck) error {
+	for _, f := range files {
+		for o, m := range f.messages {
+			if err := held(f.Queue, m.millis, m.millis, m.keys); err != nil {
+				return fmt.Errorf("erase offset %d of %v: %w", o, f.Queue, err)
+			}
+		}
 	}
 	return nil
+}
+
+// readHeldBy reads what a hold may cover a message by.
+func readHeldBy(ctx context.Context, file *archive.File, offset int64) (heldBy, error) {
+	b, err := file.Read(ctx, offset, mq.Limit{Messages: 1})
+	if err != nil {
+		return heldBy{}, err
+	}
+	defer b.Release()
+	r := mq.Record(b.Body)
+	id, _ := mq.Property(r.Properties(), mq.PropUniqKey)
+	// Never without a key: that would be any.
+	return heldBy{r.StoreTimeMillis(), append(mq.Keys(r.Properties()), string(id))}, nil
 }
 
 // rewrite makes a file without the bodies of its marked rows, uploads it, and
 // reads it back.
 func (e *Eraser) rewrite(ctx context.Context, t *archive.Table, f marked, id string) (made archive.DataFile, rows []proof.ErasedRow, err error) {
-	bucket := e.node.archive.Bucket()
-	file, err := archive.OpenFile(ctx, bucket, f.DataFile)
-	if err != nil {
-		return made, nil, err
+	bucket, file := e.node.archive.Bucket(), f.file
+	if file == nil {
+		if file, err = archive.OpenFile(ctx, bucket, f.DataFile); err != nil {
+			return made, nil, err
+		}
 	}
 	o := archive.FileOptions{Epoch: f.Epoch}
 	columns, err := file.TypedColumns()
@@ -283,7 +322,7 @@ func (e *Eraser) rewrite(ctx context.Context, t *archive.Table, f marked, id str
 	}
 	defer os.Remove(out.Name())
 	defer out.Close()
-	if made, rows, err = file.Erase(ctx, out, o, id, func(offset int64) bool { return slices.Contains(f.offsets, offset) }); err != nil || len(rows) == 0 {
+	if made, rows, err = file.Erase(ctx, out, o, id, f.has); err != nil || len(rows) == 0 {
 		return made, nil, err
 	}
 	made.Name = archive.FileName(f.Queue, t.Root(), made.Offsets.From, made.Rows, f.Epoch)
@@ -340,6 +379,22 @@ func (e *Eraser) put(ctx context.Context, name string, data []byte) error {
 		return fmt.Errorf("%w: %s", archive.ErrNotStored, name)
 	}
 	return nil
+}
+
+// Left gives those of a certificate's old files whose objects are still in the
+// bucket: what was erased can be read from them by who has its keys. In a
+// versioned bucket old versions may stay behind the others.
+func (e *Eraser) Left(ctx context.Context, c *proof.Certificate) (left []string, err error) {
+	for _, f := range c.Files {
+		_, err := e.node.archive.Bucket().Head(ctx, f.Before)
+		switch {
+		case err == nil:
+			left = append(left, f.Before)
+		case !errors.Is(err, objstore.ErrNotFound):
+			return left, err
+		}
+	}
+	return left, nil
 }
 
 // Erasures gives the certificates of a topic's table, the oldest first. Their

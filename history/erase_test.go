@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -145,16 +146,33 @@ func TestEraseIsRefused(t *testing.T) {
 	}
 	e.hot.From = 24
 	held := errors.New("held")
-	e.Eraser.cfg.Held = func(_ context.Context, _ mq.Queue, from, to int64, keys []string) error {
-		if from == to && slices.Contains(keys, "alice") && slices.Contains(keys, "t-0-23") {
-			return held
-		}
-		return nil
+	free := e.Eraser.cfg.Guarded
+	hold := func(_ context.Context, do func(HoldCheck) error) error {
+		return do(func(_ mq.Queue, from, to int64, keys []string) error {
+			if from == to && slices.Contains(keys, "alice") && slices.Contains(keys, "t-0-23") {
+				return held
+			}
+			return nil
+		})
 	}
+	e.Eraser.cfg.Guarded = hold
 	if _, err := e.Erase(t.Context(), one); !errors.Is(err, held) {
 		t.Errorf("held: %v", err)
 	}
-	e.Eraser.cfg.Held = nil
+	looks := 0
+	e.Eraser.cfg.Guarded = func(ctx context.Context, do func(HoldCheck) error) error {
+		if looks++; looks == 1 {
+			return free(ctx, do)
+		}
+		return hold(ctx, do)
+	}
+	if _, err := e.Erase(t.Context(), one); !errors.Is(err, held) || looks != 2 {
+		t.Errorf("held while the files were written: %v after %d looks", err, looks)
+	}
+	if list, err := e.Erasures(t.Context(), "t"); err != nil || len(list) != 0 {
+		t.Errorf("certificates of nothing: %+v, %v", list, err)
+	}
+	e.Eraser.cfg.Guarded = free
 	e.Eraser.cfg.HotKey = func(context.Context, mq.KeyQuery) (bool, error) { return true, nil }
 	e.hot.From = 50
 	if _, err := e.Erase(t.Context(), EraseRequest{Topic: "t", Key: "alice", Why: "x"}); !errors.Is(err, ErrStillHot) {
@@ -199,5 +217,69 @@ func TestEraseEndsAnywhere(t *testing.T) {
 				t.Fatalf("after an end at call %d: %d of 3 are erased", skip, rep.Erased)
 			}
 		}
+	}
+}
+
+// TestErasureElsewhere: another process, which has cached and decoded ahead what
+// was erased, gives it until it has looked at the table, as it does from time to
+// time, and never afterwards; the old file's bytes leave its caches.
+func TestErasureElsewhere(t *testing.T) {
+	b := objtest.NewFaulty(mem.New())
+	e := newErasing(t, b, true)
+	other := newNode(t, openArchive(t, b), func(c *Config) { c.DecodedBytes = 8 << 20 })
+	q := mq.Queue{Broker: broker, Topic: "t"}
+	read := func(at int64) mq.Message {
+		t.Helper()
+		m := readOne(t, other, at)
+		found, err := other.FindKey(t.Context(), mq.KeyQuery{Topic: "t", Key: "alice", Max: 100})
+		if err != nil || (found.Count == 3) == (len(m.Body) == 0) {
+			t.Fatalf("%d by key, %v; the body has %d bytes", found.Count, err, len(m.Body))
+		}
+		return m
+	}
+	for at := int64(20); at < 23; at++ {
+		readOne(t, other, at) // the next is decoded ahead
+	}
+	old, _ := other.archive.Opened("t").Index().File(other.archive.Opened("t").Index().Files(q, mq.Range{From: 23, To: 24})[0].Name)
+	path, release, err := other.LocalFile(t.Context(), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	c, err := e.Erase(t.Context(), EraseRequest{Topic: "t", Key: "alice", Why: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := read(23); len(m.Body) == 0 {
+		t.Fatal("the other process knows by itself, and this test shows nothing")
+	}
+	for at := int64(20); at < 23; at++ {
+		readOne(t, other, at)
+	}
+	other.refresh(t.Context())
+	if m := read(23); len(m.Body) != 0 || m.Property(archive.PropErased) != c.ID {
+		t.Errorf("after its look: %q, %q", m.Body, m.Properties)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its copy of the old file is still there: %v", err)
+	}
+	for block := range other.cache.memory.by {
+		if block.name == old.Name {
+			t.Errorf("%+v is still cached", block)
+		}
+	}
+	if left, err := e.Left(t.Context(), c); err != nil || len(left) != 3 {
+		t.Errorf("before a sweep %q are left, %v", left, err)
+	}
+	now := time.Now()
+	r := NewRetainer(RetainConfig{Every: -1, Now: func() time.Time { return now }}, e.node)
+	for range 4 {
+		now = now.Add(25 * time.Hour)
+		if _, err := r.Apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := e.Left(t.Context(), c); err != nil || len(left) != 0 {
+		t.Errorf("after the sweeps %q are left, %v", left, err)
 	}
 }

@@ -51,7 +51,7 @@ func (e *Eraser) rewriteObject(ctx context.Context, t *archive.Table, object []m
 	defer os.Remove(out.Name())
 	defer out.Close()
 	made, rows, err := archive.EraseShared(ctx, files, out, archive.FileOptions{Epoch: sections[0].Epoch}, id, func(q mq.Queue, offset int64) bool {
-		return slices.ContainsFunc(object, func(m marked) bool { return m.Queue == q && slices.Contains(m.offsets, offset) })
+		return slices.ContainsFunc(object, func(m marked) bool { return m.Queue == q && m.has(offset) })
 	})
 	if err != nil || len(rows) == 0 {
 		return nil, nil, err

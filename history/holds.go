@@ -217,6 +217,11 @@ func (h *Holds) Check(ctx context.Context, q mq.Queue, fromMillis, toMillis int6
 	if err := h.Refresh(ctx); err != nil {
 		return err
 	}
+	return h.check(q, fromMillis, toMillis, keys)
+}
+
+// check is Check as of the last look.
+func (h *Holds) check(q mq.Queue, fromMillis, toMillis int64, keys []string) error {
 	list, _ := h.active()
 	for _, x := range list {
 		if !x.CoversQueue(q) || !x.CoversTimes(fromMillis, toMillis) {
@@ -227,6 +232,21 @@ func (h *Holds) Check(ctx context.Context, q mq.Queue, fromMillis, toMillis int6
 		}
 	}
 	return nil
+}
+
+// HoldCheck reports which hold forbids to change messages of a queue, as
+// Holds.Check does.
+type HoldCheck func(q mq.Queue, fromMillis, toMillis int64, keys []string) error
+
+// Guarded reads the holds anew and calls do with what checks against them. No
+// hold is set by this process until do has returned.
+func (h *Holds) Guarded(ctx context.Context, do func(held HoldCheck) error) error {
+	h.gate.RLock()
+	defer h.gate.RUnlock()
+	if err := h.Refresh(ctx); err != nil {
+		return err
+	}
+	return do(h.check)
 }
 
 // CheckTopic reports which hold forbids to delete a topic: any that may cover a

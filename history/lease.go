@@ -211,6 +211,16 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// copies gives the data files of which there are copies.
+func (c *files) copies() (out []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.have.by {
+		out = append(out, name)
+	}
+	return out
+}
+
 // Forget lets go of what this node keeps of a data file that readers shall not
 // have any more; one that is in use as a local file goes when it is released and
 // its room is needed.

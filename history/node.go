@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +33,9 @@ type Node struct {
 
 	mu   sync.Mutex
 	used map[string]time.Time // topics, when they were last read
+	// looked are the versions of tables, by their roots, for which nothing is kept
+	// of files that have left.
+	looked map[string]int64
 	// damaged are the topics whose table couldn't be read when it was last
 	// tried, and why.
 	damaged  map[string]string
@@ -57,7 +62,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, archive: a, lane: newLane(cfg.Reads, cfg.HotEnd),
-		used: map[string]time.Time{}, damaged: map[string]string{},
+		used: map[string]time.Time{}, looked: map[string]int64{}, damaged: map[string]string{},
 		renewals: newLRU[string, *renewal](maxRenewals, nil),
 	}
 	requests := make(chan struct{}, cfg.Requests)
@@ -142,9 +147,35 @@ func (n *Node) refresh(ctx context.Context) {
 		if err == nil {
 			_, err = t.Refresh(ctx)
 		}
+		if err == nil {
+			n.forgetGone(t)
+		}
 		n.note(topic, err)
 		if ctx.Err() == nil {
 			n.sayRefresh(topic, err)
+		}
+	}
+}
+
+// forgetGone lets go of what is kept of data files that have left their table:
+// nobody reads them any more, and they may have what was erased.
+func (n *Node) forgetGone(t *archive.Table) {
+	version, root := t.Snapshot().Version, t.Root()
+	n.mu.Lock()
+	same := n.looked[root] == version
+	n.looked[root] = version
+	n.mu.Unlock()
+	if same {
+		return
+	}
+	kept := n.files.copies()
+	if n.cache != nil {
+		kept = append(kept, n.cache.names()...)
+	}
+	slices.Sort(kept)
+	for _, name := range slices.Compact(kept) {
+		if _, ok := t.Index().File(name); !ok && strings.HasPrefix(name, root+"/") {
+			n.Forget(name)
 		}
 	}
 }

@@ -29,6 +29,8 @@ type Spec struct {
 	Tag string `json:"tag,omitempty"`
 	// SQL keeps messages by their properties, in the language of package expr.
 	SQL string `json:"sql,omitempty"`
+	// SkipErased leaves out messages whose bodies were erased.
+	SkipErased bool `json:"skip_erased,omitempty"`
 	// MessagesPerSecond and BytesPerSecond slow the replay down; 0 doesn't.
 	MessagesPerSecond int64 `json:"messages_per_second,omitempty"`
 	BytesPerSecond    int64 `json:"bytes_per_second,omitempty"`
@@ -65,7 +67,7 @@ func (s *Spec) check() (mq.Filter, error) {
 	case s.MessagesPerSecond < 0 || s.BytesPerSecond < 0:
 		return nil, bad("a negative rate")
 	}
-	return newFilter(s.Tag, s.SQL)
+	return newFilter(s.Tag, s.SQL, s.SkipErased)
 }
 
 // wants reports whether the spec names a queue id.
@@ -76,11 +78,12 @@ type filter struct {
 	tags   []string // none keeps all
 	hashes []int64
 	expr   *expr.Expr // may be nil
+	whole  bool       // refuses messages that were erased
 }
 
 // newFilter gives nil where all messages are kept.
-func newFilter(tag, sql string) (mq.Filter, error) {
-	f := &filter{}
+func newFilter(tag, sql string, whole bool) (mq.Filter, error) {
+	f := &filter{whole: whole}
 	if t := strings.TrimSpace(tag); t != "" && t != "*" {
 		for _, one := range strings.Split(t, "||") {
 			if one = strings.TrimSpace(one); one == "" {
@@ -97,7 +100,7 @@ func newFilter(tag, sql string) (mq.Filter, error) {
 		}
 		f.expr = e
 	}
-	if f.tags == nil && f.expr == nil {
+	if f.tags == nil && f.expr == nil && !whole {
 		return nil, nil
 	}
 	return f, nil
@@ -108,6 +111,11 @@ func (f *filter) MatchTag(hash int64) bool { return f.tags == nil || slices.Cont
 
 // MatchRecord implements mq.Filter.
 func (f *filter) MatchRecord(r mq.Record) bool {
+	if f.whole && len(r.Body()) == 0 {
+		if _, erased := mq.Property(r.Properties(), mq.PropErased); erased {
+			return false
+		}
+	}
 	props := r.Properties()
 	if f.tags != nil {
 		tag, ok := mq.Property(props, mq.PropTags)

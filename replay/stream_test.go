@@ -205,3 +205,21 @@ func TestStreamSaysWhereItIs(t *testing.T) {
 		t.Errorf("%v, ended %d", err, ended)
 	}
 }
+
+// TestSkipErased leaves out what was erased, and nothing else that has no body.
+func TestSkipErased(t *testing.T) {
+	b := newBus()
+	b.send(srcQueue(0), 1000, "body")
+	b.send(srcQueue(0), 1001, "", mq.PropErased, "an id")
+	b.send(srcQueue(0), 1002, "")
+	b.send(srcQueue(0), 1003, "somebody's own", mq.PropErased, "x")
+	l := &life{bus: b, jobs: newMemJobs()}
+	s, _ := l.start(t, Config{})
+	for skip, want := range map[bool]int64{false: 4, true: 3} {
+		var out bytes.Buffer
+		p, err := s.Stream(t.Context(), Spec{Source: "src", SkipErased: skip}, &out)
+		if err != nil || p.Written != want || strings.Contains(out.String(), "an id") == skip {
+			t.Errorf("skip %v: %+v, %v\n%s", skip, p, err, &out)
+		}
+	}
+}

@@ -23,7 +23,9 @@ asked for it, why, and which messages they were. Refused while a message is stil
 in the hot log (varve archive flush, varve archive trim) or under a hold.
 
 The old files go with the next sweep after the grace period (retention.grace,
-retention.sweep); whoever copied them has them still.`,
+retention.sweep), when no leased snapshot needs them any more; varve archive
+erasures says when they are gone. Whoever copied them has them still, and a
+versioned bucket its old versions, until its own rules end them.`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&e.Key, "key", "", "erase all messages with this key")
@@ -55,6 +57,7 @@ retention.sweep); whoever copied them has them still.`,
 		return show(cmd, c, func(t *table) {
 			t.row("certificate", c.ID)
 			t.row("erased", fmt.Sprintf("%d messages in %d files", len(c.Rows), len(c.Files)))
+			t.row("", "the old files are still in the bucket, for readers under way; varve archive erasures "+c.Topic+" says when they are gone")
 			for _, r := range c.Rows {
 				t.row("", fmt.Sprintf("%s/%s/%d offset %d, message %s", r.Broker, c.Topic, r.Queue, r.Offset, r.MsgID))
 			}
@@ -72,9 +75,13 @@ func archiveErasures() *cobra.Command {
 				return err
 			}
 			return show(cmd, list, func(t *table) {
-				t.row("AT", "CERTIFICATE", "MESSAGES", "WHO", "WHY", "OF")
+				t.row("AT", "CERTIFICATE", "MESSAGES", "OLD FILES", "WHO", "WHY", "OF")
 				for _, c := range list {
-					t.row(c.At, c.ID, len(c.Rows), c.Who, c.Why, c.Asked)
+					old := "gone"
+					if c.OldFiles > 0 {
+						old = fmt.Sprintf("%d still there", c.OldFiles)
+					}
+					t.row(c.At, c.ID, len(c.Rows), old, c.Who, c.Why, c.Asked)
 				}
 			})
 		},

@@ -43,6 +43,7 @@ func replayFlags(cmd *cobra.Command, s *admin.ReplaySpec) (finish func() error) 
 	f.Int32SliceVar(&s.Queues, "queue", nil, "queue; all where none is given")
 	f.StringVar(&s.Tags, "tags", "", `tags, such as "paid || shipped"`)
 	f.StringVar(&s.SQL, "where", "", `property expression, such as "amount > 10"`)
+	f.BoolVar(&s.SkipErased, "skip-erased", false, "leave out messages whose bodies were erased; else they come without a body, with the property VARVE_ERASED")
 	return func() (err error) {
 		if s.From, err = timeFlag("from", from); err != nil {
 			return err

@@ -110,7 +110,7 @@ type Archive interface {
 	Trim(ctx context.Context, keep int64) (Trimmed, error)
 	// Erase erases messages of a topic, Erasures gives the certificates of it.
 	Erase(ctx context.Context, topic string, e Erase) (*proof.Certificate, error)
-	Erasures(ctx context.Context, topic string) ([]proof.Certificate, error)
+	Erasures(ctx context.Context, topic string) ([]Erasure, error)
 }
 
 // Erase says which messages of a topic are to be erased: those with a key, one
@@ -122,6 +122,13 @@ type Erase struct {
 	Offset *int64 `json:"offset,omitempty"`
 	Who    string `json:"who"`
 	Why    string `json:"why"`
+}
+
+// Erasure is the certificate of an erasure, and how many of the data files that
+// held the messages before are still in the bucket.
+type Erasure struct {
+	proof.Certificate
+	OldFiles int `json:"old_files_left"`
 }
 
 // Quotas keeps what tenants may.

@@ -393,8 +393,8 @@ func (c *Client) Erase(ctx context.Context, topic string, e Erase) (proof.Certif
 }
 
 // Erasures gives the certificates of a topic's erasures.
-func (c *Client) Erasures(ctx context.Context, topic string) ([]proof.Certificate, error) {
-	return get[[]proof.Certificate](ctx, c, "/archive/"+url.PathEscape(topic)+"/erasures", nil)
+func (c *Client) Erasures(ctx context.Context, topic string) ([]Erasure, error) {
+	return get[[]Erasure](ctx, c, "/archive/"+url.PathEscape(topic)+"/erasures", nil)
 }
 
 // Flush archives everything confirmed so far.

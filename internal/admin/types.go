@@ -272,6 +272,8 @@ type ReplaySpec struct {
 	ToOffset   *int64 `json:"to_offset,omitempty"`
 	Tags       string `json:"tags,omitempty"` // tag expression: "a || b"
 	SQL        string `json:"sql,omitempty"`  // property expression
+	// SkipErased leaves out messages whose bodies were erased.
+	SkipErased bool   `json:"skip_erased,omitempty"`
 	Target     string `json:"target,omitempty"`
 	Rate       int    `json:"rate,omitempty"` // messages a second, 0 is full speed
 }

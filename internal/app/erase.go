@@ -15,7 +15,7 @@ import (
 // group's log is: nobody else knows what is still hot.
 func (n *Node) openEraser() {
 	n.eraser = history.NewEraser(history.EraseConfig{
-		Dir: n.dir.path("tmp", "connector"), Key: n.proofKey, Layout: n.schemas.Layout, Held: n.holds.Check, Logger: n.log,
+		Dir: n.dir.path("tmp", "connector"), Key: n.proofKey, Layout: n.schemas.Layout, Guarded: n.holds.Guarded, Logger: n.log,
 		Hot: func(ctx context.Context, q mq.Queue) (mq.Range, bool) {
 			if q.Broker != n.cfg.Broker.Name {
 				return mq.Range{}, false
@@ -69,8 +69,17 @@ func (a archiveAPI) Erase(ctx context.Context, topic string, e admin.Erase) (*pr
 	return c, eraseError(err, topic)
 }
 
-// Erasures gives the certificates of a topic.
-func (a archiveAPI) Erasures(ctx context.Context, topic string) ([]proof.Certificate, error) {
+// Erasures gives the certificates of a topic, and how many of the files before
+// them are still in the bucket.
+func (a archiveAPI) Erasures(ctx context.Context, topic string) ([]admin.Erasure, error) {
 	list, err := a.n.eraser.Erasures(ctx, topic)
-	return list, tableError(err, topic)
+	out := make([]admin.Erasure, 0, len(list))
+	for i := range list {
+		left, lerr := a.n.eraser.Left(ctx, &list[i])
+		if lerr != nil {
+			return nil, tableError(lerr, topic)
+		}
+		out = append(out, admin.Erasure{Certificate: list[i], OldFiles: len(left)})
+	}
+	return out, tableError(err, topic)
 }

@@ -118,7 +118,7 @@ type replayAPI struct{ n *Node }
 func replaySpec(s admin.ReplaySpec) replay.Spec {
 	out := replay.Spec{
 		Source: s.Topic, Queues: s.Queues, FromOffset: s.FromOffset, ToOffset: s.ToOffset, Tag: s.Tags, SQL: s.SQL,
-		MessagesPerSecond: int64(s.Rate), Destination: s.Target,
+		SkipErased: s.SkipErased, MessagesPerSecond: int64(s.Rate), Destination: s.Target,
 	}
 	if !s.From.IsZero() {
 		out.FromMillis = s.From.UnixMilli()
@@ -136,7 +136,7 @@ func replayJob(j replay.Job, err error) (admin.ReplayJob, error) {
 	p, s := j.Progress(), j.Spec
 	spec := admin.ReplaySpec{
 		Topic: s.Source, Queues: s.Queues, From: millis(s.FromMillis), To: millis(s.ToMillis), FromOffset: s.FromOffset,
-		ToOffset: s.ToOffset, Tags: s.Tag, SQL: s.SQL, Target: s.Destination, Rate: int(s.MessagesPerSecond),
+		ToOffset: s.ToOffset, Tags: s.Tag, SQL: s.SQL, SkipErased: s.SkipErased, Target: s.Destination, Rate: int(s.MessagesPerSecond),
 	}
 	return admin.ReplayJob{
 		ID: j.ID, State: string(j.State), Error: j.Error, Spec: spec, Scanned: p.Read, Sent: p.Written, Missing: p.Missing,

@@ -12,7 +12,7 @@ import (
 )
 
 // PropErased is the property of an erased message: the erasure's id.
-const PropErased = "VARVE_ERASED"
+const PropErased = mq.PropErased
 
 // rewritten is what a row brings along that its record doesn't say.
 type rewritten struct {

@@ -19,6 +19,7 @@ const (
 	PropTransaction       = "TRAN_MSG"
 	PropProducerGroup     = "PGROUP"
 	PropUniqKey           = "UNIQ_KEY"
+	PropErased            = "VARVE_ERASED" // of a message whose body was erased: the erasure's id
 	PropMinOffset         = "MIN_OFFSET"
 	PropMaxOffset         = "MAX_OFFSET"
 	PropReconsumeTime     = "RECONSUME_TIME"
