@@ -241,7 +241,10 @@ func (s *Store) unwanted(g *seg, p TrimPolicy, size int64) (bool, error) {
 	if p.KeepBytes > 0 && p.KeepFor == 0 {
 		return false, nil
 	}
-	age := s.o.Now().Sub(time.UnixMilli(g.lastTime.Load()))
+	age, err := s.age(g)
+	if err != nil {
+		return false, err
+	}
 	if age < p.KeepFor {
 		return false, nil
 	}
@@ -258,6 +261,24 @@ func (s *Store) unwanted(g *seg, p TrimPolicy, size int64) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// age is how old a segment's newest message is. A clock that went ahead and came
+// back has left store times that lie in the future, and gives them to what is
+// stored until they are past: such a segment is as old as its file, or a year's
+// jump would have nothing trimmed for a year.
+func (s *Store) age(g *seg) (time.Duration, error) {
+	now, last := s.o.Now(), time.UnixMilli(g.lastTime.Load())
+	if last.After(now) {
+		st, err := s.o.FS.Stat(g.path)
+		if err != nil {
+			return 0, err
+		}
+		if written := st.ModTime(); written.Before(last) {
+			last = written
+		}
+	}
+	return now.Sub(last), nil
 }
 
 // trim drops the given segments, after which the log begins at first. Readers

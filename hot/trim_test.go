@@ -366,3 +366,28 @@ func TestUnarchivedCountsWhatIsWanted(t *testing.T) {
 		t.Errorf("%d messages are not archived of a log that is", n)
 	}
 }
+
+// A clock that was a year ahead for a while doesn't keep the log from being
+// trimmed for a year: what is stored afterwards is as old as its file.
+func TestTrimAfterTheClockWasAhead(t *testing.T) {
+	now := time.Now()
+	s := mustOpen(t, t.TempDir(), Options{SegmentBytes: 8 << 10, Now: func() time.Time { return now }})
+	defer closed(t, s)
+	l := newLedger()
+	w := newSender(s, l, "t", 1)
+	now = now.AddDate(1, 0, 0)
+	fill(t, w, 1)
+	now = now.AddDate(-1, 0, 0)
+	fill(t, w, 200)
+	archiveAll(t, s)
+	if freed := trimmed(t, s, TrimPolicy{KeepFor: time.Hour}); freed != 0 {
+		t.Errorf("freed %d bytes that are young enough", freed)
+	}
+	now = now.Add(2 * time.Hour)
+	if freed := trimmed(t, s, TrimPolicy{KeepFor: time.Hour}); freed == 0 {
+		t.Error("freed nothing of what is two hours old, for its store times are a year ahead")
+	}
+	if err := verify(s, l, true); err != nil {
+		t.Error(err)
+	}
+}

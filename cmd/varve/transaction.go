@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,11 +32,14 @@ func transactionList() *cobra.Command {
 			return show(cmd, list, func(t *table) {
 				t.row("ID", "TOPIC", "GROUP", "STORED", "CHECKS", "NEXT", "MESSAGE")
 				for _, x := range list {
-					next := "-"
+					next, checks := "-", strconv.Itoa(x.Checks)
+					if s.GivenUp { // their questions are not counted any more
+						checks = "-"
+					}
 					if !x.NextCheck.IsZero() {
 						next = clock(x.NextCheck)
 					}
-					t.row(x.ID, x.Topic, x.Group, clock(x.Stored), x.Checks, next, x.MsgID)
+					t.row(x.ID, x.Topic, x.Group, clock(x.Stored), checks, next, x.MsgID)
 				}
 			})
 		},
