@@ -41,6 +41,15 @@ type QuotaRefusal = quota.Refusal
 // QuotaRefusals gives how often tenants were over their quotas since the start.
 func (b *Broker) QuotaRefusals() []QuotaRefusal { return b.quotas.Refused() }
 
+// MayRead says whether a topic's tenant may read now, for who reads elsewhere
+// what this broker stored: ErrOverQuota.
+func (b *Broker) MayRead(topic string) error { return overQuota(b.quotas.MayRead(topic)) }
+
+// NoteRead counts what was read elsewhere.
+func (b *Broker) NoteRead(topic string, messages int, bytes int64) {
+	b.quotas.Read(topic, messages, bytes)
+}
+
 // overQuota gives an error of a quota the name that fronts know.
 func overQuota(err error) error {
 	if err == nil {

@@ -70,6 +70,9 @@ func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Com
 	if err != nil {
 		return nil, err
 	}
+	if err := s.mayRead(&r); err != nil {
+		return nil, &refused{remoting.FlowControl, err.Error()}
+	}
 	b, err := s.read(ctx, r.q, r.at, r.lim)
 	return s.pullAnswer(ctx, req, &r, b, err)
 }
@@ -87,8 +90,20 @@ func (s *Server) pullAnswer(ctx context.Context, req *remoting.Command, r *pullR
 	if err != nil {
 		return nil, err
 	}
+	if s.cfg.Quotas != nil {
+		s.cfg.Quotas.NoteRead(r.q.Topic, b.Count, int64(len(resp.Body)))
+	}
 	resp.Body = mq.WithoutTenant(resp.Body, req.Namespace)
 	return resp, nil
+}
+
+// mayRead holds a pull to its tenant's quota. A Client's reads are counted by who
+// answers with them.
+func (s *Server) mayRead(r *pullRequest) error {
+	if s.cfg.Quotas == nil || r.strict {
+		return nil
+	}
+	return s.cfg.Quotas.MayRead(r.q.Topic)
 }
 
 // readier is a Store that decodes ahead of its readers.
@@ -103,7 +118,7 @@ func (s *Server) pullReady(ctx context.Context, req *remoting.Command) (resp *re
 		return nil, false
 	}
 	r, err := s.parsePull(req)
-	if err != nil || !r.strict && !s.keepsAll(&r) {
+	if err != nil || !r.strict && !s.keepsAll(&r) || s.mayRead(&r) != nil {
 		return nil, false
 	}
 	b, ok := s.ready.Ready(r.q, r.at, r.lim)

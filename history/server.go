@@ -61,10 +61,21 @@ type ServerConfig struct {
 	// MayRead reports why the sender of a request that names a message by its
 	// place may not read the topic that it turns out to be of. Nil lets all.
 	MayRead func(req *remoting.Command, topic string) error
+	// Quotas bounds what tenants read, where this process knows that. Nil has no
+	// bounds.
+	Quotas Quotas
 	// SharesUsers says that the leader keeps its users and policies for this
 	// process too.
 	SharesUsers bool
 	Logger      *slog.Logger
+}
+
+// Quotas is what tenants may read.
+type Quotas interface {
+	// MayRead reports why a topic may not be read now.
+	MayRead(topic string) error
+	// NoteRead counts what was read.
+	NoteRead(topic string, messages int, bytes int64)
 }
 
 // Server answers RocketMQ's remoting protocol from a Store, as a follower of

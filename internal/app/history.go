@@ -105,7 +105,7 @@ func (n *Node) openHistory(context.Context) error {
 		cfg.Hot = n.store.Range
 	}
 	if n.broker != nil {
-		cfg.SharesUsers = true
+		cfg.SharesUsers, cfg.Quotas = true, n.broker
 		cfg.Subscription = func(group, topic string) (history.Subscription, bool) {
 			s, err := n.broker.SubscriptionOf(group, topic)
 			if err != nil {
