@@ -155,19 +155,23 @@ func archiveCheckProof() *cobra.Command {
 		if err != nil {
 			return usageError{fmt.Errorf("%s: %w", args[0], err)}
 		}
-		if _, err := s.Check(keys, audit.RecordParts); err != nil {
+		checked, err := s.Check(keys, audit.RecordParts)
+		if err != nil {
 			return fmt.Errorf("%s proves nothing: %w", args[0], err)
 		}
-		return show(cmd, map[string]any{"proven": true, "digest": s.Digest, "messages": s.Messages, "head": s.Head}, func(t *table) {
+		return show(cmd, map[string]any{
+			"proven": true, "digest": s.Digest, "messages": s.Messages, "records": checked.Records, "signed_by": checked.Key, "head": s.Head,
+		}, func(t *table) {
 			t.row("digest", s.Digest)
 			t.row("messages", fmt.Sprintf("%d of topic %s on %s", s.Messages, s.Head.Topic, s.Head.Broker))
+			t.row("records", fmt.Sprintf("%d of them are in the file and are what was proven", checked.Records))
 			for _, q := range s.Selection {
 				for _, r := range q.Offsets {
 					t.row("", fmt.Sprintf("queue %d, offsets %d to %d", q.Queue, r[0], r[1]-1))
 				}
 			}
 			t.row("archive", s.Head.Archive)
-			t.row("signed by", s.Head.Key)
+			t.row("signed by", checked.Key)
 		})
 	}
 	return cmd

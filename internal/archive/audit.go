@@ -86,19 +86,24 @@ type Ledger struct {
 	Files   []DataFile // with their proofs, by queue and offset
 	Bases   []ProofBase
 	Signed  map[string]SignedHead // by broker group
-	// Misnamed says how the version's name does not fit what it says of the
-	// versions before it, "" where it does.
-	Misnamed string
+	Below   map[mq.Queue]int64    // Snapshot.RemovedBelow
+	// Odd says what of the table's other versions does not fit this one: some of
+	// a newer state are left over, or this is another's content.
+	Odd []string
 }
 
 // ReadLedger reads a table, whether it was dropped or not.
 func (a *Archive) ReadLedger(ctx context.Context, i Incarnation) (*Ledger, error) {
 	t := newTable(a, tablePlace{i.Topic, i.Number})
+	hint, err := t.readHint(ctx) // before: a commit may be made meanwhile
+	if err != nil {
+		return nil, err
+	}
 	if err := t.open(ctx); err != nil {
 		return nil, err
 	}
 	st := t.current()
-	l := &Ledger{Table: t, Version: st.version, Retired: st.retired, Next: st.snap.Next, Gaps: st.snap.Gaps, Signed: st.signed}
+	l := &Ledger{Table: t, Version: st.version, Retired: st.retired, Next: st.snap.Next, Gaps: st.snap.Gaps, Signed: st.signed, Below: st.snap.RemovedBelow}
 	for broker, s := range l.Signed {
 		s.Archive = a.Identity()
 		l.Signed[broker] = s
@@ -111,26 +116,11 @@ func (a *Archive) ReadLedger(ctx context.Context, i Incarnation) (*Ledger, error
 		l.Files = append(l.Files, e.files...)
 	}
 	l.Files = sortFiles(l.Files)
-	l.Bases, err = t.loadBases(ctx, st.bases)
-	l.Misnamed = t.misnamed(st)
+	if l.Bases, err = t.loadBases(ctx, st.bases); err != nil {
+		return nil, err
+	}
+	l.Odd, err = t.oddVersions(ctx, st, hint)
 	return l, err
-}
-
-// misnamed compares a version's name with the one that its content says it
-// follows: an older version under a newer one's name shows.
-func (t *Table) misnamed(st *state) string {
-	before := ""
-	for log := range st.meta.PreviousFiles() {
-		before = log.MetadataFile
-	}
-	want := ""
-	if st.version > 1 {
-		want = t.location(st.meta).path(t.root + "/" + versionName(st.version-1))
-	}
-	if before != want {
-		return fmt.Sprintf("version %d says that it follows %q, not %q", st.version, before, want)
-	}
-	return ""
 }
 
 // Parts gives what the file itself says that its messages give to the proof; nil

@@ -96,6 +96,16 @@ func parseVersion(root, name string) (int64, bool) {
 	return n, ok && err == nil && n > 0
 }
 
+// rootOfVersion gives the table's folder of an object that is a version.
+func rootOfVersion(name string) (root string, ok bool) {
+	at := strings.LastIndex(name, "/metadata/v")
+	if at <= 0 {
+		return "", false
+	}
+	_, ok = parseVersion(name[:at], name)
+	return name[:at], ok
+}
+
 // FileName makes a new, unique object name for a data file under a table's
 // root.
 func FileName(q mq.Queue, topicRoot string, from, count, epoch int64) string {

@@ -89,6 +89,20 @@ func checkObject(ctx context.Context, b objstore.Bucket, name string, size int64
 // loadState reads one version: metadata and, where the snapshot is another
 // than prev's, the manifest list.
 func (t *Table) loadState(ctx context.Context, version int64, prev *state) (*state, error) {
+	st, err := t.loadVersion(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	if prev != nil && prev.snap.ID == st.snap.ID {
+		st.manifests = prev.manifests
+		return st, nil
+	}
+	st.manifests, err = t.loadManifestList(ctx, st)
+	return st, err
+}
+
+// loadVersion reads one version's metadata alone.
+func (t *Table) loadVersion(ctx context.Context, version int64) (*state, error) {
 	name := t.root + "/" + versionName(version)
 	data, err := getObject(ctx, t.bucket, name, maxMetadataLength)
 	if err != nil {
@@ -112,12 +126,7 @@ func (t *Table) loadState(ctx context.Context, version int64, prev *state) (*sta
 		return nil, damaged(name, "%w", err)
 	}
 	st.sum = sha256.Sum256(data)
-	if prev != nil && prev.snap.ID == st.snap.ID {
-		st.manifests = prev.manifests
-		return st, nil
-	}
-	st.manifests, err = t.loadManifestList(ctx, st)
-	return st, err
+	return st, nil
 }
 
 // checkProperties refuses a table of another topic (two names may fall

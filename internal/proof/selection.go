@@ -128,53 +128,69 @@ func QueuePath(queues []QueueHead, index int) []string {
 	return out
 }
 
+// Checked is what a check of a selection has shown.
+type Checked struct {
+	Digest  Hash
+	Key     string // of those that were given, the one that signed the head; "" where none was given
+	Records int    // messages whose record is in the selection and hashes to its leaf
+}
+
 // Check proves the selection against its head, and the head against the keys
-// where there are any; it gives the digest that is proven.
-func (s *Selection) Check(keys []ed25519.PublicKey, parts func(record []byte) (head, body, tail []byte, err error)) (Hash, error) {
+// where there are any.
+func (s *Selection) Check(keys []ed25519.PublicKey, parts func(record []byte) (head, body, tail []byte, err error)) (Checked, error) {
+	var c Checked
+	bad := func(err error) (Checked, error) { return Checked{}, err }
 	if s.Version != version {
-		return Hash{}, fmt.Errorf("%w: version %d, this program knows %d", ErrBad, s.Version, version)
+		return bad(fmt.Errorf("%w: version %d, this program knows %d", ErrBad, s.Version, version))
 	}
 	h := s.Head
 	st := Statement{Archive: h.Archive, Topic: h.Topic, Incarnation: h.Incarnation, Broker: h.Broker, Epoch: h.Epoch, Millis: h.At, Queues: h.Queues}
 	var err error
 	if st.Root, err = parseHash(h.Root); err != nil {
-		return Hash{}, fmt.Errorf("root: %w", err)
+		return bad(fmt.Errorf("root: %w", err))
 	}
-	if len(keys) > 0 && !slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool { return st.Verify(k, h.Signature) == nil }) {
-		return Hash{}, fmt.Errorf("the head: %w", ErrSignature)
+	if len(keys) > 0 {
+		n := slices.IndexFunc(keys, func(k ed25519.PublicKey) bool { return st.Verify(k, h.Signature) == nil })
+		if n < 0 {
+			return bad(fmt.Errorf("the head: %w", ErrSignature))
+		}
+		c.Key = KeyID(keys[n])
 	}
 	leaves := map[int32]map[int64]Hash{}
 	var all []Hash
 	for i := range s.Selection {
 		q := &s.Selection[i]
 		if i > 0 && s.Selection[i-1].Queue >= q.Queue {
-			return Hash{}, fmt.Errorf("%w: queue %d behind queue %d", ErrBad, q.Queue, s.Selection[i-1].Queue)
+			return bad(fmt.Errorf("%w: queue %d behind queue %d", ErrBad, q.Queue, s.Selection[i-1].Queue))
 		}
 		found, list, err := q.check(st.Queues, st.Root)
 		if err != nil {
-			return Hash{}, fmt.Errorf("queue %d: %w", q.Queue, err)
+			return bad(fmt.Errorf("queue %d: %w", q.Queue, err))
 		}
 		leaves[q.Queue] = found
 		all = append(all, list...)
 	}
-	digest := Digest(all)
-	if len(all) != s.Messages || hex.EncodeToString(digest[:]) != s.Digest {
-		return digest, fmt.Errorf("%w: %d messages come to %x, the file says %d and %s", ErrBad, len(all), digest, s.Messages, s.Digest)
+	c.Digest = Digest(all)
+	if len(all) != s.Messages || hex.EncodeToString(c.Digest[:]) != s.Digest {
+		return bad(fmt.Errorf("%w: %d messages come to %x, the file says %d and %s", ErrBad, len(all), c.Digest, s.Messages, s.Digest))
 	}
 	var hasher Hasher
 	for _, r := range s.Records {
 		head, body, tail, err := parts(r.Record)
 		if err != nil {
-			return digest, fmt.Errorf("record of queue %d, offset %d: %w", r.Queue, r.Offset, err)
+			return bad(fmt.Errorf("record of queue %d, offset %d: %w", r.Queue, r.Offset, err))
 		}
 		if want, ok := leaves[r.Queue][r.Offset]; !ok || hasher.Leaf(head, body, tail) != want {
-			return digest, fmt.Errorf("%w: the record of queue %d, offset %d is not the one that is proven", ErrBad, r.Queue, r.Offset)
+			return bad(fmt.Errorf("%w: the record of queue %d, offset %d is not the one that is proven", ErrBad, r.Queue, r.Offset))
 		}
+		delete(leaves[r.Queue], r.Offset) // a record counts once
+		c.Records++
 	}
-	return digest, nil
+	return c, nil
 }
 
-// check goes from the leaves to the root, and gives the leaves.
+// check goes from the leaves to the root, and gives those of the selection by
+// offset and in order.
 func (q *QueueProof) check(queues int, want Hash) (map[int64]Hash, []Hash, error) {
 	chain, err := parseHash(q.Chain)
 	if err != nil {
@@ -205,6 +221,7 @@ func (q *QueueProof) check(queues int, want Hash) (map[int64]Hash, []Hash, error
 		}
 	}
 	var list []Hash
+	selected := map[int64]Hash{}
 	at := q.From
 	for _, r := range q.Offsets {
 		if r[0] < at || r[1] <= r[0] || r[1] > q.Next {
@@ -215,11 +232,11 @@ func (q *QueueProof) check(queues int, want Hash) (map[int64]Hash, []Hash, error
 			if !ok {
 				return nil, nil, fmt.Errorf("%w: no leaf of offset %d", ErrBad, at)
 			}
-			list = append(list, leaf)
+			list, selected[at] = append(list, leaf), leaf
 		}
 	}
 	head := QueueHead{q.Queue, q.From, q.Next, headOf(q.From, q.Next, chain, open)}
-	return have, list, climb(head.leaf(), q.Index, q.Siblings, queues, want)
+	return selected, list, climb(head.leaf(), q.Index, q.Siblings, queues, want)
 }
 
 // climb goes from a queue's leaf to the root.

@@ -68,6 +68,15 @@ func Run(ctx context.Context, a *archive.Archive, o Options) (*Report, error) {
 	}
 	r.missingTables(tables)
 	r.uncompared(tables)
+	if len(o.Topics) == 0 {
+		unmarked, err := a.Unmarked(ctx, tables)
+		if err != nil {
+			return nil, err
+		}
+		for _, root := range unmarked {
+			r.doubt(Doubt{File: root, What: "a table is there, and no marker says that it exists: readers don't find it"})
+		}
+	}
 	r.finish(time.Since(start))
 	return &r.rep, nil
 }
@@ -123,69 +132,154 @@ func id(q *int32) int32 {
 // gone tells what is wrong with an object from a bucket that can't be read.
 func gone(err error) bool { return archive.Unreadable(err) || errors.Is(err, objstore.ErrNotFound) }
 
-// table audits one table.
+// mostTurns bounds how often an audit of a table begins again because files went
+// that it had still to read.
+const mostTurns = 16
+
+// table audits one table. Where compaction or retention took files out of it
+// meanwhile, it goes on with the newer version and what it has read of files
+// that are in both.
 func (r *run) table(ctx context.Context, i archive.Incarnation) error {
-	l, err := r.archive.ReadLedger(ctx, i)
-	switch {
-	case err != nil && (gone(err) || errors.Is(err, archive.ErrNoTable)):
-		r.doubt(Doubt{Topic: i.Topic, What: fmt.Sprintf("the table of incarnation %d can't be read: %v", i.Number, err)})
+	read := map[string][]result{} // by object, of each file in it
+	for turn := 1; ; turn++ {
+		t, err := r.turn(ctx, i, read)
+		if err != nil && !gone(err) && !errors.Is(err, archive.ErrNoTable) {
+			return err
+		}
+		if turn < mostTurns {
+			stale, err := t.stale(ctx, err)
+			if err != nil {
+				return err
+			}
+			if stale {
+				continue
+			}
+		}
+		if err != nil {
+			r.doubt(Doubt{Topic: i.Topic, What: fmt.Sprintf("the table of incarnation %d can't be read: %v", i.Number, err)})
+			return nil
+		}
+		t.report()
 		return nil
-	case err != nil:
-		return err
 	}
-	t := &tableAudit{run: r, l: l, topic: i.Topic, number: i.Number, results: make([]result, len(l.Files))}
-	if l.Misnamed != "" {
-		t.doubt(Doubt{File: l.Table.MetadataName(), What: "another version's metadata under this name: " + l.Misnamed})
+}
+
+// turn audits a table's newest version. read has what was read of objects before,
+// and gets what is read of others.
+func (r *run) turn(ctx context.Context, i archive.Incarnation, read map[string][]result) (*tableAudit, error) {
+	t := &tableAudit{run: r, topic: i.Topic, number: i.Number}
+	var err error
+	if t.l, err = r.archive.ReadLedger(ctx, i); err != nil {
+		return t, err
+	}
+	t.results = make([]result, len(t.l.Files))
+	for _, what := range t.l.Odd {
+		t.doubt(Doubt{File: t.l.Table.MetadataName(), What: "the metadata may have been put back to an older state: " + what})
 	}
 	if err := t.deletions(ctx); err != nil {
-		return err
+		return t, err
 	}
 	if err := t.certificates(ctx); err != nil {
-		return err
+		return t, err
 	}
 	t.since = r.known(i)
+	if err := t.readFiles(ctx, read); err != nil {
+		return t, err
+	}
+	if slices.ContainsFunc(t.results, func(res result) bool { return res.typed }) {
+		t.skip(NotCovered{Why: "whether the columns made of bodies say what the bodies do: their checksums are compared, and no signature is of them"})
+	}
+	t.chain()
+	return t, t.strays(ctx)
+}
+
+// readFiles reads the objects that were not read before.
+func (t *tableAudit) readFiles(ctx context.Context, read map[string][]result) error {
 	g, gctx := errgroup.WithContext(ctx)
 	places := map[archive.FileID]int{}
-	for n, f := range l.Files {
+	for n, f := range t.l.Files {
 		places[f.ID()] = n
 	}
-	for _, object := range archive.ByObject(l.Files) {
+	for _, object := range archive.ByObject(t.l.Files) {
+		if have, ok := read[object[0].Name]; ok {
+			for i, f := range object {
+				t.results[places[f.ID()]] = have[i]
+			}
+			continue
+		}
 		select {
-		case r.limit <- struct{}{}:
+		case t.limit <- struct{}{}:
 		case <-gctx.Done():
 			return g.Wait()
 		}
 		g.Go(func() error {
-			defer func() { <-r.limit }()
+			defer func() { <-t.limit }()
 			return t.readObject(gctx, object, func(f archive.DataFile, res result) { t.results[places[f.ID()]] = res })
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	t.chain()
-	if slices.ContainsFunc(t.results, func(res result) bool { return res.typed }) {
-		r.skip(NotCovered{Topic: i.Topic, Why: "whether the columns made of bodies say what the bodies do: their checksums are compared, and no signature is of them"})
+	for _, object := range archive.ByObject(t.l.Files) {
+		all := make([]result, len(object))
+		for i, f := range object {
+			all[i] = t.results[places[f.ID()]]
+		}
+		if !slices.ContainsFunc(all, func(res result) bool { return res.err != nil }) {
+			read[object[0].Name] = all
+		}
 	}
-	if err := t.strays(ctx); err != nil {
-		return err
+	return nil
+}
+
+// stale reports whether what was not there, of the metadata (err) or of the
+// files, is in the table no more.
+func (t *tableAudit) stale(ctx context.Context, err error) (bool, error) {
+	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
+		return false, nil
 	}
+	var missing []string
+	for n := range t.results {
+		if errors.Is(t.results[n].err, objstore.ErrNotFound) {
+			missing = append(missing, t.l.Files[n].Name)
+		}
+	}
+	if err == nil && len(missing) == 0 {
+		return false, nil
+	}
+	now, lerr := t.archive.ReadLedger(ctx, archive.Incarnation{Topic: t.topic, Number: t.number})
+	switch {
+	case lerr != nil && (gone(lerr) || errors.Is(lerr, archive.ErrNoTable)):
+		return false, nil
+	case lerr != nil:
+		return false, lerr
+	case t.l == nil || err != nil:
+		return t.l == nil || now.Version > t.l.Version, nil
+	}
+	return !slices.ContainsFunc(now.Files, func(f archive.DataFile) bool { return slices.Contains(missing, f.Name) }), nil
+}
+
+// report adds the table's part to the whole.
+func (t *tableAudit) report() {
+	r := t.run
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.rep.Doubts = append(r.rep.Doubts, t.doubts...)
+	r.rep.NotCovered = append(r.rep.NotCovered, t.skipped...)
+	r.rep.Heads = append(r.rep.Heads, t.heads...)
 	r.rep.Tables++
-	r.rep.Files += len(archive.Objects(l.Files))
+	r.rep.Files += len(archive.Objects(t.l.Files))
 	for n := range t.results {
-		f, res := &l.Files[n], &t.results[n]
+		f, res := &t.l.Files[n], &t.results[n]
 		r.rep.Rows += res.rows
 		r.rep.Erased += res.erased
 		r.rep.Bytes += f.Bytes
 		r.rep.RawBytes += res.raw
 	}
 	r.rep.Proven += t.proven
-	return nil
 }
 
-// tableAudit is the audit of one table.
+// tableAudit is the audit of one version of a table.
 type tableAudit struct {
 	*run
 	l       *archive.Ledger
@@ -196,11 +290,14 @@ type tableAudit struct {
 	since   map[mq.Queue]QueueHead
 	erased  map[mq.Queue]map[int64][]erasedAs // by certificates
 	proven  int64
+	doubts  []Doubt
+	skipped []NotCovered
+	heads   []Head
 }
 
 func (t *tableAudit) doubt(d Doubt) {
 	d.Topic = t.topic
-	t.run.doubt(d)
+	t.doubts = append(t.doubts, d)
 }
 
 // doubtQueue is a doubt about a queue.
@@ -209,9 +306,14 @@ func (t *tableAudit) doubtQueue(q mq.Queue, d Doubt) {
 	t.doubt(d)
 }
 
+func (t *tableAudit) skip(n NotCovered) {
+	n.Topic = t.topic
+	t.skipped = append(t.skipped, n)
+}
+
 func (t *tableAudit) uncovered(q mq.Queue, from, to int64, why string) {
 	if to > from {
-		t.skip(NotCovered{Topic: t.topic, Broker: q.Broker, Queue: &q.ID, From: from, To: to, Why: why})
+		t.skip(NotCovered{Broker: q.Broker, Queue: &q.ID, From: from, To: to, Why: why})
 	}
 }
 
@@ -245,9 +347,7 @@ func (t *tableAudit) statements(states map[mq.Queue]proof.State) {
 }
 
 func (t *tableAudit) keep(s archive.SignedHead, queues []proof.QueueHead) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.rep.Heads = append(t.rep.Heads, Head{
+	t.heads = append(t.heads, Head{
 		Topic: s.Topic, Incarnation: s.Incarnation, Broker: s.Broker, Epoch: s.Epoch, At: time.UnixMilli(s.Millis).UTC(),
 		Root: fmt.Sprintf("%x", s.Root), Key: s.KeyID, Signature: s.Signature, Queues: queueHeads(queues),
 	})
@@ -256,7 +356,7 @@ func (t *tableAudit) keep(s archive.SignedHead, queues []proof.QueueHead) {
 func (t *tableAudit) signature(broker string, s archive.SignedHead) {
 	switch {
 	case len(t.o.Keys) == 0:
-		t.skip(NotCovered{Topic: t.topic, Broker: broker, Why: "who made it: no public key was given"})
+		t.skip(NotCovered{Broker: broker, Why: "who made it: no public key was given"})
 	case len(s.Signature) == 0:
 		t.doubt(Doubt{Broker: broker, What: "the head is not signed"})
 	case !slices.ContainsFunc(t.o.Keys, func(k ed25519.PublicKey) bool { return s.Verify(k, s.Signature) == nil }):

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -383,35 +382,10 @@ func TestAFileThatIsGone(t *testing.T) {
 	}
 }
 
-// TestOlderMetadata: the newest version with the content of an older one, and a
-// table that was put back to an older version altogether.
-func TestOlderMetadata(t *testing.T) {
-	e := fill(t)
-	first := e.audit(Options{})
-	newest := e.tbl.MetadataName()
-	version := e.tbl.Snapshot().Version
-	older := strings.Replace(newest, fmt.Sprintf("v%d.", version), fmt.Sprintf("v%d.", version-1), 1)
-	good := e.get(newest)
-	e.put(newest, e.get(older), objstore.Always)
-	rep := e.audit(Options{})
-	if rep.OK || !strings.Contains(rep.Doubts[0].What, "another version's metadata") {
-		t.Errorf("%+v", rep.Doubts)
-	}
-	if err := e.b.Delete(t.Context(), newest); err != nil {
-		t.Fatal(err)
-	}
-	e.put(e.tbl.Root()+"/metadata/version-hint.text", []byte(fmt.Sprint(version-1)), objstore.Always)
-	rep = e.audit(Options{Since: first})
-	if rep.OK || !strings.Contains(rep.Doubts[0].What, "the earlier report had") {
-		t.Errorf("%+v", rep.Doubts)
-	}
-	rep = e.audit(Options{Now: func() time.Time { return time.Now().Add(strayAge + time.Hour) }})
-	if rep.OK || !strings.Contains(rep.Doubts[0].What, "older than the archive was") {
-		t.Errorf("%+v", rep.Doubts)
-	}
-	e.put(newest, good, objstore.Always)
-	if rep := e.audit(Options{Since: first}); !rep.OK {
-		t.Errorf("%+v", rep.Doubts)
+func (e *env) delete(name string) {
+	e.t.Helper()
+	if err := e.b.Delete(context.Background(), name); err != nil {
+		e.t.Fatal(err)
 	}
 }
 
@@ -419,12 +393,33 @@ func TestOlderMetadata(t *testing.T) {
 func TestATopicThatIsGone(t *testing.T) {
 	e := fill(t)
 	first := e.audit(Options{})
-	for o := range e.b.List(t.Context(), "_varve/tables/") {
-		if err := e.b.Delete(t.Context(), o.Name); err != nil {
-			t.Fatal(err)
+	for _, prefix := range []string{"_varve/tables/", e.tbl.Root() + "/"} {
+		for o := range e.b.List(t.Context(), prefix) {
+			e.delete(o.Name)
 		}
 	}
 	e.one(e.audit(Options{Since: first}), "the archive has none")
+}
+
+// merge puts one file in the place of some.
+func (e *env) merge(files []archive.DataFile) archive.DataFile {
+	e.t.Helper()
+	var buf bytes.Buffer
+	m, err := archive.MergeFiles(context.Background(), &buf, e.b, files, archive.MergeOptions{})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	m.File.Name = archive.FileName(files[0].Queue, e.tbl.Root(), m.File.Offsets.From, m.File.Rows, 1)
+	e.put(m.File.Name, buf.Bytes(), objstore.IfAbsent)
+	var old []string
+	for _, f := range files {
+		old = append(old, f.Name)
+	}
+	r := archive.Replacement{ID: "r", Old: old, New: []archive.DataFile{m.File}, Op: archive.ReplaceFiles}
+	if _, err := e.tbl.Replace(context.Background(), r); err != nil {
+		e.t.Fatal(err)
+	}
+	return m.File
 }
 
 // TestCompactedFiles: files that were put together carry the hashes of their
@@ -432,27 +427,13 @@ func TestATopicThatIsGone(t *testing.T) {
 func TestCompactedFiles(t *testing.T) {
 	e := fill(t)
 	first := e.audit(Options{})
-	files := e.tbl.Index().Files(queue(0), mq.Range{From: 0, To: 9000})
-	var buf bytes.Buffer
-	m, err := archive.MergeFiles(t.Context(), &buf, e.b, files, archive.MergeOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.File.Name = archive.FileName(queue(0), e.tbl.Root(), 0, m.File.Rows, 1)
-	e.put(m.File.Name, buf.Bytes(), objstore.IfAbsent)
-	var old []string
-	for _, f := range files {
-		old = append(old, f.Name)
-	}
-	if _, err := e.tbl.Replace(t.Context(), archive.Replacement{ID: "r", Old: old, New: []archive.DataFile{m.File}, Op: archive.ReplaceFiles}); err != nil {
-		t.Fatal(err)
-	}
+	m := e.merge(e.tbl.Index().Files(queue(0), mq.Range{From: 0, To: 9000}))
 	if rep := e.audit(Options{Since: first}); !rep.OK || rep.Proven != 24_000 || rep.Files != 6 {
 		t.Errorf("%+v", rep)
 	}
 	whole := messages(queue(0), 0, 9000)
 	_, want := encodeAll(t, queue(0), whole)
-	if m.File.Hashes != want.Hashes {
+	if m.Hashes != want.Hashes {
 		t.Error("the file's hashes are not those of its rows")
 	}
 	e.commit(nil, e.file(queue(0), 12_000, 12_100))

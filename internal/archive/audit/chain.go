@@ -29,6 +29,7 @@ func (t *tableAudit) chain() {
 			c.file(&t.l.Files[n], &t.results[n])
 		}
 		states[q] = c.finish()
+		c.hidden(files[q])
 	}
 	for q, k := range t.since {
 		if _, ok := t.l.Next[q]; !ok {
@@ -213,6 +214,22 @@ func (c *queueChain) finish() proof.State {
 	}
 	c.sinceEnd()
 	return c.state
+}
+
+// hidden looks for messages that are in files and below the offset up to which
+// the snapshot says that deletions took the queue: readers don't show them.
+func (c *queueChain) hidden(files []int) {
+	begin := c.next
+	for _, n := range slices.Backward(files) {
+		f := c.l.Files[n].Offsets
+		if f.To != begin && !slices.Contains(c.l.Gaps[c.q], mq.Range{From: f.To, To: begin}) {
+			break
+		}
+		begin = f.From
+	}
+	if below := c.l.Below[c.q]; below > begin {
+		c.doubtQueue(c.q, Doubt{From: begin, To: below, What: fmt.Sprintf("the snapshot says that deletions took everything below offset %d, and the table's files begin at %d", below, begin)})
+	}
 }
 
 // sinceIn compares a file with the head of an earlier report that ends in it.

@@ -40,8 +40,21 @@ func TestProve(t *testing.T) {
 			return s
 		}
 		whole := read()
-		if _, err := whole.Check(keys, RecordParts); err != nil || len(whole.Records) != whole.Messages {
-			t.Fatalf("%d records of %d: %v", len(whole.Records), whole.Messages, err)
+		// What the file says of who signed it is nobody's word, and a record that
+		// stands there twice is one.
+		whole.Head.Key = "deadbeefdeadbeef"
+		c, err := whole.Check(keys, RecordParts)
+		if err != nil || c.Records != whole.Messages || c.Key != proof.KeyID(public) {
+			t.Fatalf("%+v of %d: %v", c, whole.Messages, err)
+		}
+		few := read()
+		few.Records = few.Records[:1]
+		if c, err := few.Check(keys, RecordParts); err != nil || c.Records != 1 {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		few.Records = append(few.Records, few.Records[0])
+		if c, err := few.Check(keys, RecordParts); err == nil {
+			t.Fatalf("a record twice: %+v", c)
 		}
 		for name, change := range map[string]func(*proof.Selection){
 			"offset":    func(s *proof.Selection) { s.Selection[0].Offsets[0][1]-- },
