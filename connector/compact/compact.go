@@ -102,7 +102,9 @@ type Compactor struct {
 	done map[string]mark
 }
 
-type mark struct{ version, period int64 }
+// mark is a table's version, and how many periods were over, to be merged and to
+// be shared.
+type mark struct{ version, period, shares int64 }
 
 // left is a file that could not be merged.
 type left struct {
@@ -273,22 +275,32 @@ func (c *Compactor) forget(roots map[string]bool) {
 // table merges what is due of a table, until nothing more is.
 func (c *Compactor) table(ctx context.Context, t *archive.Table, force bool) error {
 	for {
-		at := mark{t.Snapshot().Version, c.cfg.Now().Add(-c.cfg.Rules.Settle).UnixMilli() / c.cfg.Rules.Span.Milliseconds()}
+		settled, span := c.cfg.Now().Add(-c.cfg.Rules.Settle), c.cfg.Rules.Span.Milliseconds()
+		at := mark{t.Snapshot().Version, settled.UnixMilli() / span, settled.Add(-shareAfter).UnixMilli() / span}
 		if c.idle(t, at) && !force {
 			return nil
 		}
 		due := c.plan(t, force)
-		if len(due) == 0 {
+		if len(due.Merges)+len(due.Shares) == 0 {
 			// What has not settled yet is looked at again.
-			if settled := t.Snapshot().TimeMillis < c.cfg.Now().Add(-c.cfg.Rules.Settle).UnixMilli(); settled {
+			if t.Snapshot().TimeMillis < settled.UnixMilli() {
 				c.mu.Lock()
 				c.done[t.Root()] = at
 				c.mu.Unlock()
 			}
 			return nil
 		}
-		for _, files := range due {
-			if err := c.one(ctx, t, files); err != nil {
+		for _, files := range due.Merges {
+			first, last := files[0], files[len(files)-1]
+			what := fmt.Sprintf("%d files of %v, offsets %d to %d", len(files), first.Queue, first.Offsets.From, last.Offsets.To-1)
+			if err := c.one(ctx, t, what, files, func(local *folder) (made, error) { return c.write(ctx, t, files, local) }); err != nil {
+				return err
+			}
+		}
+		for _, queues := range due.Shares {
+			files := slices.Concat(queues...)
+			what := fmt.Sprintf("%d files of %d queues, from %v to %v", len(files), len(queues), files[0].Queue, files[len(files)-1].Queue)
+			if err := c.one(ctx, t, what, files, func(local *folder) (made, error) { return c.share(ctx, t, queues, local) }); err != nil {
 				return err
 			}
 		}
@@ -315,25 +327,25 @@ func (c *Compactor) idle(t *archive.Table, at mark) bool {
 }
 
 // plan gives what is due of a table's queues of this broker group.
-func (c *Compactor) plan(t *archive.Table, force bool) [][]archive.DataFile {
+func (c *Compactor) plan(t *archive.Table, force bool) Plans {
 	skip := func(name string) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		l, ok := c.left[name]
 		return ok && c.cfg.Now().Before(l.until)
 	}
-	var out [][]archive.DataFile
+	var queues [][]archive.DataFile
 	for _, q := range t.Index().Queues() {
 		if q.Broker == c.cfg.Broker {
-			out = append(out, c.cfg.Rules.Plan(queueFiles(t.Index(), q), c.cfg.Now(), skip, force)...)
+			queues = append(queues, queueFiles(t.Index(), q))
 		}
 	}
-	return out
+	return c.cfg.Rules.PlanTable(queues, c.cfg.Now(), skip, force)
 }
 
 // one makes a merge when it is its turn. That its files went meanwhile, or
 // can't be merged, is no error.
-func (c *Compactor) one(ctx context.Context, t *archive.Table, files []archive.DataFile) error {
+func (c *Compactor) one(ctx context.Context, t *archive.Table, what string, files []archive.DataFile, write func(*folder) (made, error)) error {
 	if why := c.cfg.Busy(); why != "" {
 		return fmt.Errorf("%w: %s", ErrPaused, why)
 	}
@@ -343,11 +355,9 @@ func (c *Compactor) one(ctx context.Context, t *archive.Table, files []archive.D
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	first, last := files[0], files[len(files)-1]
-	what := fmt.Sprintf("%d files of %v, offsets %d to %d", len(files), first.Queue, first.Offsets.From, last.Offsets.To-1)
 	c.update(func(s *Status) { s.Running, s.Paused = what, "" })
 	defer c.update(func(s *Status) { s.Running = "" })
-	m, err := c.merge(ctx, t, files)
+	m, err := c.merge(ctx, t, files, write)
 	switch {
 	case err == nil:
 	case errors.Is(err, archive.ErrReplaced), errors.Is(err, archive.ErrNoTable), errors.Is(err, objstore.ErrNotFound) && gone(ctx, t, files):
@@ -367,11 +377,11 @@ func (c *Compactor) one(ctx context.Context, t *archive.Table, files []archive.D
 	c.update(func(s *Status) {
 		s.Merges++
 		s.FilesIn += int64(len(files))
-		s.BytesIn, s.BytesOut = s.BytesIn+in, s.BytesOut+m.File.Bytes
-		s.CopiedRows, s.EncodedRows = s.CopiedRows+m.Stats.CopiedRows, s.EncodedRows+m.Stats.EncodedRows
+		s.BytesIn, s.BytesOut = s.BytesIn+in, s.BytesOut+m.bytes()
+		s.CopiedRows, s.EncodedRows = s.CopiedRows+m.stats.CopiedRows, s.EncodedRows+m.stats.EncodedRows
 	})
-	c.cfg.Logger.Info("compacted", slog.String("topic", t.Topic()), slog.Any("queue", first.Queue), slog.Int("files", len(files)),
-		slog.Int64("bytes", m.File.Bytes), slog.Int64("rows", m.File.Rows), slog.Int64("copied_rows", m.Stats.CopiedRows))
+	c.cfg.Logger.Info("compacted", slog.String("topic", t.Topic()), slog.Any("queue", files[0].Queue), slog.Int("queues", len(m.files)), slog.Int("files", len(files)),
+		slog.Int64("bytes", m.bytes()), slog.Int64("encoded_rows", m.stats.EncodedRows), slog.Int64("copied_rows", m.stats.CopiedRows))
 	return nil
 }
 

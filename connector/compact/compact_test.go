@@ -351,6 +351,7 @@ func readFile(t *testing.T, s *stand, f archive.DataFile) (out []byte) {
 func TestCompactLeavesDamage(t *testing.T) {
 	s := newStand(t, 33, 3)
 	s.now = s.now.Add(48 * time.Hour) // its day is over
+	s.cfg.Rules.SmallBytes = 1        // the queues share nothing
 	bad := s.table.Index().Files(queue, mq.Range{To: 1 << 40})[16]
 	data := make([]byte, bad.Bytes)
 	if err := s.bucket.ReadAt(t.Context(), bad.Name, data, 0); err != nil {

@@ -30,31 +30,39 @@ const (
 	pieceOfWork = 2 * time.Millisecond
 )
 
-// merge makes one file of others and puts it in their place.
-func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive.DataFile) (*archive.Merge, error) {
+// made is what a merge has made: one object with a file, or with several.
+type made struct {
+	files []archive.DataFile
+	stats archive.MergeStats
+}
+
+func (m made) bytes() int64 { return m.files[0].ObjectBytes() }
+
+// merge has one object made of files and puts it in their place.
+func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive.DataFile, write func(*folder) (made, error)) (made, error) {
 	if err := c.archive.Check(ctx); err != nil {
-		return nil, err
+		return made{}, err
 	}
 	work, err := os.MkdirTemp(c.cfg.Dir, "merge-")
 	if err != nil {
-		return nil, fmt.Errorf("make a directory for a merge: %w", err)
+		return made{}, fmt.Errorf("make a directory for a merge: %w", err)
 	}
 	defer os.RemoveAll(work)
 	local := &folder{dir: work, files: map[string]*os.File{}}
 	defer local.close()
 	for _, f := range files {
 		if err := c.fetch(ctx, f, local); err != nil {
-			return nil, &archive.ObjectError{Name: f.Name, Err: err}
+			return made{}, &archive.ObjectError{Name: f.Name, Err: err}
 		}
 	}
-	m, err := c.write(ctx, t, files, local)
+	m, err := write(local)
 	if err != nil {
-		return nil, err
+		return made{}, err
 	}
-	if err := c.upload(ctx, m.File, local); err != nil {
-		return nil, err
+	if err := c.upload(ctx, m.files[0].Object(), local); err != nil {
+		return made{}, err
 	}
-	return m, c.commit(ctx, t, files, m.File)
+	return m, c.commit(ctx, t, files, m.files)
 }
 
 // fetch copies a file of the bucket to the disk.
@@ -90,10 +98,10 @@ func (c *Compactor) within(ctx context.Context, size int64) (context.Context, co
 }
 
 // write makes the merged file on the disk and checks every byte of it.
-func (c *Compactor) write(ctx context.Context, t *archive.Table, files []archive.DataFile, local *folder) (*archive.Merge, error) {
+func (c *Compactor) write(ctx context.Context, t *archive.Table, files []archive.DataFile, local *folder) (made, error) {
 	out, err := local.create("merged")
 	if err != nil {
-		return nil, err
+		return made{}, err
 	}
 	buf := bufio.NewWriterSize(out, 256<<10)
 	m, err := archive.MergeFiles(ctx, buf, local, files, archive.MergeOptions{SpillDir: local.dir, Pace: c.pacer(ctx)})
@@ -101,15 +109,15 @@ func (c *Compactor) write(ctx context.Context, t *archive.Table, files []archive
 		err = buf.Flush()
 	}
 	if err != nil {
-		return nil, err
+		return made{}, err
 	}
 	f := &m.File
 	f.Name = archive.FileName(f.Queue, t.Root(), f.Offsets.From, f.Rows, f.Epoch)
 	local.rename("merged", f.Name)
 	if err := m.Check(ctx, local); err != nil {
-		return nil, fmt.Errorf("check the merged file: %w", err)
+		return made{}, fmt.Errorf("check the merged file: %w", err)
 	}
-	return m, nil
+	return made{[]archive.DataFile{m.File}, m.Stats}, nil
 }
 
 // upload puts the file into the bucket.
@@ -121,11 +129,11 @@ func (c *Compactor) upload(ctx context.Context, f archive.DataFile, local *folde
 	})
 }
 
-// commit puts the file in the place of the others. One that lost its race is
+// commit puts the new files in the place of the others. One that lost its race is
 // nobody's, and the sweep's to remove.
-func (c *Compactor) commit(ctx context.Context, t *archive.Table, files []archive.DataFile, f archive.DataFile) error {
+func (c *Compactor) commit(ctx context.Context, t *archive.Table, files, fresh []archive.DataFile) error {
 	r := archive.Replacement{
-		ID: "compact-" + uuid.NewString(), New: []archive.DataFile{f}, Op: archive.ReplaceFiles,
+		ID: "compact-" + uuid.NewString(), New: fresh, Op: archive.ReplaceFiles,
 		Reason: fmt.Sprintf("compaction: %d files", len(files)),
 	}
 	for _, o := range files {

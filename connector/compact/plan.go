@@ -19,15 +19,19 @@ const (
 
 // Rules says what is worth a merge. The zero value takes the defaults.
 type Rules struct {
-	FullBytes int64         // a file of so many bytes is left alone; 128 MiB
-	MaxBytes  int64         // a merged file has at most so many; 256 MiB
-	Span      time.Duration // files are merged within periods of this length, by the calendar of UTC; 24 h
-	Settle    time.Duration // how long the last message of a file has been stored before it is touched; 10 min
+	FullBytes int64 // a file of so many bytes is left alone; 128 MiB
+	MaxBytes  int64 // a merged file has at most so many; 256 MiB
+	// SmallBytes is what a queue has less of in a period whose files share an
+	// object with other queues'; 8 MiB.
+	SmallBytes int64
+	Span       time.Duration // files are merged within periods of this length, by the calendar of UTC; 24 h
+	Settle     time.Duration // how long the last message of a file has been stored before it is touched; 10 min
 }
 
 func (r Rules) withDefaults() Rules {
 	r.FullBytes = cmp.Or(r.FullBytes, 128<<20)
 	r.MaxBytes = cmp.Or(r.MaxBytes, 2*r.FullBytes)
+	r.SmallBytes = cmp.Or(r.SmallBytes, 8<<20)
 	r.Span = cmp.Or(r.Span, 24*time.Hour)
 	r.Settle = cmp.Or(r.Settle, 10*time.Minute)
 	return r
@@ -47,6 +51,11 @@ func (r Rules) withDefaults() Rules {
 // file a period that is not full, and at most fanIn-1 of each level in the
 // period that lasts.
 func (r Rules) Plan(files []archive.DataFile, now time.Time, skip func(name string) bool, force bool) [][]archive.DataFile {
+	return r.plan(files, now, skip, force, nil)
+}
+
+// plan is Plan without the runs that wait (nil for none): they share an object.
+func (r Rules) plan(files []archive.DataFile, now time.Time, skip func(name string) bool, force bool, wait func(run []archive.DataFile) bool) [][]archive.DataFile {
 	r = r.withDefaults()
 	settled := now.Add(-r.Settle)
 	if force {
@@ -54,6 +63,9 @@ func (r Rules) Plan(files []archive.DataFile, now time.Time, skip func(name stri
 	}
 	var out [][]archive.DataFile
 	for _, run := range r.runs(files, settled, skip) {
+		if wait != nil && wait(run) {
+			continue
+		}
 		over := force || r.period(run[0]) < settled.UnixMilli()/r.Span.Milliseconds()
 		out = append(out, r.merges(run, over)...)
 	}
@@ -71,7 +83,7 @@ func (r Rules) runs(files []archive.DataFile, settled time.Time, skip func(strin
 	var out [][]archive.DataFile
 	var run []archive.DataFile
 	end := func() {
-		if len(run) > 1 {
+		if len(run) > 0 {
 			out = append(out, run)
 		}
 		run = nil

@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"testing"
 
 	"varve/internal/mq"
@@ -45,6 +46,25 @@ func TestSample(t *testing.T) {
 			t.Fatal(err)
 		}
 		compactSample(t, b, tbl, mq.Queue{Broker: "varve-a", Topic: topic, ID: 1})
+	}
+	// Quiet queues share objects; each goes on in files of its own.
+	tbl := createTable(t, a, "quiet")
+	for day := range int64(4) {
+		var files []DataFile
+		for id := range int32(12) {
+			q := mq.Queue{Broker: "varve-a", Topic: "quiet", ID: id}
+			for i := range int64(2) {
+				from := day*50 + i*25
+				f := upload(t, tbl, q, mq.Range{From: from, To: from + 25}, 1)
+				mustAppend(t, tbl, Commit{ID: f.Name, Broker: "varve-a", Epoch: 1, Files: []DataFile{f}})
+				files = append(files, f)
+			}
+		}
+		if day < 3 {
+			if _, err := tbl.Replace(t.Context(), sharing(t, b, tbl, fmt.Sprint("shared", day), files)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -299,3 +299,38 @@ func FuzzSections(f *testing.F) {
 		}
 	})
 }
+
+// TestRequestsOfASharedObject: an object of the most queues is opened with two
+// requests, and one queue of it is read with few, of its own bytes.
+func TestRequestsOfASharedObject(t *testing.T) {
+	b := mem.New()
+	tbl := createTable(t, openArchive(t, b, Options{}), testQueue.Topic)
+	var c Commit
+	for id := range int32(MaxSections) {
+		q := testQueue
+		q.ID = id
+		c = commitOf("c", 1, append(c.Files, upload(t, tbl, q, mq.Range{To: 60}, 1))...)
+	}
+	mustAppend(t, tbl, c)
+	shareAll(t, b, tbl, MaxSections)
+	all := tbl.Index().All()
+	rr := &counting{RangeReader: b}
+	file, err := OpenFile(t.Context(), rr, all[77])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var apart int64
+	for _, f := range c.Files {
+		apart += f.Bytes
+	}
+	size := all[77].ObjectBytes()
+	t.Logf("%d bytes in one object, %d apart; %d to open it", size, apart, rr.bytes.Load())
+	if n := rr.reads.Load(); n > 2 || size > apart || rr.bytes.Load() > 1500<<10 {
+		t.Errorf("%d requests, %d bytes to open %d", n, rr.bytes.Load(), size)
+	}
+	rr.reads.Store(0)
+	rr.bytes.Store(0)
+	if got := readAll(t, file, mq.Limit{}); len(got) == 0 || rr.reads.Load() > 3 || rr.bytes.Load() > all[77].Bytes*2 {
+		t.Errorf("%d bytes by %d requests of %d, %d are the queue's", len(got), rr.reads.Load(), rr.bytes.Load(), all[77].Bytes)
+	}
+}
