@@ -470,6 +470,10 @@ func TestAPopOfManyQueuesIsBoundedInBytes(t *testing.T) {
 		for q := range int32(8) {
 			r.send(message("t", q, strings.Repeat("x", 30<<10)))
 		}
+		req := popReq("t")
+		if _, n, rest, err := r.Peek(t.Context(), &req); err != nil || n != 2 || rest != 6 {
+			t.Errorf("peeked at %d messages, %d are left: %v", n, rest, err)
+		}
 		got := 0
 		for _, want := range []int{2, 2, 2, 2} {
 			p := r.pop(popReq("t"))

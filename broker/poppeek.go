@@ -12,6 +12,9 @@ import (
 // Peek gives what Pop would give next, the retry topic's first, and gives
 // nothing out. rest is what is left behind it.
 func (b *Broker) Peek(ctx context.Context, req *PopRequest) (body []byte, count int, rest int64, err error) {
+	if err := b.MayRead(req.Topic); err != nil {
+		return nil, 0, 0, err
+	}
 	p := &popping{ctx: ctx, req: req, look: true}
 	if err := b.beginPop(p); err != nil {
 		return nil, 0, 0, err
@@ -29,6 +32,9 @@ func (b *Broker) Peek(ctx context.Context, req *PopRequest) (body []byte, count 
 			if kind == pop.RetryNone && req.QueueID >= 0 && req.QueueID != id {
 				continue
 			}
+			if len(body) >= b.cfg.MaxPullBytes { // the rest is only counted
+				want = count
+			}
 			batch, left, err := b.peekQueue(p, b.queue(t.Name, id), kind, want-count)
 			if err != nil {
 				return err
@@ -45,6 +51,7 @@ func (b *Broker) Peek(ctx context.Context, req *PopRequest) (body []byte, count 
 	if err := peek(topic, pop.RetryNone); err != nil {
 		return nil, 0, 0, err
 	}
+	b.NoteRead(req.Topic, count, int64(len(body)))
 	return body, count, rest, nil
 }
 

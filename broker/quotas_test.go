@@ -46,4 +46,25 @@ func TestQuotaOfATenant(t *testing.T) {
 	if err := pull("orders"); err != nil {
 		t.Errorf("another tenant's pull: %v", err)
 	}
+	peek := func(topic string) error {
+		_, _, _, err := h.Peek(t.Context(), &PopRequest{Group: "acme%g", Topic: topic, QueueID: AnyQueue})
+		return err
+	}
+	if err := peek("acme%orders"); !errors.Is(err, ErrOverQuota) {
+		t.Errorf("peek: %v", err)
+	}
+	if err := peek("orders"); err != nil {
+		t.Errorf("another tenant's peek: %v", err)
+	}
+	if err := h.PutQuota(Quota{Tenant: "beta", ReadMessages: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := send("beta%orders"); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{false, true} {
+		if err := peek("beta%orders"); want != errors.Is(err, ErrOverQuota) || !want && err != nil {
+			t.Errorf("peek %d: %v", i, err)
+		}
+	}
 }
