@@ -8,6 +8,7 @@ root=$(dirname "$here")
 cache=$here/.cache
 clients=${INTEROP_CLIENTS:-grpc-5.2.0,4.9.8,5.5.0}
 apache=5.5.0
+apache_old=4.9.7
 mkdir -p "$cache"
 
 need() { command -v "$1" >/dev/null || { echo "interop needs $1: $2" >&2; exit 1; }; }
@@ -30,6 +31,15 @@ apache_broker() {
 	mvn -q -B -ntp -f "$here/apache/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$cache/apache-$apache/lib.part"
 	mv "$cache/apache-$apache/lib.part" "$cache/apache-$apache/lib"
 	cp "$here/apache/pom.xml" "$cache/apache-$apache/pom.xml"
+}
+
+apache_old_broker() {
+	[ -e "$cache/apache-$apache_old/pom.xml" ] && return
+	rm -rf "$cache/apache-$apache_old"
+	echo "Apache broker $apache_old"
+	mvn -q -B -ntp -f "$here/apache/pom.xml" dependency:copy-dependencies -Dold -Drocketmq.version="$apache_old" -DincludeScope=runtime -DoutputDirectory="$cache/apache-$apache_old/lib.part"
+	mv "$cache/apache-$apache_old/lib.part" "$cache/apache-$apache_old/lib"
+	cp "$here/apache/pom.xml" "$cache/apache-$apache_old/pom.xml"
 }
 
 minio() {
@@ -132,6 +142,7 @@ if [ "$server" = apache ] || wants migrate; then
 	need java "a Java 17 runtime, for the Apache broker"
 	need mvn "Maven, for the Apache broker"
 	apache_broker
+	if wants migrate && [ "$server" != apache ]; then apache_old_broker; fi
 fi
 if [ "$server" != apache ]; then
 	if wants s3 || wants faults; then minio; fi

@@ -25,12 +25,13 @@ import (
 // evidence is what a program that knows nothing of Varve needs to judge a bucket at several times: what was sent, what was
 // acked where, and the bucket's objects as they were each time. readers/check_states.py reads it.
 type evidence struct {
-	Bucket string        `json:"bucket"`
+	Base   string        `json:"base"` // of the objects' names in the tables' metadata
 	Sent   []sent        `json:"sent"`
 	Acked  []ack         `json:"acked"`
 	States []bucketState `json:"states"`
 
 	dir    string
+	bucket string
 	client *minio.Client
 	corpus *corpus.Corpus
 	serial atomic.Int64
@@ -95,7 +96,7 @@ func newEvidence(dir, bucket string) (*evidence, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &evidence{Bucket: bucket, dir: dir, client: client, corpus: corpus.New(1024, 77), kept: map[string]bool{}, need: ends{}},
+	return &evidence{Base: "s3://" + bucket, bucket: bucket, dir: dir, client: client, corpus: corpus.New(1024, 77), kept: map[string]bool{}, need: ends{}},
 		os.MkdirAll(filepath.Join(dir, "store"), 0o755)
 }
 
@@ -148,23 +149,29 @@ func (e *evidence) acks() int {
 // state keeps the bucket as it is. Nobody may write to it meanwhile.
 func (e *evidence) state(ctx context.Context, s bucketState) error {
 	s.Dir = filepath.Join(e.dir, "states", fmt.Sprintf("%03d", len(e.States)))
-	for o := range e.client.ListObjectsIter(ctx, e.Bucket, minio.ListObjectsOptions{Recursive: true}) {
+	for o := range e.client.ListObjectsIter(ctx, e.bucket, minio.ListObjectsOptions{Recursive: true}) {
 		if o.Err != nil {
 			return fmt.Errorf("listing the bucket: %w", o.Err)
 		}
 		sum := sha256.Sum256([]byte(o.Key + "\n" + o.ETag))
 		store := filepath.Join(e.dir, "store", hex.EncodeToString(sum[:]))
 		if !e.kept[store] {
-			if err := e.client.FGetObject(ctx, e.Bucket, o.Key, store, minio.GetObjectOptions{}); err != nil {
+			if err := e.client.FGetObject(ctx, e.bucket, o.Key, store, minio.GetObjectOptions{}); err != nil {
 				return fmt.Errorf("fetching %s: %w", o.Key, err)
 			}
 			e.kept[store] = true
 		}
-		name := filepath.Join(s.Dir, e.Bucket, filepath.FromSlash(o.Key))
+		name := filepath.Join(s.Dir, e.bucket, filepath.FromSlash(o.Key))
 		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.Link(store, name)); err != nil {
 			return fmt.Errorf("keeping %s: %w", o.Key, err)
 		}
 	}
+	e.keep(s)
+	return nil
+}
+
+// keep notes a state, with what is demanded of it by now.
+func (e *evidence) keep(s bucketState) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s.Need = ends{}
@@ -177,7 +184,6 @@ func (e *evidence) state(ctx context.Context, s bucketState) error {
 	}
 	s.Erased, s.May = slices.Clone(s.Erased), slices.Clone(s.May)
 	e.States = append(e.States, s)
-	return nil
 }
 
 // check has the independent readers judge all states, and forgets them where all is well.

@@ -29,6 +29,7 @@ func runFaults(ctx context.Context, c config, p *page) (err error) {
 		run          func(context.Context, config, *faulty.Proxy, *evidence) (string, error)
 	}{
 		{"kill -9 at every change of the bucket", "varve-kills", runKills},
+		{"kill -9 at any time, archive in a directory", "varve-directory", runDirectory},
 		{"a restore killed at every step", "varve-restores", runRestores},
 		{"engines in a loop beside commits, compaction and retention", "varve-live", readLive},
 		{"three brokers, one table, a bad bucket, kill -9", "varve-fleet", runFleet},

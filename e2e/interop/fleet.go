@@ -38,7 +38,7 @@ func (f *fleet) options(i int) server.Options {
 		Dir:     filepath.Join(f.cfg.work, "fleet", fleetName(i)),
 		Addrs:   server.Addrs{Route: port(76), Broker: port(11), GRPC: port(81), History: port(15), HTTP: port(82)},
 		RollAge: 300 * time.Millisecond,
-		S3:      &server.S3{Endpoint: f.proxy.Addr(), Bucket: f.ev.Bucket, AccessKey: server.MinioKey, SecretKey: server.MinioSecret},
+		S3:      &server.S3{Endpoint: f.proxy.Addr(), Bucket: f.ev.bucket, AccessKey: server.MinioKey, SecretKey: server.MinioSecret},
 		Env: []string{
 			"VARVE_BROKER_NAME=" + fleetName(i), "VARVE_HOT_SEGMENT=8MiB", "VARVE_CONNECTOR_ROLL_AGE_MAX=500ms", "VARVE_COMPACTION_SETTLE=0s",
 			"VARVE_COMPACTION_INTERVAL=1s", "VARVE_RETENTION_SWEEP=1s", "VARVE_RETENTION_INTERVAL=1s", "VARVE_RETENTION_GRACE=1s", "VARVE_BACKUP_EVERY=2s",

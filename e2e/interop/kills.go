@@ -21,7 +21,7 @@ const (
 	killBurst    = 24
 	killLimit    = 60 // changes of the bucket that one step takes at most
 	killColumns  = 8  // kills of the rewriting of files, which is the same for each
-	killKeep     = 100
+	killKeep     = 20
 )
 
 // Topics of the kills: compaction, rules and erasures are about the first alone, schemas about the last.
@@ -43,7 +43,7 @@ type killRun struct {
 func (k *killRun) options(dir string, env ...string) server.Options {
 	return server.Options{
 		Dir: filepath.Join(k.cfg.work, dir), RollAge: time.Minute,
-		S3: &server.S3{Endpoint: k.proxy.Addr(), Bucket: k.ev.Bucket, AccessKey: server.MinioKey, SecretKey: server.MinioSecret},
+		S3: &server.S3{Endpoint: k.proxy.Addr(), Bucket: k.ev.bucket, AccessKey: server.MinioKey, SecretKey: server.MinioSecret},
 		Env: append([]string{
 			"VARVE_BROKER_NAME=" + k.broker, "VARVE_HOT_SEGMENT=8MiB", "VARVE_COMPACTION_SETTLE=0s", "VARVE_COMPACTION_INTERVAL=1h", "VARVE_COMPACTION_CPU=100", "VARVE_COMPACTION_BANDWIDTH=0", "VARVE_RETENTION_INTERVAL=1h",
 			"VARVE_RETENTION_GRACE=1ms", "VARVE_RETENTION_SWEEP=1ms", "VARVE_BACKUP_EVERY=1h", "VARVE_HISTORY_CACHE=64MiB", "VARVE_HOT_MIN_FREE=64MiB",
@@ -320,8 +320,7 @@ func runKills(ctx context.Context, c config, proxy *faulty.Proxy, ev *evidence) 
 	if err := k.start(ctx, k.options("kills")); err != nil {
 		return "", err
 	}
-	orders := killTopics[0]
-	rule := map[string]any{"name": "short", "topic": orders, "archive": map[string]any{"messages": killKeep}}
+	rule := k.ask(http.MethodPut, "/api/v1/retention/rules/short", map[string]any{"name": "short", "topic": killTopics[0], "archive": map[string]any{"messages": killKeep}})
 	for _, s := range []struct {
 		name        string
 		most        int // kills
@@ -331,9 +330,8 @@ func runKills(ctx context.Context, c config, proxy *faulty.Proxy, ev *evidence) 
 		{"compaction", killLimit, k.files(2), k.compact},
 		{"columns for what is archived", killColumns, k.older, k.applied},
 		{"commit of new columns", killLimit, func(ctx context.Context) error { return errors.Join(k.schema(ctx), k.typed(ctx)) }, k.flush},
+		{"retention and expiry", killLimit, func(ctx context.Context) error { return errors.Join(k.files(2)(ctx), rule(ctx)) }, k.retain},
 		{"erasure", killLimit, k.erasable, k.erase},
-		{"retention rule", killLimit, k.files(4), k.ask(http.MethodPut, "/api/v1/retention/rules/short", rule)},
-		{"retention and expiry", killLimit, k.files(2), k.retain},
 	} {
 		began, kills := time.Now(), k.kills
 		if err := k.step(ctx, s.name, s.most, s.prepare, s.do); err != nil {

@@ -21,6 +21,7 @@ const (
 	liveTime  = 20 * time.Second
 	liveGrace = 5 * time.Second
 	liveKeep  = 1500 // messages of a queue
+	liveFiles = 20   // of a queue, at first
 )
 
 // readLive has engines read a table in a loop while all that changes an archive goes on.
@@ -36,13 +37,15 @@ func readLive(ctx context.Context, c config, _ *faulty.Proxy, _ *evidence) (out 
 	var serial atomic.Int64
 	load := wire.Load{
 		Addr: server.BrokerAddr, Topic: "live", Broker: "varve-a", Corpus: corpus.New(700, 10), Connections: 1, Window: 8, Queues: 2,
-		Messages: 2 * liveKeep, Serial: &serial,
+		Messages: 100, Serial: &serial,
+	}
+	for range liveFiles { // enough that some are put together soon
+		if err := errors.Join(send(ctx, load), s.ArchiveAll(ctx)); err != nil {
+			return "", err
+		}
 	}
 	rule := map[string]any{"name": "live", "topic": load.Topic, "archive": map[string]any{"messages": liveKeep}}
 	if _, err := s.Ask(ctx, http.MethodPut, "/api/v1/retention/rules/live", rule); err != nil {
-		return "", err
-	}
-	if err := errors.Join(send(ctx, load), s.ArchiveAll(ctx)); err != nil {
 		return "", err
 	}
 	beside, enough := context.WithCancel(ctx)

@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,8 +27,10 @@ const (
 	migrateGroup    = "migrate_pay"
 	migrateQueues   = 4
 	migrateMessages = 20_000
-	migrateLater    = 1_000 // that come during the import, and as many after the restore
-	migrateConsumed = 1_000 // of each queue, by the group
+	migrateLater    = 1_000   // that come during the import, and as many after the restore
+	migrateConsumed = 1_000   // of each queue, by the group
+	migrateSegment  = 1 << 20 // of the broker's log
+	migrateLost     = 2       // segments that the broker has let go
 	apacheName      = "broker-a"
 	recordOffset    = 20 // of the queue offset in a stored record
 )
@@ -38,27 +42,40 @@ const (
 	codeUpdateOffset = 15
 )
 
+// oldApache is the release of the 4.9 line whose broker is imported from too.
+const oldApache = "4.9.7"
+
 // migration brings a real broker's history into an archive, and goes on there.
 type migration struct {
-	cfg    config
-	page   *page
-	corpus *corpus.Corpus
-	serial atomic.Int64
-	bucket string
-	apache *server.Server
-	want   [migrateQueues][][]byte // stored records
+	cfg     config
+	dir     string
+	lossy   bool // the broker has let its oldest messages go, and is killed and started again while it is imported from
+	page    *page
+	corpus  *corpus.Corpus
+	serial  atomic.Int64
+	bucket  string
+	from    server.Apache
+	options server.Options
+	apache  *server.Server
+	want    [migrateQueues][][]byte // stored records
 }
 
 // runMigrate checks the way from a RocketMQ cluster: import while it serves, killed and resumed, then a restored broker of its
 // name.
-func runMigrate(ctx context.Context, c config, p *page) (err error) {
-	m := &migration{cfg: c, page: p, corpus: corpus.New(1024, 5), bucket: filepath.Join(c.work, "migrate", "bucket")}
-	a := server.Apache{Lib: filepath.Join(c.cache, "apache-"+server.ApacheVersion, "lib")}
-	o := server.Options{Dir: filepath.Join(c.work, "migrate", "apache"), SmallHeap: true, Conf: []string{
+func runMigrate(ctx context.Context, c config, p *page) error {
+	return errors.Join(
+		(&migration{cfg: c, page: p, dir: filepath.Join(c.work, "migrate")}).run(ctx, server.ApacheVersion),
+		(&migration{cfg: c, page: p, dir: filepath.Join(c.work, "migrate-4"), lossy: true}).run(ctx, oldApache))
+}
+
+func (m *migration) run(ctx context.Context, version string) (err error) {
+	m.corpus, m.bucket = corpus.New(1024, 5), filepath.Join(m.dir, "bucket")
+	m.from = server.Apache{Lib: filepath.Join(m.cfg.cache, "apache-"+version, "lib")}
+	m.options = server.Options{Dir: filepath.Join(m.dir, "apache"), SmallHeap: true, Conf: []string{
 		"maxTransferCountOnMessageInMemory=256", "maxTransferCountOnMessageInDisk=256", "diskMaxUsedSpaceRatio=99",
-		"waitTimeMillsInSendQueue=20000",
+		"waitTimeMillsInSendQueue=20000", "mappedFileSizeCommitLog=" + strconv.Itoa(migrateSegment), "mapedFileSizeCommitLog=" + strconv.Itoa(migrateSegment),
 	}}
-	if m.apache, err = a.Start(ctx, o); err != nil {
+	if m.apache, err = m.from.Start(ctx, m.options); err != nil {
 		return err
 	}
 	stopped := false
@@ -67,14 +84,18 @@ func runMigrate(ctx context.Context, c config, p *page) (err error) {
 			err = errors.Join(err, m.apache.Stop())
 		}
 	}()
-	if err := p.try("import while the broker serves, killed and resumed", migrateColumn, func() (string, error) { return m.imports(ctx) }); err != nil {
+	what := ""
+	if m.lossy {
+		what = ", expired messages, the broker killed and started again"
+	}
+	if err := m.page.try("import from "+version+" while it serves, killed and resumed"+what, migrateColumn, func() (string, error) { return m.imports(ctx) }); err != nil {
 		return nil
 	}
 	stopped = true
 	if err := m.apache.Stop(); err != nil {
 		return err
 	}
-	_ = p.try("a restored broker goes on; the Go client consumes from its group's progress", migrateColumn, func() (string, error) { return m.goesOn(ctx) })
+	_ = m.page.try("a broker restored after "+version+" goes on; the Go client consumes from its group's progress", migrateColumn, func() (string, error) { return m.goesOn(ctx) })
 	return nil
 }
 
@@ -93,7 +114,7 @@ func (m *migration) send(ctx context.Context, n int64, perSecond int) error {
 // importer is `varve archive import`.
 func (m *migration) importer(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, m.cfg.binary, append([]string{
-		"archive", "import", "--name-server", server.RouteAddr, "--data-dir", filepath.Join(m.cfg.work, "migrate", "unused"), "--archive.dir", m.bucket,
+		"archive", "import", "--name-server", server.RouteAddr, "--data-dir", filepath.Join(m.dir, "unused"), "--archive.dir", m.bucket,
 		"--log.level", "warn", "-o", "json",
 	}, args...)...)
 }
@@ -141,6 +162,11 @@ func (m *migration) imports(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+	if m.lossy {
+		if err := m.expire(ctx); err != nil {
+			return "", err
+		}
+	}
 	// Killed twice in the middle, at rates that make it take long.
 	for i := range 2 {
 		cmd := m.importer(ctx, "--rate", "4MiB")
@@ -150,6 +176,11 @@ func (m *migration) imports(ctx context.Context) (string, error) {
 		select {
 		case <-time.After(time.Duration(i+2) * time.Second):
 		case <-ctx.Done():
+		}
+		if m.lossy { // the import waits for the broker
+			if err := m.restart(ctx, func() error { return nil }); err != nil {
+				return "", err
+			}
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			return "", err
@@ -172,7 +203,7 @@ func (m *migration) imports(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("the report: %+v", r)
 	}
 	for _, t := range r.Brokers[0].Topics {
-		if t.Name == migrateTopic && t.Messages == migrateMessages+migrateLater && t.Behind == 0 {
+		if t.Name == migrateTopic && t.Messages+t.Missing == migrateMessages+migrateLater && t.Behind == 0 && (t.Missing > 0) == m.lossy {
 			total := 0
 			for q := range migrateQueues {
 				if m.want[q], err = pullAll(server.BrokerAddr, q); err != nil {
@@ -180,13 +211,45 @@ func (m *migration) imports(ctx context.Context) (string, error) {
 				}
 				total += len(m.want[q])
 			}
-			if total != migrateMessages+migrateLater {
-				return "", fmt.Errorf("the broker gives %d messages itself", total)
+			if int64(total) != t.Messages {
+				return "", fmt.Errorf("the broker gives %d messages itself, %d were imported", total, t.Messages)
 			}
-			return fmt.Sprintf("%d messages, generation %d", t.Messages, r.Brokers[0].Generation), nil
+			return fmt.Sprintf("%d messages, %d gone before, generation %d", t.Messages, t.Missing, r.Brokers[0].Generation), nil
 		}
 	}
 	return "", fmt.Errorf("the report: %+v", r)
+}
+
+// restart kills the broker and starts it again.
+func (m *migration) restart(ctx context.Context, between func() error) error {
+	if err := errors.Join(m.apache.Kill(), between()); err != nil {
+		return err
+	}
+	var err error
+	m.apache, err = m.from.Start(ctx, m.options)
+	return err
+}
+
+// expire takes the oldest segments of the broker's log away, as it does itself when they are old.
+func (m *migration) expire(ctx context.Context) error {
+	if err := m.apache.Stop(); err != nil {
+		return err
+	}
+	segments, err := filepath.Glob(filepath.Join(m.options.Dir, "store", "commitlog", "*"))
+	if err == nil && len(segments) < 2*migrateLost {
+		err = fmt.Errorf("the broker's log has %d segments", len(segments))
+	}
+	if err != nil {
+		return err
+	}
+	slices.Sort(segments)
+	for _, s := range segments[:migrateLost] {
+		if err := os.Remove(s); err != nil {
+			return fmt.Errorf("taking a segment away: %w", err)
+		}
+	}
+	m.apache, err = m.from.Start(ctx, m.options)
+	return err
 }
 
 func (m *migration) commitOffset(queue int) error {
@@ -237,7 +300,7 @@ func pullAll(addr string, queue int) (out [][]byte, err error) {
 
 // goesOn restores a Varve broker over the archive and compares everything.
 func (m *migration) goesOn(ctx context.Context) (note string, err error) {
-	o := server.Options{Dir: filepath.Join(m.cfg.work, "migrate", "varve"), Env: []string{
+	o := server.Options{Dir: filepath.Join(m.dir, "varve"), Env: []string{
 		"VARVE_BROKER_NAME=" + apacheName, "VARVE_ARCHIVE_DIR=" + m.bucket, "VARVE_RESTORE=true", "VARVE_BROKER_ROUTE_COLD=false", "VARVE_BROKER_PULL_MESSAGES=256",
 	}}
 	began := time.Now()
@@ -251,7 +314,7 @@ func (m *migration) goesOn(ctx context.Context) (note string, err error) {
 	if err := m.send(ctx, migrateLater, 0); err != nil {
 		return "", err
 	}
-	more := 0
+	more, same := 0, 0
 	for q := range migrateQueues {
 		got, err := pullAll(server.BrokerAddr, q)
 		if err != nil {
@@ -262,7 +325,7 @@ func (m *migration) goesOn(ctx context.Context) (note string, err error) {
 				return "", fmt.Errorf("queue %d, offset %d: another message than RocketMQ gave", q, i)
 			}
 		}
-		more += len(got) - len(m.want[q])
+		more, same = more+len(got)-len(m.want[q]), same+len(m.want[q])
 	}
 	if more != int(m.serial.Load()-before) {
 		return "", fmt.Errorf("%d new messages behind the old ones, %d were sent", more, m.serial.Load()-before)
@@ -279,5 +342,5 @@ func (m *migration) goesOn(ctx context.Context) (note string, err error) {
 	if first != strconv.Itoa(migrateConsumed) {
 		return "", fmt.Errorf("the Go client began at offset %s, the group was at %d", first, migrateConsumed)
 	}
-	return fmt.Sprintf("%d messages byte for byte, up after %v, %d more consumed from offset %d on", migrateMessages+migrateLater, up.Round(time.Millisecond), all, migrateConsumed), nil
+	return fmt.Sprintf("%d messages byte for byte, up after %v, %d more consumed from offset %d on", same, up.Round(time.Millisecond), all, migrateConsumed), nil
 }

@@ -25,15 +25,18 @@ was killed. Of each table in each of them all of this must hold:
 - a row is erased if a certificate says so, and where an erasure was answered
 - typed columns have what the body says
 
+Then the last state is spoiled in several ways, and each of them must be found.
 Exit status 0 means that all is so.
 """
 import collections
+import copy
 import datetime
 import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import traceback
 import zlib
@@ -67,7 +70,7 @@ def check(ok, what):
     counts["checks"] += 1
     if not ok:
         failures.append(what)
-        if len(failures) <= 40:
+        if not quiet and len(failures) <= 40:
             print("FAILED:", what)
     return ok
 
@@ -149,15 +152,14 @@ class File:
 
 
 class State:
-    def __init__(self, s, bucket, truth, before):
+    def __init__(self, s, base, truth, before):
         self.s, self.truth = s, truth
-        self.root = os.path.join(s["dir"], bucket)
-        self.bucket, self.before, self.now = bucket, before, {}
+        self.root = root_of(s, base)
+        self.base, self.before, self.now = base + "/", before, {}
 
     def path(self, location):
-        head = "s3://%s/" % self.bucket
-        check(location.startswith(head), "%s is no object of the bucket" % location)
-        return os.path.join(self.root, location.removeprefix(head))
+        check(location.startswith(self.base), "%s is no object of the bucket" % location)
+        return os.path.join(self.root, location.removeprefix(self.base))
 
     def check(self):
         topics = set()
@@ -183,7 +185,7 @@ class State:
             check(text.strip().isdigit() and int(text) in versions, "%s: the hint says %r, there are %d to %d" % (self.name, text, versions[0], versions[-1]))
         check(versions == list(range(versions[0], versions[-1] + 1)), "%s: versions are missing among %d to %d" % (self.name, versions[0], versions[-1]))
         meta = os.path.join(folder, "metadata", "v%d.metadata.json" % versions[-1])
-        table = StaticTable.from_metadata("s3://" + os.path.relpath(meta, os.path.dirname(self.root)), {"py-io-impl": "__main__.StateIO", "state": self.s["dir"]})
+        table = StaticTable.from_metadata(self.base + os.path.relpath(meta, self.root), {"py-io-impl": "__main__.StateIO", "state": self.s["dir"]})
         topic = table.metadata.properties["varve.topic"]
         snap = table.current_snapshot()
         if snap is None:
@@ -368,6 +370,10 @@ def id_of(table, snap):
     return snap.snapshot_id, len(table.metadata.snapshots), table.metadata.last_updated_ms, len(table.schema().fields)
 
 
+def root_of(s, base):
+    return s["dir"] + "/" + base.split("://", 1)[1].lstrip("/")
+
+
 def keys(t):
     return set(zip(t.column("broker").to_pylist(), t.column("queue_id").to_pylist(), t.column("queue_offset").to_pylist()))
 
@@ -376,22 +382,69 @@ def iso(us):
     return (datetime.datetime(1970, 1, 1, tzinfo=UTC) + datetime.timedelta(microseconds=us)).isoformat()
 
 
+def judge(states, base, truth):
+    before = {}
+    for s in states:
+        n = len(failures)
+        try:
+            before = State(s, base, truth, before).check()
+        except Exception as e:
+            check(False, "%s: %s: %s" % (s["name"], type(e).__name__, e))
+            if not quiet:
+                traceback.print_exc()
+        if not quiet:
+            print("%s: %s" % (s["name"], "ok" if len(failures) == n else "%d failures" % (len(failures) - n)))
+
+
+def spoil(e, s):
+    """Ways to spoil a state that is well; each must be found."""
+    acked, topic = e["acked"][-1], e["acked"][-1]["topic"]
+    root = root_of(s, e["base"])
+    ends = s["need"][topic][acked["broker"]]
+    yield "data is gone", lambda: shutil.rmtree(root + "/default/" + topic + "/data")
+    yield "an ack names another message", lambda: acked.update(serial=acked["serial"] + 1)
+    yield "a body is another", lambda: e["sent"][acked["serial"]].update(sha256="0")
+    yield "a flush had more", lambda: ends.update({str(acked["queue"]): ends[str(acked["queue"])] + 1})
+    yield "a message was never sent", lambda: e["sent"].pop(acked["serial"])
+    yield "the newest version is gone", lambda: os.remove(max(glob.glob(root + "/**/metadata/v*.json", recursive=True), key=lambda p: (topic in p, len(p), p)))
+    for what in "deletions", "erasures":
+        if glob.glob(root + "/**/" + what, recursive=True):
+            yield "there are no " + what, lambda what=what: [shutil.rmtree(p) for p in glob.glob(root + "/**/" + what, recursive=True)]
+
+
+def spoiled(e):
+    """Spoils the last state in every way, and gives the ways that were not found."""
+    missed = []
+    for n in range(len(list(spoil(e, e["states"][-1])))):
+        bad = copy.deepcopy(e)
+        s = bad["states"][-1]
+        s["dir"] = os.path.abspath(s["dir"]) + "-spoiled"
+        shutil.copytree(e["states"][-1]["dir"], s["dir"], copy_function=os.link)
+        way, do = list(spoil(bad, s))[n]
+        do()
+        File.seen.clear()
+        failures.clear()
+        judge([s], bad["base"], Truth(bad))
+        if not failures:
+            missed.append(way)
+        shutil.rmtree(s["dir"])
+    return n + 1, missed
+
+
 if len(sys.argv) != 2:
     sys.exit(__doc__)
 with open(sys.argv[1]) as f:
     evidence = json.load(f)
+quiet = False
 con = duckdb.connect()
 con.execute("set timezone='UTC'")
-truth, before = Truth(evidence), {}
-for s in evidence["states"]:
-    n = len(failures)
-    try:
-        before = State(s, evidence["bucket"], truth, before).check()
-    except Exception as e:
-        check(False, "%s: %s: %s" % (s["name"], type(e).__name__, e))
-        traceback.print_exc()
-    print("%s: %s" % (s["name"], "ok" if len(failures) == n else "%d failures" % (len(failures) - n)))
+judge(evidence["states"], evidence["base"], Truth(evidence))
 if failures:
     sys.exit("%d checks failed, first: %s" % (len(failures), failures[0]))
-print("%d states of the bucket, %d messages acked, %d files with %d rows, %d checks" % (
-    len(evidence["states"]), len(evidence["acked"]), counts["files"], counts["rows"], counts["checks"]))
+said = "%d states of the bucket, %d messages acked, %d files with %d rows, %d checks" % (
+    len(evidence["states"]), len(evidence["acked"]), counts["files"], counts["rows"], counts["checks"])
+quiet = True
+ways, missed = spoiled(evidence)
+if missed:
+    sys.exit("a state that was spoiled is taken for well: " + ", ".join(missed))
+print(said + "; spoiled in %d ways, found each" % ways)

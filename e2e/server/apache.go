@@ -53,6 +53,9 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the broker's folder: %w", err)
 	}
+	if err := quietLogs(o.Dir); err != nil {
+		return nil, err
+	}
 	ns, err := a.startNamesrv(ctx, o)
 	if err != nil {
 		return nil, err
@@ -87,6 +90,21 @@ func (a Apache) Start(ctx context.Context, o Options) (*Server, error) {
 		s.HotDirs = append(s.HotDirs, filepath.Join(o.Dir, "store", d))
 	}
 	return s, p.waitLine(ctx, said)
+}
+
+// quietLogs writes the settings of logs without which 4.9 doesn't start.
+func quietLogs(dir string) error {
+	conf := filepath.Join(dir, "conf")
+	err := os.MkdirAll(conf, 0o755)
+	for _, name := range []string{"namesrv", "broker"} {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(conf, "logback_"+name+".xml"), []byte(`<configuration><root level="OFF"/></configuration>`), 0o644)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("writing settings of logs: %w", err)
+	}
+	return nil
 }
 
 func apacheConf(o Options) string {
