@@ -140,7 +140,8 @@ func (r *Retainer) cut(ctx context.Context, t *archive.Table, d *Deletion) error
 		return errGuardsChanged
 	}
 	d.seal()
-	if err := d.put(ctx, r.archive.Bucket()); err != nil {
+	d.state(t.Heads())
+	if err := d.put(ctx, r.archive.Bucket(), r.cfg.Key); err != nil {
 		return fmt.Errorf("store the record of a deletion: %w", err)
 	}
 	names := d.objects()

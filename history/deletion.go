@@ -3,6 +3,7 @@ package history
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/mq"
 	"varve/internal/objstore"
+	"varve/internal/proof"
 	"varve/internal/retention"
 )
 
@@ -46,6 +48,12 @@ type Deletion struct {
 	// Digest is over what went: "sha256:" and the hash of a line a file, in order
 	// of the names. Empty in records from before there was one.
 	Digest string `json:"digest,omitempty"`
+	// Heads are the proof's roots of the broker groups before the deletion, in hex:
+	// what went was part of them.
+	Heads map[string]string `json:"heads,omitempty"`
+	// SignedBy is the key that signed the record, "" where none did; known where
+	// all records were asked for.
+	SignedBy string `json:"-"`
 
 	// Removed says what became of the objects; nil before. It is stored as an
 	// object of its own.
@@ -135,9 +143,53 @@ func (d *Deletion) seal() {
 	d.Digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// put stores the record.
-func (d *Deletion) put(ctx context.Context, b objstore.Bucket) error {
-	return putJSON(ctx, b, d.object, d)
+// state notes the proof's heads.
+func (d *Deletion) state(heads map[string]archive.SignedHead) {
+	for broker, h := range heads {
+		if d.Heads == nil {
+			d.Heads = map[string]string{}
+		}
+		d.Heads[broker] = hex.EncodeToString(h.Root[:])
+	}
+}
+
+// put stores the record and, where there is a key, its signature: an object
+// "deletion-signatures/<time>-<id>.<key id>.json", so that who reads records only
+// never meets it.
+func (d *Deletion) put(ctx context.Context, b objstore.Bucket, key ed25519.PrivateKey) error {
+	data, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", d.object, err)
+	}
+	if err := b.Put(ctx, d.object, bytes.NewReader(data), int64(len(data)), objstore.IfAbsent); err != nil || key == nil {
+		return err
+	}
+	d.SignedBy = proof.KeyID(key.Public().(ed25519.PublicKey))
+	root, base, _ := strings.Cut(strings.TrimSuffix(d.object, recordSuffix), "/deletions/")
+	return putJSON(ctx, b, fmt.Sprintf("%s%s.%s%s", signaturesPrefix(root), base, d.SignedBy, recordSuffix), deletionSignature{1, proof.SignDeletion(key, data)})
+}
+
+// deletionSignature is a signature as it is stored.
+type deletionSignature struct {
+	Version   int    `json:"version"` // 1
+	Signature []byte `json:"signature"`
+}
+
+func signaturesPrefix(root string) string { return root + "/deletion-signatures/" }
+
+// signers gives who signed the records under a table's root, by their base names.
+func signers(ctx context.Context, b objstore.Bucket, root string) (map[string]string, error) {
+	out := map[string]string{}
+	for o, err := range b.List(ctx, signaturesPrefix(root)) {
+		if err != nil {
+			return nil, fmt.Errorf("list signatures of deletions under %s: %w", root, err)
+		}
+		name := strings.TrimSuffix(strings.TrimPrefix(o.Name, signaturesPrefix(root)), recordSuffix)
+		if base, key, ok := strings.Cut(name, "."); ok {
+			out[base] = key
+		}
+	}
+	return out, nil
 }
 
 // finish stores what became of the objects.
@@ -160,7 +212,15 @@ func (r *Retainer) Deletions(ctx context.Context, topic string) ([]Deletion, err
 	if err != nil {
 		return nil, err
 	}
-	return deletions(ctx, r.archive.Bucket(), t.Root(), true)
+	list, err := deletions(ctx, r.archive.Bucket(), t.Root(), true)
+	if err != nil {
+		return nil, err
+	}
+	by, err := signers(ctx, r.archive.Bucket(), t.Root())
+	for i := range list {
+		list[i].SignedBy = by[strings.TrimSuffix(strings.TrimPrefix(list[i].object, deletionsPrefix(t.Root())), recordSuffix)]
+	}
+	return list, err
 }
 
 // deletions reads the records under a table's root; finished ones only where

@@ -3,6 +3,7 @@ package history
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,8 @@ type RetainConfig struct {
 	Holds *Holds
 	// Leases bounds leases.
 	Leases LeaseConfig
+	// Key signs the records of deletions; nil leaves them unsigned.
+	Key ed25519.PrivateKey
 	// OnDelete hears of every deletion that was committed; may be nil.
 	OnDelete func(Deletion)
 	Now      func() time.Time

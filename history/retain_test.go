@@ -39,7 +39,7 @@ func newKept(t *testing.T) *kept {
 
 func (k *kept) restart() {
 	k.Retainer = NewRetainer(RetainConfig{
-		Policy: func() retention.Policy { return k.policy }, Grace: time.Minute, Every: -1,
+		Policy: func() retention.Policy { return k.policy }, Grace: time.Minute, Every: -1, Key: eraseKey,
 		Now: func() time.Time { return k.now },
 	}, k.node)
 }

@@ -216,7 +216,7 @@ func TestRetentionLosesARace(t *testing.T) {
 		t.Fatalf("%+v, %v", plans, err)
 	}
 	d := plans["t"]
-	if err := d.put(t.Context(), k.bucket); err != nil {
+	if err := d.put(t.Context(), k.bucket, nil); err != nil {
 		t.Fatal(err)
 	}
 	k.policy = retention.Policy{}

@@ -62,7 +62,7 @@ func (n *Node) deletions(ctx context.Context, topics []string) (out []wire.Delet
 }
 
 func deletedRows(d history.Deletion) (out []wire.Deletion) {
-	row := wire.Deletion{At: d.At.UnixMilli(), Topic: d.Topic, Record: d.ID, Digest: d.Digest}
+	row := wire.Deletion{At: d.At.UnixMilli(), Topic: d.Topic, Record: d.ID, Digest: d.Digest, SignedBy: d.SignedBy}
 	if d.Removed != nil {
 		if d.Removed.Abandoned {
 			return nil

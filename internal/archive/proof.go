@@ -130,6 +130,9 @@ func (t *Table) sign(st *state, d *draft, broker string, h heads) {
 	d.signed[broker] = s
 }
 
+// Heads gives what the broker groups state of their queues, by group.
+func (t *Table) Heads() map[string]SignedHead { return maps.Clone(t.current().signed) }
+
 // signedJSON is a SignedHead in a summary; the rest is known from where it stands.
 type signedJSON struct {
 	Root   string `json:"root"`

@@ -91,6 +91,7 @@ type Deletion struct {
 	File           string `json:"file"`
 	Record         string `json:"record"`
 	Digest         string `json:"digest,omitempty"`
+	SignedBy       string `json:"signed_by,omitempty"`  // id of the key
 	RemovedAt      int64  `json:"removed_at,omitempty"` // its object
 }
 

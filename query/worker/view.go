@@ -50,6 +50,7 @@ var deletionColumns = []struct{ name, typ string }{
 	{"file", "VARCHAR"},
 	{"record", "VARCHAR"},
 	{"digest", "VARCHAR"},
+	{"signed_by", "VARCHAR"},
 	{"removed_at", timeColumn},
 }
 

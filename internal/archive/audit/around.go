@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,6 +37,10 @@ const (
 func (t *tableAudit) deletions(ctx context.Context) error {
 	t.deleted = map[mq.Queue][]mq.Range{}
 	b, root := t.archive.Bucket(), t.l.Table.Root()
+	signed, err := t.signatures(ctx)
+	if err != nil {
+		return err
+	}
 	for o, err := range b.List(ctx, root+"/deletions/") {
 		if err != nil {
 			return fmt.Errorf("list deletions under %s: %w", root, err)
@@ -43,8 +48,8 @@ func (t *tableAudit) deletions(ctx context.Context) error {
 		if !strings.HasSuffix(o.Name, ".json") || strings.HasSuffix(o.Name, ".removed.json") || o.Size > maxRecord {
 			continue
 		}
-		var d deletion
-		if err := getJSON(ctx, b, o.Name, &d); gone(err) {
+		d, err := t.readDeletion(ctx, o.Name, signed)
+		if gone(err) || errors.Is(err, proof.ErrSignature) {
 			t.doubt(Doubt{File: o.Name, What: fmt.Sprintf("a record of a deletion: %v", err)})
 			continue
 		} else if err != nil {

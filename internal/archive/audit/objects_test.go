@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"varve/internal/archive"
 	"varve/internal/objstore"
+	"varve/internal/proof"
 	"varve/internal/typed"
 )
 
@@ -45,6 +47,37 @@ func TestARecordOfADeletionThatIsBroken(t *testing.T) {
 	rep := e.audit(Options{})
 	if d := e.one(rep, "a record of a deletion"); d.File != name || rep.Proven != 24_000 {
 		t.Errorf("%d are proven, %+v", rep.Proven, d)
+	}
+}
+
+// TestASignedDeletion: its record counts where one of the keys signed it, and is a
+// doubt where it was changed since.
+func TestASignedDeletion(t *testing.T) {
+	record := []byte(`{"files":[]}`)
+	for what, c := range map[string]struct {
+		record, signed []byte
+		ok             bool
+	}{
+		"signed":  {record, record, true},
+		"changed": {[]byte(`{"files":[],"id":"x"}`), record, false},
+	} {
+		e := fill(t)
+		name := e.tbl.Root() + "/deletions/1-a.json"
+		e.put(name, c.record, objstore.IfAbsent)
+		s, err := json.Marshal(map[string][]byte{"signature": proof.SignDeletion(testKey, c.signed)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.put(e.tbl.Root()+"/deletion-signatures/1-a.0123456789abcdef.json", s, objstore.IfAbsent)
+		rep := e.audit(Options{})
+		if c.ok && !rep.OK {
+			t.Errorf("%s: %+v", what, rep.Doubts)
+		}
+		if !c.ok {
+			if d := e.one(rep, "signature does not fit"); d.File != name {
+				t.Errorf("%s: %+v", what, d)
+			}
+		}
 	}
 }
 
