@@ -115,7 +115,11 @@ func (t *Table) rewrite(ctx context.Context, l location, id int64, entries []ent
 	for i, e := range entries {
 		seq, fileSeq := e.SequenceNum(), e.FileSequenceNum()
 		if gone[e.files[0].Name] {
-			out[i] = iceberg.NewManifestEntry(iceberg.EntryStatusDELETED, &id, &seq, fileSeq, e.DataFile())
+			d, err := departed(e)
+			if err != nil {
+				return nil, nil, fmt.Errorf("entry of %s: %w", e.files[0].Name, err)
+			}
+			out[i] = iceberg.NewManifestEntry(iceberg.EntryStatusDELETED, &id, &seq, fileSeq, d)
 			continue
 		}
 		snap := e.SnapshotID()
@@ -124,6 +128,18 @@ func (t *Table) rewrite(ctx context.Context, l location, id int64, entries []ent
 	}
 	m, err := t.writeManifest(ctx, l, id, specOf(entries[0].files[0]), out)
 	return m, files, err
+}
+
+// departed describes a file that went, without the bounds of its columns: they
+// are messages' own values, which retention or an erasure took, and nobody reads
+// the file by them.
+func departed(e entry) (iceberg.DataFile, error) {
+	d := e.DataFile()
+	b, err := iceberg.NewDataFileBuilder(specOf(e.files[0]), iceberg.EntryContentData, d.FilePath(), d.FileFormat(), d.Partition(), nil, nil, d.Count(), d.FileSizeBytes())
+	if err != nil {
+		return nil, err
+	}
+	return b.Build(), nil
 }
 
 // Delete removes whole objects from the table, by metadata only; the caller
