@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"varve/internal/archive"
+	"varve/internal/mq"
 	"varve/internal/objstore"
 )
 
@@ -38,6 +39,9 @@ type Config struct {
 	CallTimeout time.Duration
 	// Busy says why nothing may be begun now, "" where it may.
 	Busy func() string
+	// Together reports whether some queues may share objects: whether retention
+	// takes what they have at the same age. nil is always.
+	Together func(queues []mq.Queue) bool
 	// OnCommit hears of every merge; may be nil.
 	OnCommit func(topic string, s archive.Snapshot)
 	Now      func() time.Time
@@ -335,12 +339,17 @@ func (c *Compactor) plan(t *archive.Table, force bool) Plans {
 		return ok && c.cfg.Now().Before(l.until)
 	}
 	var queues [][]archive.DataFile
+	var ids []mq.Queue
 	for _, q := range t.Index().Queues() {
 		if q.Broker == c.cfg.Broker {
-			queues = append(queues, queueFiles(t.Index(), q))
+			queues, ids = append(queues, queueFiles(t.Index(), q)), append(ids, q)
 		}
 	}
-	return c.cfg.Rules.PlanTable(queues, c.cfg.Now(), skip, force)
+	rules := c.cfg.Rules
+	if c.cfg.Together != nil && !c.cfg.Together(ids) {
+		rules.SmallBytes = -1
+	}
+	return rules.PlanTable(queues, c.cfg.Now(), skip, force)
 }
 
 // one makes a merge when it is its turn. That its files went meanwhile, or

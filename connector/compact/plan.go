@@ -22,7 +22,7 @@ type Rules struct {
 	FullBytes int64 // a file of so many bytes is left alone; 128 MiB
 	MaxBytes  int64 // a merged file has at most so many; 256 MiB
 	// SmallBytes is what a queue has less of in a period whose files share an
-	// object with other queues'; 8 MiB.
+	// object with other queues'; 8 MiB, negative for none.
 	SmallBytes int64
 	Span       time.Duration // files are merged within periods of this length, by the calendar of UTC; 24 h
 	Settle     time.Duration // how long the last message of a file has been stored before it is touched; 10 min

@@ -45,6 +45,12 @@ func TestShare(t *testing.T) {
 		t.Errorf("too early: %+v", s.Status())
 	}
 	s.now = due
+	s.cfg.Together = func(queues []mq.Queue) bool { return len(queues) != 5 }
+	s.Look(t.Context())
+	if f, o := shared(s.check(t)); f != 5 || o != 5 {
+		t.Fatalf("retention parts them: %d files, %d objects", f, o)
+	}
+	s = newQuiet(t, 5, 3)
 	s.Look(t.Context())
 	if f, o := shared(s.check(t)); f != 5 || o != 1 {
 		t.Fatalf("%d files, %d objects: %+v", f, o, s.Status())

@@ -10,6 +10,7 @@ import (
 	"varve/internal/admin"
 	"varve/internal/archive"
 	"varve/internal/config"
+	"varve/internal/mq"
 )
 
 // Compaction waits while the connector is behind by more than these.
@@ -35,6 +36,7 @@ func (n *Node) openCompaction(context.Context) error {
 		Broker: n.cfg.Broker.Name, Dir: n.dir.path("tmp", "compaction"), Every: c.Interval,
 		Rules:          compact.Rules{FullBytes: int64(c.FullBytes), MaxBytes: 2 * int64(c.FullBytes), Span: c.Span, Settle: max(c.Settle, 1)},
 		BytesPerSecond: bandwidth, CPU: float64(c.CPU) / 100, Busy: n.compactionBusy, Logger: n.log,
+		Together: func(queues []mq.Queue) bool { return n.rules != nil && n.rules.Policy().Together(queues) },
 	}, n.archive)
 	if err != nil {
 		return fmt.Errorf("start the compaction: %w", err)

@@ -85,20 +85,19 @@ func (pl *planner) quota(u TenantUse, queues []*QueuePlan) TenantUse {
 	}
 	u.After += u.Used
 	heap.Init(&next)
-	begun := map[string]bool{}
 	for u.After > int64(u.Limit) && len(next) > 0 {
 		q := next[0]
-		if name := q.Files[len(q.Removals)]; pl.take(&u, q) && name.Sharing > 0 {
-			begun[name.Name] = true
-		}
-		if q.mayLose() {
+		f := q.Files[len(q.Removals)]
+		switch taken := pl.take(&u, q); {
+		case taken && f.Sharing > 0:
+			pl.whole(&u, f.Name) // of other queues
+			next = slices.DeleteFunc(next, func(q *QueuePlan) bool { return !q.mayLose() })
+			heap.Init(&next)
+		case q.mayLose():
 			heap.Fix(&next, 0)
-		} else {
+		default:
 			heap.Pop(&next)
 		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(begun)) {
-		pl.whole(&u, name)
 	}
 	u.Over = max(0, u.After-int64(u.Limit))
 	return u

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"varve/internal/mq"
 )
 
 // place is a file of a queue.
@@ -83,11 +85,27 @@ func (pl *planner) findStuck() (found bool) {
 	return found
 }
 
-// whole takes the rest of an object that a quota has begun with, as far as it may:
-// if it may not, the object stays.
+// Together reports whether queues lose what they have at the same age, if at all:
+// only such should share objects, for otherwise one that is silent may keep what
+// the others have for ever.
+func (p Policy) Together(queues []mq.Queue) bool {
+	var age Duration
+	for i, q := range queues {
+		d := p.Match(q)
+		if d.Bytes > 0 || d.Messages > 0 || i > 0 && d.Age != age {
+			return false
+		}
+		age = d.Age
+	}
+	return true
+}
+
+// whole takes the rest of an object that a quota has begun with, as far as it may,
+// of a queue that fell silent its newest file too: if it may not, the object stays.
 func (pl *planner) whole(u *TenantUse, name string) {
 	for _, p := range pl.objects[name] {
-		for !p.goes() && p.q.mayLose() {
+		forEver := p.q.Archive.Rule != "" && p.q.Archive.unbounded()
+		for !p.goes() && !forEver && p.q.Kept == nil {
 			if !pl.take(u, p.q) {
 				break
 			}

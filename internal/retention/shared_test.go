@@ -83,6 +83,39 @@ func TestSharedObjectsGoAsAWhole(t *testing.T) {
 			}
 		}
 	}
+	// A queue that fell silent doesn't keep the others from a quota.
+	silent := sharing(3, 5, now)
+	silent[2].Files = silent[2].Files[:1]
+	for _, q := range silent {
+		for i := range q.Files {
+			if q.Files[i].Name > "day2" {
+				q.Files[i].Sharing = 2
+			}
+		}
+	}
+	if p := quota(450).Plan(silent, Guards{}, now); fmt.Sprint(gone(p)) != "[3 2 1]" || p.Tenants[0].Over != 0 {
+		t.Errorf("beside a silent queue: %v, %+v", gone(p), p.Tenants)
+	}
+	for _, c := range []struct {
+		rules []Rule
+		want  bool
+	}{
+		{nil, true},
+		{[]Rule{rule("all", "", 2)}, true},
+		{[]Rule{rule("two", "2", 2), rule("all", "", 2)}, true},
+		{[]Rule{rule("two", "2", 3), rule("all", "", 2)}, false},
+		{[]Rule{{Name: "ever", Queues: "1", Archive: &ArchiveBounds{}}, rule("all", "", 2)}, false},
+		{[]Rule{{Name: "bytes", Archive: &ArchiveBounds{Bytes: 1 << 30}}}, false},
+		{[]Rule{{Name: "messages", Archive: &ArchiveBounds{Age: Duration(time.Hour), Messages: 5}}}, false},
+	} {
+		var queues []mq.Queue
+		for _, q := range silent {
+			queues = append(queues, q.Queue)
+		}
+		if got := (Policy{Rules: c.rules}).Together(queues); got != c.want {
+			t.Errorf("%+v: together %v", c.rules, got)
+		}
+	}
 	// A part of it that nobody asked about stays.
 	if p := short.Plan(sharing(3, 5, now)[:2], Guards{}, now); fmt.Sprint(gone(p)) != "[2 1]" {
 		t.Errorf("without queue 2: %v", gone(p))
