@@ -129,7 +129,7 @@ func (l *Leases) alarming(s LeaseStatus, now time.Time) string {
 	case l.gone[s.Name]:
 		return "its snapshot has gone, taken by somebody else's hand or before the lease was whole: it keeps nothing"
 	case s.Lost > 0:
-		return fmt.Sprintf("the %d bytes that a lease may keep are reached: %d bytes that it wanted have gone", l.cfg.MaxBytes, s.Lost)
+		return fmt.Sprintf("lost %d bytes that it wanted, for the %d that a lease may keep were reached", s.Lost, l.cfg.MaxBytes)
 	case l.cfg.MaxBytes > 0 && s.Kept >= l.cfg.MaxBytes/100*nearPercent:
 		return fmt.Sprintf("keeps %d of the %d bytes that a lease may keep", s.Kept, l.cfg.MaxBytes)
 	case l.cfg.MaxAge > 0 && age >= l.cfg.MaxAge/100*nearPercent:
@@ -153,11 +153,15 @@ func (l *Leases) Set(ctx context.Context, x retention.Lease, ttl time.Duration) 
 		return x, err
 	}
 	now := l.now().UTC()
-	x.Since, x.Renewed, x.Expires, x.Released = now, now, now.Add(ttl), time.Time{}
+	x.Since, x.Renewed, x.Released = now, now, time.Time{}
 	old := l.ledger.get(x.Name)
 	if old.seq > 0 && old.value.State(now, l.cfg.MaxAge) == retention.LeaseHolds {
 		x.Since = old.value.Since
 	}
+	x.Expires = l.until(x.Since, now.Add(ttl))
+	l.mu.Lock()
+	delete(l.use, x.Name) // what was lost is told until the lease is set anew
+	l.mu.Unlock()
 	if err := l.store(ctx, x); err != nil {
 		return x, err
 	}
@@ -167,6 +171,14 @@ func (l *Leases) Set(ctx context.Context, x retention.Lease, ttl time.Duration) 
 		return x, l.untag(ctx, old.value)
 	}
 	return x, nil
+}
+
+// until is when a lease ends: no later than any may last.
+func (l *Leases) until(since, asked time.Time) time.Time {
+	if most := since.Add(l.cfg.MaxAge); l.cfg.MaxAge > 0 && most.Before(asked) {
+		return most
+	}
+	return asked
 }
 
 // store makes a lease's next version. The tag comes first: what is answered is
@@ -209,7 +221,7 @@ func (l *Leases) Renew(ctx context.Context, name string, ttl time.Duration, to [
 	if st := x.State(now, l.cfg.MaxAge); st != retention.LeaseHolds {
 		return x, fmt.Errorf("lease %q: %w: %s", name, ErrLeaseLost, st)
 	}
-	x.Renewed, x.Expires = now, now.Add(ttl)
+	x.Renewed, x.Expires = now, l.until(x.Since, now.Add(ttl))
 	if len(to) > 0 {
 		x.Positions = to
 	}
@@ -348,6 +360,7 @@ func (l *Leases) affordable(ctx context.Context, t *archive.Table, name string, 
 func (l *Leases) note(uses []retention.LeaseUse) {
 	l.mu.Lock()
 	for _, u := range uses {
+		u.Lost = max(u.Lost, l.use[u.Lease].Lost) // what has gone is gone at the next pass too
 		l.use[u.Lease] = u
 	}
 	l.mu.Unlock()

@@ -75,6 +75,13 @@ func TestLeaseBounds(t *testing.T) {
 	if k.apply(t); k.from(t) != 70 || !strings.Contains(alarm(), "reached") {
 		t.Errorf("at its bound: range from %d, %q", k.from(t), alarm())
 	}
+	if k.apply(t); k.Leases().Known()[0].Lost == 0 || !strings.Contains(alarm(), "lost") {
+		t.Errorf("a pass later nobody is told that it lost something: %+v", k.Leases().Known()[0])
+	}
+	k.lease(t, 65, 100*time.Hour)
+	if l := k.Leases().Known()[0]; l.Lost != 0 || l.Expires.Sub(l.Since) != time.Hour {
+		t.Errorf("set anew: %+v", l)
+	}
 	k.Retainer.leases.cfg.MaxBytes = 0
 	if k.pass(t, 50*time.Minute); k.from(t) != 70 || !strings.Contains(alarm(), "held for 50m") {
 		t.Errorf("near its age: range from %d, %q", k.from(t), alarm())

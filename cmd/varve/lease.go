@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -56,10 +57,22 @@ func leaseScope(l retention.Lease) string {
 	return fmt.Sprintf("%d queues", len(l.Positions))
 }
 
-func showLease(cmd *cobra.Command, l retention.Lease) error {
+// needQueue refuses an offset of no queue: it would be of queue 0, unasked.
+func needQueue(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("offset") != cmd.Flags().Changed("queue") {
+		return usageError{errors.New("--offset and --queue go together")}
+	}
+	return nil
+}
+
+// showLease prints a lease; ttl is how long it was asked to last.
+func showLease(cmd *cobra.Command, l retention.Lease, ttl time.Duration) error {
 	return show(cmd, l, func(t *table) {
 		t.row("LEASE", "TOPIC", "KEEPS", "EXPIRES")
 		t.row(l.Name, l.Topic, leaseScope(l), l.Expires)
+		if l.Expires.Before(l.Renewed.Add(ttl)) {
+			t.row(fmt.Sprintf("it ends before the %v asked for: no lease lasts longer than retention.lease-age", ttl))
+		}
 	})
 }
 
@@ -77,6 +90,9 @@ retention.lease-age.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			s.Name, s.By = args[0], cmp.Or(s.By, whoAmI())
+			if err := needQueue(cmd); err != nil {
+				return err
+			}
 			if from != "" {
 				if s.From, err = admin.ParseTime(from, time.Now()); err != nil {
 					return usageError{fmt.Errorf("--from: %w", err)}
@@ -103,7 +119,7 @@ retention.lease-age.`,
 			if err != nil {
 				return err
 			}
-			return showLease(cmd, l)
+			return showLease(cmd, l, time.Duration(s.TTL))
 		},
 	}
 	f := cmd.Flags()
@@ -126,6 +142,9 @@ func leaseRenew() *cobra.Command {
 		Use: "renew NAME", Short: "Have a lease last longer; may move the offset of a lease of one queue", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.Name = args[0]
+			if err := needQueue(cmd); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("offset") {
 				s.Positions = []retention.Position{p}
 			}
@@ -133,7 +152,7 @@ func leaseRenew() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showLease(cmd, l)
+			return showLease(cmd, l, time.Duration(s.TTL))
 		},
 	}
 	f := cmd.Flags()

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,13 +153,10 @@ func (a guardAPI) Leases(ctx context.Context) ([]admin.Lease, error) {
 
 func (a guardAPI) SetLease(ctx context.Context, s admin.LeaseSpec) (retention.Lease, error) {
 	l := retention.Lease{Name: s.Name, Topic: s.Topic, Positions: s.Positions, Snapshot: s.Snapshot, By: s.By, Why: s.Why}
-	for i := range l.Positions {
-		if l.Positions[i].Broker == "" {
-			l.Positions[i].Broker = a.n.cfg.Broker.Name
-		}
-	}
-	var err error
+	err := a.checkPositions(ctx, s.Topic, l.Positions)
 	switch {
+	case err != nil:
+		return l, guardError(err)
 	case s.Current:
 		t, terr := a.n.archive.Table(ctx, s.Topic)
 		if terr != nil {
@@ -174,6 +172,35 @@ func (a guardAPI) SetLease(ctx context.Context, s admin.LeaseSpec) (retention.Le
 	}
 	l, err = a.n.retainer.Leases().Set(ctx, l, time.Duration(s.TTL))
 	return l, guardError(err)
+}
+
+// checkPositions gives positions without a broker group the server's own, and
+// refuses those of queues that there aren't, and those beyond a queue's end: they
+// would pin nothing.
+func (a guardAPI) checkPositions(ctx context.Context, topic string, list []retention.Position) error {
+	if len(list) == 0 {
+		return nil
+	}
+	queues, err := replaySource{a.n.reader, a.n}.Queues(ctx, topic)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		p := &list[i]
+		p.Broker = cmp.Or(p.Broker, a.n.cfg.Broker.Name)
+		q := mq.Queue{Broker: p.Broker, Topic: topic, ID: p.Queue}
+		if !slices.Contains(queues, q) {
+			return admin.NotFound("topic %q has no queue %d on broker group %s, or nothing is in it", topic, p.Queue, p.Broker)
+		}
+		r, err := a.n.reader.Range(ctx, q)
+		if err != nil {
+			return err
+		}
+		if p.Offset > r.To {
+			return admin.BadRequest("queue %d of topic %q ends at offset %d: a lease from %d on would keep nothing", p.Queue, topic, r.To, p.Offset)
+		}
+	}
+	return nil
 }
 
 // positions gives where each queue of a topic is at a time.
@@ -197,9 +224,11 @@ func (a guardAPI) positions(ctx context.Context, topic string, from time.Time) (
 }
 
 func (a guardAPI) RenewLease(ctx context.Context, s admin.LeaseSpec) (retention.Lease, error) {
-	for i := range s.Positions {
-		if s.Positions[i].Broker == "" {
-			s.Positions[i].Broker = a.n.cfg.Broker.Name
+	for _, l := range a.n.retainer.Leases().Known() {
+		if l.Name == s.Name {
+			if err := a.checkPositions(ctx, l.Topic, s.Positions); err != nil {
+				return l.Lease, guardError(err)
+			}
 		}
 	}
 	l, err := a.n.retainer.Leases().Renew(ctx, s.Name, time.Duration(s.TTL), s.Positions)

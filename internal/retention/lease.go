@@ -75,10 +75,10 @@ func (l Lease) State(now time.Time, maxAge time.Duration) LeaseState {
 	switch {
 	case !l.Released.IsZero():
 		return LeaseReleased
+	case maxAge > 0 && now.Sub(l.Since) >= maxAge && l.Expires.Sub(l.Since) >= maxAge:
+		return LeaseTooOld
 	case !now.Before(l.Expires):
 		return LeaseExpired
-	case maxAge > 0 && now.Sub(l.Since) >= maxAge:
-		return LeaseTooOld
 	}
 	return LeaseHolds
 }
