@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -135,12 +137,16 @@ func (e *Eraser) once(ctx context.Context, t *archive.Table, r EraseRequest) (*p
 	if err := e.allowed(ctx, r, rows); err != nil {
 		return nil, err
 	}
+	places := placesOf(rows)
+	if err := t.Leased(ctx, places); err != nil {
+		return nil, err
+	}
 	id := uuid.NewString()
 	c := &proof.Certificate{
 		Version: 1, ID: id, Archive: e.node.archive.Identity(), Topic: r.Topic, Incarnation: t.Incarnation(),
 		At: e.cfg.Now().UTC(), Who: r.Who, Why: r.Why, Asked: r.asked(), Rows: []proof.ErasedRow{},
 	}
-	change := archive.Replacement{ID: "erasure-" + id, Op: archive.OverwriteRows, Reason: "erasure " + id}
+	change := archive.Replacement{ID: "erasure-" + id, Op: archive.OverwriteRows, Reason: "erasure " + id, Erased: places}
 	for _, object := range byObject(rows) {
 		made, erased, err := e.rewriteObject(ctx, t, object, id)
 		if err != nil {
@@ -181,6 +187,15 @@ func (e *Eraser) once(ctx context.Context, t *archive.Table, r EraseRequest) (*p
 	e.cfg.Logger.Info("messages were erased", slog.String("topic", r.Topic), slog.Int("messages", len(c.Rows)),
 		slog.Int("files", len(c.Files)), slog.String("certificate", name), slog.String("who", r.Who))
 	return c, nil
+}
+
+// placesOf gives the messages by queue and offset.
+func placesOf(rows []marked) map[mq.Queue][]int64 {
+	out := map[mq.Queue][]int64{}
+	for _, f := range rows {
+		out[f.Queue] = append(out[f.Queue], slices.Collect(maps.Keys(f.messages))...)
+	}
+	return out
 }
 
 func erasuresPrefix(root string) string { return root + "/erasures/" }

@@ -188,6 +188,61 @@ func TestEraseIsRefused(t *testing.T) {
 	}
 }
 
+// TestEraseIsRefusedUnderASnapshotLease: engines would go on reading the message
+// in the snapshot. One from before an erasure can't be leased either.
+func TestEraseIsRefusedUnderASnapshotLease(t *testing.T) {
+	b := mem.New()
+	e := newErasing(t, b, true)
+	tbl, err := e.a.Table(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := EraseRequest{Topic: "t", Queue: mq.Queue{Broker: broker, Topic: "t"}, Offset: 23, Why: "x"}
+	before := tbl.Snapshot().ID
+	if err := tbl.Tag(t.Context(), "snap", before); err != nil {
+		t.Fatal(err)
+	}
+	objects := func() (n int) {
+		for range b.List(t.Context(), "") {
+			n++
+		}
+		return n
+	}
+	had := objects()
+	if _, err := e.Erase(t.Context(), one); !errors.Is(err, archive.ErrLeased) || !strings.Contains(err.Error(), "varve lease release snap") {
+		t.Fatalf("leased: %v", err)
+	}
+	if objects() != had {
+		t.Errorf("a refused erasure left %d objects", objects()-had)
+	}
+	c := archive.Replacement{
+		ID: "late", Op: archive.OverwriteRows, Old: []string{tbl.Index().All()[2].Name}, New: tbl.Index().All()[:1],
+		Erased: map[mq.Queue][]int64{one.Queue: {23}},
+	}
+	if _, err := tbl.Replace(t.Context(), c); !errors.Is(err, archive.ErrLeased) {
+		t.Errorf("a lease that came between: %v", err)
+	}
+	// What was appended after the leased snapshot is not in it.
+	store(t, e.a, broker, plain("t", 1, 10, time.Now()), 10)
+	late := one
+	late.Queue.ID, late.Offset = 1, 5
+	if _, err := e.Erase(t.Context(), late); err != nil {
+		t.Errorf("a message that the snapshot doesn't have: %v", err)
+	}
+	if err := tbl.Untag(t.Context(), "snap"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Erase(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	if err := tbl.Tag(t.Context(), "snap", before); !errors.Is(err, archive.ErrErasedSince) {
+		t.Errorf("a lease of a snapshot from before the erasure: %v", err)
+	}
+	if err := tbl.Tag(t.Context(), "snap", tbl.Snapshot().ID); err != nil {
+		t.Errorf("a lease of the newest: %v", err)
+	}
+}
+
 // TestEraseEndsAnywhere: the process ends at each call to the bucket in turn.
 // Then all is erased or nothing, the proof holds, and the next try does the rest.
 func TestEraseEndsAnywhere(t *testing.T) {

@@ -40,7 +40,7 @@ func eraseError(err error, topic string) error {
 	switch {
 	case errors.Is(err, history.ErrNothingToErase):
 		return admin.NotFound("%v", err)
-	case errors.Is(err, history.ErrStillHot), errors.Is(err, history.ErrHeld):
+	case errors.Is(err, history.ErrStillHot), errors.Is(err, history.ErrHeld), errors.Is(err, archive.ErrLeased):
 		return admin.Conflict("%v", err)
 	case errors.Is(err, archive.ErrDamaged):
 		return admin.Conflict("%v; see varve archive verify", err)

@@ -247,7 +247,7 @@ func guardError(err error) error {
 		return nil
 	case errors.Is(err, history.ErrNoHold), errors.Is(err, history.ErrNoLease), errors.Is(err, archive.ErrNoTable), errors.Is(err, archive.ErrNoSnapshot):
 		return admin.NotFound("%v", err)
-	case errors.Is(err, history.ErrHoldExists), errors.Is(err, history.ErrLeaseLost), errors.Is(err, objstore.ErrExists):
+	case errors.Is(err, history.ErrHoldExists), errors.Is(err, history.ErrLeaseLost), errors.Is(err, objstore.ErrExists), errors.Is(err, archive.ErrErasedSince):
 		return admin.Conflict("%v", err)
 	case errors.Is(err, history.ErrInvalid):
 		return admin.BadRequest("%v", err)

@@ -43,6 +43,9 @@ type Replacement struct {
 	Op  ReplaceOp
 	// Reason is kept in the snapshot.
 	Reason string
+	// Erased are the rows, by queue and offset, of which nothing may be read any
+	// more: ErrLeased where a kept snapshot has one.
+	Erased map[mq.Queue][]int64
 }
 
 // Replace commits a replacement: readers see the old files or the new ones,
@@ -156,6 +159,11 @@ func (p *replacer) build(st *state) (*change, error) {
 	t := p.t
 	if p.applied = st.committed(p.r.ID) || p.done(); p.applied {
 		return nil, errApplied
+	}
+	if len(p.r.Erased) > 0 {
+		if err := t.leased(p.ctx, st, p.r.Erased); err != nil {
+			return nil, err
+		}
 	}
 	gone := map[string]bool{}
 	d := newDraft(st, table.Operation(p.r.Op), newSnapshotID(st.meta), p.r.ID)

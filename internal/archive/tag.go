@@ -27,6 +27,9 @@ func (t *Table) Tag(ctx context.Context, name string, snapshot int64) error {
 		if have, ok := st.tags()[name]; ok && have == snapshot {
 			return errApplied
 		}
+		if st.erasedSince(snapshot) {
+			return fmt.Errorf("%w: %d", ErrErasedSince, snapshot)
+		}
 		return b.SetSnapshotRef(tagPrefix+name, snapshot, table.TagRef)
 	})
 }
@@ -112,7 +115,11 @@ func (t *Table) KeptBytes(ctx context.Context, snapshot int64) (int64, error) {
 }
 
 func (t *Table) filesAt(ctx context.Context, snapshot int64) ([]DataFile, error) {
-	st := t.current()
+	return t.filesIn(ctx, t.current(), snapshot)
+}
+
+// filesIn gives the files of a snapshot that a version's metadata has.
+func (t *Table) filesIn(ctx context.Context, st *state, snapshot int64) ([]DataFile, error) {
 	snap := st.meta.SnapshotByID(snapshot)
 	if snap == nil {
 		return nil, ErrNoSnapshot
