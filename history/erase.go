@@ -54,6 +54,9 @@ type EraseConfig struct {
 	// Guarded calls do with what says which hold keeps a message; no hold comes
 	// into force until do has returned. Nil where there are no holds.
 	Guarded func(ctx context.Context, do func(held HoldCheck) error) error
+	// Scrub makes sure that the hot log's files don't hold what was trimmed from
+	// it; may be nil.
+	Scrub func(context.Context) error
 	// Layout gives the typed columns of a topic; may be nil.
 	Layout func(topic string) *typed.Layout
 	Now    func() time.Time
@@ -141,10 +144,15 @@ func (e *Eraser) once(ctx context.Context, t *archive.Table, r EraseRequest) (*p
 	if err := t.Leased(ctx, places); err != nil {
 		return nil, err
 	}
+	if e.cfg.Scrub != nil {
+		if err := e.cfg.Scrub(ctx); err != nil {
+			return nil, fmt.Errorf("nothing is erased, for freed segments of the hot log may hold it: %w", err)
+		}
+	}
 	id := uuid.NewString()
 	c := &proof.Certificate{
 		Version: 1, ID: id, Archive: e.node.archive.Identity(), Topic: r.Topic, Incarnation: t.Incarnation(),
-		At: e.cfg.Now().UTC(), Who: r.Who, Why: r.Why, Asked: r.asked(), Rows: []proof.ErasedRow{},
+		At: e.cfg.Now().UTC(), Who: r.Who, Why: r.Why, Asked: r.asked(), Covers: covers, Rows: []proof.ErasedRow{},
 	}
 	change := archive.Replacement{ID: "erasure-" + id, Op: archive.OverwriteRows, Reason: "erasure " + id, Erased: places}
 	for _, object := range byObject(rows) {
@@ -197,6 +205,10 @@ func placesOf(rows []marked) map[mq.Queue][]int64 {
 	}
 	return out
 }
+
+// covers is what a certificate says of its reach.
+const covers = "the archive's current files, and the files of the broker group's hot log; the replaced files once the sweep has removed them. " +
+	"Not: old versions that the bucket keeps, backups, blocks that a disk or file system has not overwritten, and what readers copied."
 
 func erasuresPrefix(root string) string { return root + "/erasures/" }
 

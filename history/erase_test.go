@@ -243,6 +243,27 @@ func TestEraseIsRefusedUnderASnapshotLease(t *testing.T) {
 	}
 }
 
+// TestEraseScrubsTheLog before anything is written, and is refused where it
+// can't.
+func TestEraseScrubsTheLog(t *testing.T) {
+	b := mem.New()
+	e := newErasing(t, b, true)
+	r := EraseRequest{Topic: "t", Key: "alice", Why: "x"}
+	scrubbed, broken := 0, errors.New("a file can't be removed")
+	e.Eraser.cfg.Scrub = func(context.Context) error { return broken }
+	if _, err := e.Erase(t.Context(), r); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
+	}
+	if rep := audited(t, b); rep.Erased != 0 {
+		t.Errorf("%d erased", rep.Erased)
+	}
+	e.Eraser.cfg.Scrub = func(context.Context) error { scrubbed++; return nil }
+	c, err := e.Erase(t.Context(), r)
+	if err != nil || scrubbed != 1 || !strings.Contains(c.Covers, "hot log") {
+		t.Errorf("%+v, scrubbed %d times, %v", c, scrubbed, err)
+	}
+}
+
 // TestEraseEndsAnywhere: the process ends at each call to the bucket in turn.
 // Then all is erased or nothing, the proof holds, and the next try does the rest.
 func TestEraseEndsAnywhere(t *testing.T) {

@@ -42,6 +42,10 @@ type seg struct {
 	firstTime atomic.Int64
 	// size is the file's length as far as it was written in this life.
 	size atomic.Int64
+	// stale says that the file may hold bytes of an earlier segment behind its end.
+	stale atomic.Bool
+	// removed has the file removed when the last reader lets go, and not recycled.
+	removed atomic.Bool
 }
 
 func segmentName(base int64, suffix string) string { return fmt.Sprintf("%020d%s", base, suffix) }
@@ -66,6 +70,7 @@ type files struct {
 	segs    []*seg
 	spares  []string
 	spareNo int
+	leaving map[*seg]bool // dropped, and still with a reader
 	// dirty lists segments, and dirDirty the directory, with changes that are
 	// not synced.
 	dirty    []*seg
@@ -151,7 +156,7 @@ func (fl *files) active() *seg {
 // header the active one. Nothing is synced yet.
 func (fl *files) roll(h segment.Header) (*seg, error) {
 	path := fl.path(segmentName(h.Base, logSuffix))
-	f, err := fl.newFile(path, segment.AppendHeader(nil, h))
+	f, recycled, err := fl.newFile(path, segment.AppendHeader(nil, h))
 	if err != nil {
 		return nil, fmt.Errorf("starting segment %s: %w", path, err)
 	}
@@ -167,6 +172,7 @@ func (fl *files) roll(h segment.Header) (*seg, error) {
 	g.refs.Store(1)
 	g.end.Store(math.MaxInt64)
 	g.size.Store(segment.HeaderLen)
+	g.stale.Store(recycled)
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	if n := len(fl.segs); n > 0 {
@@ -180,7 +186,7 @@ func (fl *files) roll(h segment.Header) (*seg, error) {
 
 // newFile gives a file of the given name that begins with header, a recycled
 // one if there is one.
-func (fl *files) newFile(path string, header []byte) (vfs.File, error) {
+func (fl *files) newFile(path string, header []byte) (f vfs.File, recycled bool, err error) {
 	fl.mu.Lock()
 	spare := ""
 	if n := len(fl.spares); n > 0 {
@@ -190,20 +196,20 @@ func (fl *files) newFile(path string, header []byte) (vfs.File, error) {
 	if spare == "" {
 		f, err := fl.fs.Create(path, vfs.WriteCategoryUnspecified)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if _, err := f.Write(header); err != nil {
-			return nil, errors.Join(err, f.Close(), fl.fs.Remove(path))
+			return nil, false, errors.Join(err, f.Close(), fl.fs.Remove(path))
 		}
 		// The handle of Create can't WriteAt on every file system.
 		if err := f.Close(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		return fl.fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+		f, err = fl.fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+		return f, false, err
 	}
-	f, err := fl.fs.OpenReadWrite(spare, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return nil, err
+	if f, err = fl.fs.OpenReadWrite(spare, vfs.WriteCategoryUnspecified); err != nil {
+		return nil, false, err
 	}
 	if _, err = f.WriteAt(header, 0); err == nil {
 		err = fl.fs.Rename(spare, path)
@@ -212,9 +218,9 @@ func (fl *files) newFile(path string, header []byte) (vfs.File, error) {
 		fl.mu.Lock()
 		fl.spares = append(fl.spares, spare)
 		fl.mu.Unlock()
-		return nil, errors.Join(err, f.Close())
+		return nil, false, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return f, true, nil
 }
 
 // drop takes the first n segments out of the list; their files are retired
@@ -224,6 +230,9 @@ func (fl *files) drop(n int) error {
 	gone := slices.Clone(fl.segs[:n])
 	fl.segs = slices.Delete(fl.segs, 0, n)
 	fl.dirty = slices.DeleteFunc(fl.dirty, func(g *seg) bool { return slices.Contains(gone, g) })
+	for _, g := range gone {
+		fl.leaving[g] = true
+	}
 	fl.mu.Unlock()
 	return fl.releaseAll(gone)
 }
@@ -233,6 +242,12 @@ func (fl *files) retire(g *seg) error {
 	err := g.f.Close()
 	if g.keys != nil {
 		err = errors.Join(err, g.keys.Close(), fl.fs.Remove(fl.path(segmentName(g.base, keySuffix))))
+	}
+	fl.mu.Lock()
+	delete(fl.leaving, g)
+	fl.mu.Unlock()
+	if g.removed.Load() {
+		return errors.Join(err, fl.removeIfThere(g.path))
 	}
 	return errors.Join(err, fl.recycle(g.path))
 }

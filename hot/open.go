@@ -42,7 +42,7 @@ func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{
 		o: o, dir: dir,
-		files:        &files{fs: o.FS, dir: dir},
+		files:        &files{fs: o.FS, dir: dir, leaving: map[*seg]bool{}},
 		blocks:       blocks{size: blockBytes},
 		topics:       make(map[string]*topic),
 		deleted:      make(map[string]int64),
@@ -311,7 +311,8 @@ func (fl *files) load(st index.State) (segs []*seg, epoch uint64, err error) {
 	for _, base := range bases {
 		delete(keyFiles, base)
 		if base < st.First {
-			err = errors.Join(fl.recycle(fl.path(segmentName(base, logSuffix))),
+			// No spare: a Scrub may have wanted it gone.
+			err = errors.Join(fl.removeIfThere(fl.path(segmentName(base, logSuffix))),
 				fl.removeIfThere(fl.path(segmentName(base, keySuffix))))
 		} else {
 			err = fl.openSegment(base, st)
@@ -344,6 +345,7 @@ func (fl *files) openSegment(base int64, st index.State) error {
 	g := &seg{base: base, path: path, f: f}
 	g.refs.Store(1)
 	g.end.Store(math.MaxInt64)
+	g.stale.Store(true)
 	g.lastTime.Store(st.Segments[base])
 	fl.segs = append(fl.segs, g)
 	info, err := f.Stat()

@@ -16,6 +16,7 @@ import (
 func (n *Node) openEraser() {
 	n.eraser = history.NewEraser(history.EraseConfig{
 		Dir: n.dir.path("tmp", "connector"), Key: n.proofKey, Layout: n.schemas.Layout, Guarded: n.holds.Guarded, Logger: n.log,
+		Scrub: n.store.Scrub,
 		Hot: func(ctx context.Context, q mq.Queue) (mq.Range, bool) {
 			if q.Broker != n.cfg.Broker.Name {
 				return mq.Range{}, false

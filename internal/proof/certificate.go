@@ -21,6 +21,7 @@ type Certificate struct {
 	Who         string        `json:"who"`
 	Why         string        `json:"why"`
 	Asked       string        `json:"asked"` // for which messages; without the key that was asked for
+	Covers      string        `json:"covers,omitempty"`
 	Rows        []ErasedRow   `json:"rows"`
 	Files       []ErasedFiles `json:"files"`
 }
