@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"varve/internal/archive"
 	"varve/internal/config"
 )
 
@@ -136,7 +137,7 @@ func (k *known) problems(page string) (out []string) {
 			}
 		}
 		for _, v := range variable.FindAllString(line, -1) {
-			if !k.variable(v) {
+			if !k.variable(v) && v != archive.PropErased { // a property of messages
 				bad("no variable %s", v)
 			}
 		}
