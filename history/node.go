@@ -33,9 +33,9 @@ type Node struct {
 
 	mu   sync.Mutex
 	used map[string]time.Time // topics, when they were last read
-	// looked are the versions of tables, by their roots, for which nothing is kept
-	// of files that have left.
-	looked map[string]int64
+	// looked are the versions of tables, by their roots, and since when nothing is
+	// kept of files that have left them.
+	looked map[string]looked
 	// damaged are the topics whose table couldn't be read when it was last
 	// tried, and why.
 	damaged  map[string]string
@@ -62,7 +62,7 @@ func New(cfg Config, a *archive.Archive) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, archive: a, lane: newLane(cfg.Reads, cfg.HotEnd),
-		used: map[string]time.Time{}, looked: map[string]int64{}, damaged: map[string]string{},
+		used: map[string]time.Time{}, looked: map[string]looked{}, damaged: map[string]string{},
 		renewals: newLRU[string, *renewal](maxRenewals, nil),
 	}
 	requests := make(chan struct{}, cfg.Requests)
@@ -157,15 +157,28 @@ func (n *Node) refresh(ctx context.Context) {
 	}
 }
 
+// lookOn is how long after a table's new version what is kept is looked through
+// for files that left it: a read of one that had begun before keeps what it got.
+const lookOn = 2 * time.Minute
+
+type looked struct {
+	version int64
+	since   time.Time
+}
+
 // forgetGone lets go of what is kept of data files that have left their table:
 // nobody reads them any more, and they may have what was erased.
 func (n *Node) forgetGone(t *archive.Table) {
 	version, root := t.Snapshot().Version, t.Root()
+	now := n.cfg.Now()
 	n.mu.Lock()
-	same := n.looked[root] == version
-	n.looked[root] = version
+	last, ok := n.looked[root]
+	if !ok || last.version != version {
+		last = looked{version, now}
+		n.looked[root] = last
+	}
 	n.mu.Unlock()
-	if same {
+	if now.Sub(last.since) > lookOn {
 		return
 	}
 	kept := n.files.copies()

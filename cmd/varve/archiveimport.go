@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,13 +38,19 @@ auth.access-key and auth.secret-key sign the requests.`,
 		if o.NameServer == "" {
 			return usageError{fmt.Errorf("--name-server: which cluster?")}
 		}
+		if _, port, err := net.SplitHostPort(o.NameServer); err != nil || port == "" {
+			return usageError{fmt.Errorf("--name-server: %q is no HOST:PORT", o.NameServer)}
+		}
 		if o.Queues < 1 || o.Queues > 1024 {
 			return usageError{fmt.Errorf("--queues: %d is not between 1 and 1024", o.Queues)}
 		}
 		if rate != "" {
 			b, err := units.ParseBytes(rate)
-			if err != nil || b <= 0 {
-				return usageError{fmt.Errorf("--rate: %q is no amount such as 20MiB (%v)", rate, err)}
+			if err != nil {
+				return usageError{fmt.Errorf("--rate: %w", err)}
+			}
+			if b <= 0 {
+				return usageError{fmt.Errorf("--rate: %q is nothing; leave it out for no bound", rate)}
 			}
 			o.Rate = int64(b)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,11 @@ func holdCommand() *cobra.Command {
 		},
 	}, holdRelease())
 	return cmd
+}
+
+// coversNothing reports whether a hold keeps no file, as far as can be told.
+func coversNothing(d admin.HoldDetail) bool {
+	return !slices.ContainsFunc(d.Topics, func(h admin.HeldTopic) bool { return h.Files > 0 || h.Error != "" })
 }
 
 func holdRows(t *table, list ...retention.Hold) {
@@ -121,6 +127,9 @@ itself locks the files, until no hold covers them any more.`,
 					t.row("the bucket locks its files from now on; varve hold show " + set.Name + " says how many are locked")
 				} else {
 					t.row(set.Lock.String())
+				}
+				if d, err := client(cmd).Hold(cmd.Context(), set.Name); err == nil && coversNothing(d) {
+					t.row("it covers no archived message today: look at what it names, if it should")
 				}
 			})
 		},

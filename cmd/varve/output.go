@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -68,10 +70,27 @@ func (t *table) row(cells ...any) {
 		case time.Time:
 			fmt.Fprint(t.w, clock(v))
 		default:
-			fmt.Fprint(t.w, v)
+			fmt.Fprint(t.w, oneLine(fmt.Sprint(v)))
 		}
 	}
 	fmt.Fprintln(t.w)
+}
+
+// oneLine shows control characters, so that no text that somebody chose looks
+// like another row.
+func oneLine(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // clock is a time as tables show it.

@@ -265,6 +265,9 @@ func TestMergeErasedTypedRows(t *testing.T) {
 	if made.Hashes != first.Hashes {
 		t.Error("an erasure changed the leaves")
 	}
+	if had := first.Columns.Misfits; made.Columns.Misfits > had {
+		t.Errorf("%d bodies don't fit, %d did not before the erasure", made.Columns.Misfits, had)
+	}
 	m := mergeOf(t, b, []DataFile{made, second})
 	want := slices.Concat(rowsOf(t, b, made), rowsOf(t, b, second))
 	if got := rowsOf(t, b, m.File); !reflect.DeepEqual(got, want) {

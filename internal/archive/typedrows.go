@@ -43,9 +43,12 @@ func (t *typedRows) clear() {
 // add takes a row's body apart.
 func (t *typedRows) add(r *row) {
 	var reason string
-	if r.sysFlag&mq.SysCompressed != 0 {
+	switch {
+	case r.erased != nil:
+		t.dec.Skip("") // erased_hash says it, and the body that was there may have fitted
+	case r.sysFlag&mq.SysCompressed != 0:
 		reason = t.dec.Skip("it is compressed and can't be inflated")
-	} else {
+	default:
 		reason = t.dec.Append(r.body)
 	}
 	t.rows++

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,10 @@ type Config struct {
 	Now        func() time.Time
 	Logger     *slog.Logger
 }
+
+// ownPrefix is what the names of topics begin with that newer brokers keep for
+// themselves.
+const ownPrefix = "RMQ_SYS_"
 
 // Report is what an import has done.
 type Report struct {
@@ -168,7 +173,7 @@ func matches(patterns []string, name string) bool {
 
 // wanted says whether a topic is the cluster's users' and asked for.
 func (im *importer) wanted(topic string) bool {
-	return !mq.SystemTopic(topic) && !im.own[topic] && matches(im.Topics, topic)
+	return !mq.SystemTopic(topic) && !strings.HasPrefix(topic, ownPrefix) && !im.own[topic] && matches(im.Topics, topic)
 }
 
 // persist tries f until it succeeds, ctx ends, or it can't.
