@@ -330,18 +330,9 @@ func (e *Eraser) rewrite(ctx context.Context, t *archive.Table, f marked, id str
 			return made, nil, err
 		}
 	}
-	o := archive.FileOptions{Epoch: f.Epoch}
-	columns, err := file.TypedColumns()
+	o, err := e.fileOptions(t, file)
 	if err != nil {
 		return made, nil, err
-	}
-	if len(columns) > 0 {
-		if e.cfg.Layout != nil {
-			o.Typed = e.cfg.Layout(t.Topic())
-		}
-		if o.Typed == nil {
-			return made, nil, fmt.Errorf("%s has typed columns, and topic %s no schema to make them by", f.Name, t.Topic())
-		}
 	}
 	out, err := os.CreateTemp(e.cfg.Dir, "erase-*.parquet")
 	if err != nil {
@@ -357,6 +348,24 @@ func (e *Eraser) rewrite(ctx context.Context, t *archive.Table, f marked, id str
 		return made, nil, fmt.Errorf("upload: %w", err)
 	}
 	return made, rows, readBack(ctx, bucket, made)
+}
+
+// fileOptions are those of a file that comes in another's place: with the columns
+// of the schema, where that one has some.
+func (e *Eraser) fileOptions(t *archive.Table, file *archive.File) (archive.FileOptions, error) {
+	f := file.DataFile()
+	o := archive.FileOptions{Epoch: f.Epoch}
+	columns, err := file.TypedColumns()
+	if err != nil || len(columns) == 0 {
+		return o, err
+	}
+	if e.cfg.Layout != nil {
+		o.Typed = e.cfg.Layout(t.Topic())
+	}
+	if o.Typed == nil {
+		return o, fmt.Errorf("%s has typed columns, and topic %s no schema to make them by", f.Name, t.Topic())
+	}
+	return o, nil
 }
 
 // readBack compares an uploaded file's rows with what was written: the file in

@@ -50,7 +50,11 @@ func (e *Eraser) rewriteObject(ctx context.Context, t *archive.Table, object []m
 	}
 	defer os.Remove(out.Name())
 	defer out.Close()
-	made, rows, err := archive.EraseShared(ctx, files, out, archive.FileOptions{Epoch: sections[0].Epoch}, id, func(q mq.Queue, offset int64) bool {
+	o, err := e.fileOptions(t, files[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	made, rows, err := archive.EraseShared(ctx, files, out, o, id, func(q mq.Queue, offset int64) bool {
 		return slices.ContainsFunc(object, func(m marked) bool { return m.Queue == q && m.has(offset) })
 	})
 	if err != nil || len(rows) == 0 {

@@ -210,6 +210,9 @@ func applyRow(t *table, a *admin.SchemaApply) {
 		line += "; the last attempt failed: " + a.Error
 	}
 	t.row(line)
+	for _, l := range a.Left {
+		t.row(fmt.Sprintf("left: offsets %d to %d of queue %d of %s: %s", l.From, l.To-1, l.Queue, l.Broker, l.Why))
+	}
 }
 
 func schemaCheck() *cobra.Command {

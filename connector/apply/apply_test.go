@@ -165,13 +165,13 @@ func TestApply(t *testing.T) {
 	store(t, b)
 	want := rows(t, b)
 	old := open(t, b).Index().All()
-	if p, err := run(t, t.Context(), b); err != nil || p != (Progress{Files: 2, Done: 2}) {
+	if p, err := run(t, t.Context(), b); err != nil || p.Files != 2 || p.Done != 2 || p.Skipped != 0 {
 		t.Fatal(p, err)
 	}
 	check(t, b, want)
 	table := open(t, b)
 	for i, f := range table.Index().All() {
-		if err := archive.SameRows(t.Context(), b, b, old[i], f, nil); err != nil { // also what the client compressed with
+		if err := archive.SameRows(t.Context(), b, b, old[i:i+1], []archive.DataFile{f}, nil); err != nil { // also what the client compressed with
 			t.Error(err)
 		}
 	}
@@ -182,7 +182,7 @@ func TestApply(t *testing.T) {
 	if got := open(t, b).Snapshot().Version; got != version {
 		t.Errorf("a second run made version %d of %d", got, version)
 	}
-	if err := archive.SameRows(t.Context(), b, b, old[0], table.Index().All()[1], nil); err == nil {
+	if err := archive.SameRows(t.Context(), b, b, old[:1], table.Index().All()[1:], nil); err == nil {
 		t.Error("files of other rows are the same")
 	}
 }

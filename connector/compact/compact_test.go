@@ -14,6 +14,7 @@ import (
 	"varve/internal/objstore"
 	"varve/internal/objstore/mem"
 	"varve/internal/objstore/objtest"
+	"varve/internal/typed"
 )
 
 // stand is a table of small files and what merges them.
@@ -23,6 +24,7 @@ type stand struct {
 	table  *archive.Table
 	want   map[mq.Queue][]byte // records
 	now    time.Time
+	typed  *typed.Layout // of new files
 	*Compactor
 }
 
@@ -102,7 +104,7 @@ func (s *stand) file(t *testing.T, q mq.Queue, rows int) archive.DataFile {
 	t.Helper()
 	from := s.table.Snapshot().Next[q]
 	var buf bytes.Buffer
-	w := archive.NewFileWriter(&buf, q, archive.FileOptions{Epoch: 1})
+	w := archive.NewFileWriter(&buf, q, archive.FileOptions{Epoch: 1, Typed: s.typed})
 	for off := from; off < from+int64(rows); off++ {
 		rec := mq.AppendRecord(nil, &mq.Message{
 			Topic: q.Topic, QueueID: q.ID, QueueOffset: off, PhysicalOffset: int64(q.ID)<<32 + off*100,

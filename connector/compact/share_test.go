@@ -10,6 +10,7 @@ import (
 	"varve/internal/mq"
 	"varve/internal/objstore"
 	"varve/internal/objstore/objtest"
+	"varve/internal/typed"
 )
 
 // newQuiet is a table of quiet queues on the day after.
@@ -76,6 +77,52 @@ func TestShare(t *testing.T) {
 	}
 	if st, err := s.Compact(t.Context(), ""); err != nil || st.Merges != 0 {
 		t.Errorf("nothing to do: %+v, %v", st, err)
+	}
+}
+
+// TestShareOfASchema: files with typed columns share objects too, those of one
+// version of the schema each.
+func TestShareOfASchema(t *testing.T) {
+	topic, layouts := typed.Topic{Name: queue.Topic}, []*typed.Layout(nil)
+	for _, doc := range []string{`{"properties":{"n":{"type":"integer"}}}`, `{"properties":{"n":{"type":"integer"},"s":{"type":"string"}}}`} {
+		var err error
+		var l *typed.Layout
+		if topic, _, err = topic.Declare(typed.Declaration{Format: typed.JSON, Document: []byte(doc)}, typed.Table{}); err == nil {
+			l, err = topic.Layout()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		layouts = append(layouts, l)
+	}
+	s := newStand(t, 0, 0)
+	s.now = time.Now().UTC().Truncate(24 * time.Hour).Add(12 * time.Hour)
+	for _, l := range layouts {
+		if err := s.table.Evolve(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		s.typed = l
+		for id := range int32(5) {
+			q := queue
+			q.ID = id
+			s.commit(t, q, 5)
+			s.commit(t, q, 5)
+		}
+	}
+	s.now = s.now.Add(14*time.Hour + 10*time.Minute)
+	s.Look(t.Context())
+	tbl := s.check(t)
+	if f, o := shared(tbl); f != 10 || o != 2 || s.Status().Failures != 0 {
+		t.Fatalf("%d files, %d objects: %+v", f, o, s.Status())
+	}
+	for _, f := range tbl.Index().All() {
+		file, err := archive.OpenFile(t.Context(), s.bucket, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have, err := file.TypedColumns(); err != nil || f.Schema < 1 || !typed.SameColumns(have, layouts[f.Schema-1].Columns) {
+			t.Errorf("%v has the columns %v of version %d, %v", f.Offsets, have, f.Schema, err)
+		}
 	}
 }
 
@@ -163,8 +210,15 @@ func carryOut(queues [][]archive.DataFile, p Plans, n *int) {
 
 // TestMonthOfQuietQueues plans for a month of a thousand queues with a file an
 // hour each, of which one in fifty comes a day late: the objects stay
-// within what is promised, as does how often a byte is written.
+// within what is promised, as does how often a byte is written. With a schema it
+// is the same.
 func TestMonthOfQuietQueues(t *testing.T) {
+	for _, schema := range []int64{0, 1} {
+		t.Run(fmt.Sprint("schema=", schema), func(t *testing.T) { quietMonth(t, schema) })
+	}
+}
+
+func quietMonth(t *testing.T, schema int64) {
 	const count = 1000
 	days := 30
 	if testing.Short() {
@@ -183,7 +237,7 @@ func TestMonthOfQuietQueues(t *testing.T) {
 				break
 			}
 			f := archive.DataFile{
-				Name: fmt.Sprint(id, "-", hour), Queue: mq.Queue{Broker: "b", Topic: "t", ID: int32(id)}, Rows: 5, Bytes: 9000,
+				Name: fmt.Sprint(id, "-", hour), Queue: mq.Queue{Broker: "b", Topic: "t", ID: int32(id)}, Rows: 5, Bytes: 9000, Schema: schema,
 				Offsets: mq.Range{From: next[id], To: next[id] + 5}, FirstStoreMillis: now.Add(-time.Hour).UnixMilli(), LastStoreMillis: now.Add(-time.Second).UnixMilli(),
 			}
 			next[id] += 5

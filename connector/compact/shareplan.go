@@ -37,34 +37,34 @@ type Plans struct {
 // archive.MaxSections queues and FullBytes. What comes later joins none of those,
 // but makes more of them at the same time of the next periods. So n quiet queues
 // leave ⌈n/MaxSections⌉ objects a period, and as many for those among them that
-// came too late.
+// came too late; and so again for each version of the topic's schema in the period.
 func (r Rules) PlanTable(queues [][]archive.DataFile, now time.Time, skip func(name string) bool, force bool) Plans {
 	r = r.withDefaults()
 	var out Plans
-	small := map[int64][][]archive.DataFile{} // by period
-	shared := map[int64]bool{}                // periods that have shared objects
+	small := map[batch][][]archive.DataFile{}
+	shared := map[batch]bool{} // that have shared objects
 	over := now.Add(-r.Settle)
 	for _, files := range queues {
 		for _, f := range files {
 			if f.Shared() {
-				shared[r.period(f)] = true
+				shared[r.batch(f)] = true
 			}
 		}
 		for _, run := range r.runs(files, over, skip) {
-			if p := r.period(run[0]); p < over.UnixMilli()/r.Span.Milliseconds() && r.shareable(run) {
-				small[p] = append(small[p], run)
+			if b := r.batch(run[0]); b.period < over.UnixMilli()/r.Span.Milliseconds() && r.shareable(run) {
+				small[b] = append(small[b], run)
 			}
 		}
 	}
 	waiting := map[place]bool{}
-	for _, p := range slices.Sorted(maps.Keys(small)) {
-		runs := small[p]
+	for _, b := range slices.SortedFunc(maps.Keys(small), batch.compare) {
+		runs := small[b]
 		slices.SortFunc(runs, func(a, b []archive.DataFile) int {
 			return cmp.Or(cmp.Compare(a[0].Queue.ID, b[0].Queue.ID), cmp.Compare(a[0].Offsets.From, b[0].Offsets.From))
 		})
-		end := time.UnixMilli((p + 1) * r.Span.Milliseconds())
+		end := time.UnixMilli((b.period + 1) * r.Span.Milliseconds())
 		since := over.Sub(end.Add(shareAfter))
-		ready := force || since >= 0 && !shared[p] || since >= r.Span && since%r.Span < shareWithin
+		ready := force || since >= 0 && !shared[b] || since >= r.Span && since%r.Span < shareWithin
 		for _, object := range r.objects(runs) {
 			for _, run := range object {
 				waiting[placeOf(run)] = true
@@ -80,6 +80,16 @@ func (r Rules) PlanTable(queues [][]archive.DataFile, now time.Time, skip func(n
 	return out
 }
 
+// batch is what may share objects: files of one period whose typed columns are of
+// one version of the schema.
+type batch struct{ period, schema int64 }
+
+func (r Rules) batch(f archive.DataFile) batch { return batch{r.period(f), f.Schema} }
+
+func (b batch) compare(o batch) int {
+	return cmp.Or(cmp.Compare(b.period, o.period), cmp.Compare(b.schema, o.schema))
+}
+
 // place is where a run begins.
 type place struct {
 	q  mq.Queue
@@ -88,14 +98,11 @@ type place struct {
 
 func placeOf(run []archive.DataFile) place { return place{run[0].Queue, run[0].Offsets.From} }
 
-// shareable reports whether a run is little enough to share an object. Files with
-// typed columns don't share.
+// shareable reports whether a run is little enough to share an object.
 func (r Rules) shareable(run []archive.DataFile) bool {
 	var size int64
 	for _, f := range run {
-		if size += f.Bytes; f.Schema != 0 {
-			return false
-		}
+		size += f.Bytes
 	}
 	return size < r.SmallBytes && len(run) <= filesOfSection
 }

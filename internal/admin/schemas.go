@@ -33,8 +33,20 @@ type SchemaApply struct {
 	Running bool   `json:"running"`
 	Files   int    `json:"files"`           // of the topic, as far as known
 	Done    int    `json:"done"`            // that have the columns, or are left as they are
-	Skipped int    `json:"skipped"`         // of those: that changed meanwhile, or have erased bodies
+	Skipped int    `json:"skipped"`         // of those: that can't be read
 	Error   string `json:"error,omitempty"` // of the last attempt; it is made again
+	// Left are the first of those that can't be read.
+	Left []SchemaLeft `json:"left,omitempty"`
+}
+
+// SchemaLeft are rows that have no columns of the schema, and why.
+type SchemaLeft struct {
+	Object string `json:"object"`
+	Broker string `json:"broker"`
+	Queue  int32  `json:"queue"`
+	From   int64  `json:"from"` // first offset
+	To     int64  `json:"to"`   // behind the last
+	Why    string `json:"why"`
 }
 
 // SchemaColumn is one typed column.

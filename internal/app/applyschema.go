@@ -45,7 +45,11 @@ func (r *applyRuns) of(t typed.Topic) *admin.SchemaApply {
 	if !ok && !t.Applying {
 		return nil
 	}
-	return &admin.SchemaApply{Running: t.Applying, Files: run.Files, Done: run.Done, Skipped: run.Skipped, Error: run.err}
+	out := &admin.SchemaApply{Running: t.Applying, Files: run.Files, Done: run.Done, Skipped: run.Skipped, Error: run.err}
+	for _, l := range run.Left {
+		out.Left = append(out.Left, admin.SchemaLeft{Object: l.Object, Broker: l.Queue.Broker, Queue: l.Queue.ID, From: l.Range.From, To: l.Range.To, Why: l.Why})
+	}
+	return out
 }
 
 // openApply makes what gives older files the columns of a schema. What was

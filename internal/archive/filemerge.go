@@ -127,8 +127,9 @@ func piecesOf(files []*File) (pieces []piece, joined proof.Parts, err error) {
 			return nil, nil, err
 		}
 		hashes = append(hashes, own)
-		for i, rg := range file.pf.Metadata().RowGroups {
-			pieces = append(pieces, piece{file, i, rg.NumRows, rg.TotalByteSize})
+		from, to := file.groupRange()
+		for i, rg := range file.pf.Metadata().RowGroups[from:to] {
+			pieces = append(pieces, piece{file, from + i, rg.NumRows, rg.TotalByteSize})
 		}
 	}
 	joined, err = joinHashes(hashes)
@@ -181,9 +182,23 @@ func (m *Merge) columns(files []*File) (*typed.Layout, error) {
 			l := &layout.Leaves[i]
 			l.Text = l.Type.Kind == typed.String && !slices.ContainsFunc(files, func(f *File) bool { return f.hasBounds(int(numColumns) + 1 + i) })
 		}
-		m.File.Schema, m.File.Columns = int64(layout.Version), &ColumnStats{join: layout.Leaves}
+		return layout, m.count(files, layout)
 	}
 	return layout, nil
+}
+
+// count notes what is known of the typed columns of all files together.
+func (m *Merge) count(files []*File, layout *typed.Layout) error {
+	stats := &ColumnStats{join: layout.Leaves, nulls: map[int]int64{}}
+	for _, f := range files {
+		if err := f.countNulls(layout.Leaves, stats.nulls); err != nil {
+			return err
+		}
+		stats.Misfits += f.rows
+	}
+	stats.Misfits -= stats.nulls[idBodyError]
+	m.File.Schema, m.File.Columns = int64(layout.Version), stats
+	return nil
 }
 
 // hasBounds reports whether a column's pages have bounds.
@@ -229,6 +244,11 @@ func (m *Merge) describe() error {
 	if len(m.files) < 2 {
 		return fmt.Errorf("%w: %d files", ErrUnmergeable, len(m.files))
 	}
+	for _, f := range m.files {
+		if f.Shared() {
+			return unmergeable(f.Name, "it shares an object with files of other queues")
+		}
+	}
 	d, err := describeRun(m.files)
 	m.File = d
 	return err
@@ -239,11 +259,6 @@ func describeRun(files []DataFile) (DataFile, error) {
 	d := files[0]
 	d.Name, d.Bytes, d.Parts, d.Columns, d.Schema = "", 0, 0, nil, 0
 	raw := d.RawBytes > 0
-	for _, f := range files {
-		if f.Shared() {
-			return d, unmergeable(f.Name, "it shares an object with files of other queues")
-		}
-	}
 	for _, f := range files[1:] {
 		if f.Queue != d.Queue || f.Offsets.From != d.Offsets.To {
 			return d, unmergeable(f.Name, "it does not go on where offset %d of %s ends", d.Offsets.To, d.Queue)

@@ -84,9 +84,9 @@ type FileWriter struct {
 	hosts    hostCache
 	inflater inflater
 	typed    *typedRows // nil without typed columns
-	// encodings are those of records whose bodies were inflated before, by offset;
-	// nil for a file that is made of the log.
-	encodings map[int64][]byte
+	// kept is what rows bring along that were in a file before, by offset; nil for
+	// a file that is made of the log.
+	kept map[int64]rewritten
 
 	proof    proof.Builder
 	hasher   proof.Hasher
@@ -270,16 +270,17 @@ func (w *FileWriter) add(r mq.Record) error {
 	if err != nil {
 		return w.refuse(r, err)
 	}
-	if w.again.encoding != nil {
-		one.encoding = w.again.encoding
+	again := w.again
+	if kept, ok := w.kept[one.queueOffset]; ok {
+		again = kept
 	}
-	if one.erased = w.again.erased; one.erased != nil {
+	if again.encoding != nil {
+		one.encoding = again.encoding
+	}
+	if one.erased = again.erased; one.erased != nil {
 		leaf = proof.Hash(one.erased)
 	}
 	w.proof.Add(one.queueOffset, leaf)
-	if one.encoding == nil {
-		one.encoding = w.encodings[one.queueOffset]
-	}
 	if w.typed != nil {
 		w.typed.add(&one)
 	}

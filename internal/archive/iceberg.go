@@ -221,11 +221,7 @@ func fromIceberg(l location, topic string, d iceberg.DataFile) (DataFile, error)
 	f.Queue.Broker, f.Queue.ID = broker, id
 	low, high := d.LowerBoundValues(), d.UpperBoundValues()
 	f.Proof = string(low[proofID])
-	if f.Schema = d.ColumnSizes()[schemaID]; f.Schema == 0 {
-		if _, typed := d.NullValueCounts()[idBodyError]; typed {
-			f.Schema = -1
-		}
-	}
+	f.Schema = schemaOf(d)
 	var bad error
 	bound := func(m map[int][]byte, id int) int64 {
 		if len(m[id]) != 8 {
@@ -242,6 +238,17 @@ func fromIceberg(l location, topic string, d iceberg.DataFile) (DataFile, error)
 	}
 	_, _, f.Epoch, _ = parseFileName(name)
 	return f, bad
+}
+
+// schemaOf gives what DataFile.Schema says.
+func schemaOf(d iceberg.DataFile) int64 {
+	if v := d.ColumnSizes()[schemaID]; v != 0 {
+		return v
+	}
+	if _, typed := d.NullValueCounts()[idBodyError]; typed {
+		return -1
+	}
+	return 0
 }
 
 func partitionInt(v any) (int32, bool) {

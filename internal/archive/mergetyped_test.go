@@ -147,7 +147,7 @@ func TestMergeTypedFiles(t *testing.T) {
 		t.Errorf("columns %v, %v", have, err)
 	}
 	whole, _ := kindsWhole(t, recs, l)
-	if got := joinStats(typed.Leaves(l.Columns), parts); !reflect.DeepEqual(plainStats(got), plainStats(whole.Columns)) {
+	if got := joinStats(m.File.Columns, parts); !reflect.DeepEqual(plainStats(got), plainStats(whole.Columns)) {
 		t.Errorf("bounds %+v\nwant %+v", plainStats(got), plainStats(whole.Columns))
 	}
 	if m.File.Hashes != whole.Hashes {
@@ -334,7 +334,11 @@ func TestJoinedBounds(t *testing.T) {
 		"empty and other texts":  {leaf(typed.String, 0), []DataFile{of(1, 0, []byte{}, []byte{}), of(1, 0, []byte("b"), []byte("c"))}, "0:  63"},
 		"a bound of wrong width": {leaf(typed.Long, 0), []DataFile{of(1, 0, int32Bytes(1), int32Bytes(2))}, "0: none"},
 	} {
-		s := joinStats([]typed.Leaf{c.leaf}, c.files)
+		counted := &ColumnStats{join: []typed.Leaf{c.leaf}, nulls: map[int]int64{}}
+		for _, f := range c.files {
+			counted.nulls[1000] += f.Columns.nulls[1000]
+		}
+		s := joinStats(counted, c.files)
 		got := fmt.Sprintf("%d: none", s.nulls[1000])
 		if low, ok := s.low[1000]; ok {
 			got = fmt.Sprintf("%d: %x %x", s.nulls[1000], low, s.high[1000])
@@ -343,7 +347,7 @@ func TestJoinedBounds(t *testing.T) {
 			t.Errorf("%s: %s, want %s", what, got, c.want)
 		}
 	}
-	if s := joinStats(nil, []DataFile{{Rows: 1}}); s != nil {
+	if s := joinStats(&ColumnStats{}, []DataFile{{Rows: 1}}); s != nil {
 		t.Errorf("of a file that nothing is known of: %+v", s)
 	}
 }

@@ -283,7 +283,10 @@ func (t *Table) without(ctx context.Context, st *state, id int64, gone map[strin
 		}
 		for _, e := range entries {
 			if gone[e.files[0].Name] {
-				e.files[0].Columns = statsOf(e.DataFile()) // a shared object has none
+				columns := statsOf(e.DataFile())
+				for i := range e.files {
+					e.files[i].Columns = columns // of the object
+				}
 				removed = append(removed, e.files...)
 			}
 		}

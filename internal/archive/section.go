@@ -136,6 +136,8 @@ func checkSections(files []DataFile) error {
 		switch {
 		case s.Rows != first.Section.Rows || s.Bytes != first.Section.Bytes || f.Queue.Broker != first.Queue.Broker || f.Queue.Topic != first.Queue.Topic:
 			return bad("%v says another thing of the object than %v", f.Queue, first.Queue)
+		case f.Schema != first.Schema:
+			return bad("%v has columns of schema version %d beside those of %d", f.Queue, f.Schema, first.Schema)
 		case s.Count != int64(len(files)):
 			return bad("%d of them, %v says %d", len(files), f.Queue, s.Count)
 		case s.Row != rows || s.At != size || f.Bytes < 0:
@@ -213,7 +215,7 @@ func (v *varints) text() string {
 }
 
 // decodeSections is the reverse of encodeSections: of says what is known of the
-// object from its entry (Name, Rows, Bytes, Epoch and the queue's topic and broker).
+// object from its entry (Name, Rows, Bytes, Epoch, Schema and the queue's topic and broker).
 func decodeSections(of DataFile, data []byte) ([]DataFile, error) {
 	if len(data) == 0 || data[0] != sectionsVersion {
 		return nil, damaged(of.Name, "its manifest entry has no sections of version %d", sectionsVersion)
@@ -227,7 +229,7 @@ func decodeSections(of DataFile, data []byte) ([]DataFile, error) {
 	var row, at int64
 	for range n {
 		id := v.signed()
-		f := DataFile{Name: of.Name, Queue: of.Queue, Epoch: of.Epoch}
+		f := DataFile{Name: of.Name, Queue: of.Queue, Epoch: of.Epoch, Schema: of.Schema}
 		f.Queue.ID = int32(id)
 		f.Offsets.From, f.Rows, f.Bytes, f.RawBytes, f.Parts = v.int(), v.int(), v.int(), v.int(), v.int()
 		f.Offsets.To = f.Offsets.From + f.Rows
@@ -320,8 +322,14 @@ func icebergObject(l location, files []DataFile) (iceberg.DataFile, error) {
 	}
 	low := bounds(least.Queue.ID, least.Offsets.From, least.FirstStoreMillis, least.FirstPhysical)
 	low[sectionsID] = encodeSections(files)
-	return b.ValueCounts(counts).NullValueCounts(nulls).SortOrderID(sharedOrderID).LowerBoundValues(low).
-		UpperBoundValues(bounds(most.Queue.ID, most.Offsets.To-1, most.LastStoreMillis, most.LastPhysical)).Build(), nil
+	high := bounds(most.Queue.ID, most.Offsets.To-1, most.LastStoreMillis, most.LastPhysical)
+	if first.Schema > 0 {
+		b = b.ColumnSizes(map[int]int64{schemaID: first.Schema})
+	}
+	if c := first.Columns; c != nil {
+		c.describe(first.Section.Rows, counts, nulls, low, high)
+	}
+	return b.ValueCounts(counts).NullValueCounts(nulls).SortOrderID(sharedOrderID).LowerBoundValues(low).UpperBoundValues(high).Build(), nil
 }
 
 // filesOf gives the data files that a manifest entry describes, by row: one, or
@@ -345,6 +353,7 @@ func filesOf(l location, topic string, d iceberg.DataFile) ([]DataFile, error) {
 	}
 	of := DataFile{Name: name, Queue: mq.Queue{Broker: broker, Topic: topic}, Rows: d.Count(), Bytes: d.FileSizeBytes()}
 	_, _, of.Epoch, _ = parseFileName(name)
+	of.Schema = schemaOf(d)
 	return decodeSections(of, sections)
 }
 

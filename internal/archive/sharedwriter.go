@@ -20,9 +20,9 @@ type SharedWriter struct {
 	done []DataFile // sections that have ended
 }
 
-// NewSharedWriter begins a shared object. Typed columns are not for it.
+// NewSharedWriter begins a shared object. Its sections have the same typed columns.
 func NewSharedWriter(out io.Writer, o FileOptions) *SharedWriter {
-	o.shared, o.Typed = true, nil
+	o.shared = true
 	return &SharedWriter{w: NewFileWriter(out, mq.Queue{}, o)}
 }
 
@@ -59,7 +59,7 @@ func (s *SharedWriter) end() error {
 
 // put notes a section whose rows were written.
 func (s *SharedWriter) put(d DataFile, hashes proof.Parts) {
-	d.Hashes, d.Section = "", Section{}
+	d.Hashes, d.Section, d.Columns = "", Section{}, nil
 	if len(hashes) > 0 {
 		d.Hashes = string(hashes.Encode())
 	}
@@ -103,11 +103,28 @@ func (s *SharedWriter) Close() ([]DataFile, error) {
 	} {
 		w.pw.SetKeyValueMetadata(k, v)
 	}
+	s.describeTyped()
 	if err := w.pw.Close(); err != nil {
 		return nil, w.fail(err)
 	}
 	s.measure(epoch)
 	return s.done, checkSections(s.done)
+}
+
+// describeTyped says of every section what is known of the object's typed columns.
+func (s *SharedWriter) describeTyped() {
+	w := s.w
+	if w.opts.Typed == nil {
+		return
+	}
+	w.pw.SetKeyValueMetadata(metaSchema, strconv.Itoa(w.opts.Typed.Version))
+	var columns *ColumnStats
+	if w.typed != nil {
+		columns = w.typed.stats()
+	}
+	for i := range s.done {
+		s.done[i].Schema, s.done[i].Columns = int64(w.opts.Typed.Version), columns
+	}
 }
 
 // measure gives each section its share of the object's bytes: as its row groups

@@ -8,48 +8,83 @@ import (
 // Share is an object that was made of the files of several queues.
 type Share struct {
 	Merge
-	Sections []DataFile // by queue; their name is left to the caller
+	Sections []DataFile         // by queue; their name is left to the caller
+	objects  map[string]*footer // of those that were read, shared ones
 }
 
 // ShareFiles writes one object with the rows of files of several queues of one
-// broker group, each queue's consecutive and in order, the queues by id. Every
+// broker group, each queue's in order, the queues by id; each element of runs is
+// consecutive files of one queue, which become one section. Files may be sections of objects
+// that are shared already. All have the same typed columns, or none. Every
 // page that it reads is compared with its checksum; row groups that are large
-// enough are copied as they are, and a section's small ones put together. Files
-// with typed columns, and those that share an object already, are refused.
-func ShareFiles(ctx context.Context, out io.Writer, rr RangeReader, queues [][]DataFile, o MergeOptions) (*Share, error) {
+// enough are copied as they are, and a section's small ones put together.
+func ShareFiles(ctx context.Context, out io.Writer, rr RangeReader, runs [][]DataFile, o MergeOptions) (*Share, error) {
 	if o.Pace == nil {
 		o.Pace = func() error { return nil }
 	}
-	s := &Share{Merge: Merge{want: map[int]run{}, pace: o.Pace}}
-	w := NewSharedWriter(out, FileOptions{SpillDir: o.SpillDir})
-	for _, files := range queues {
-		if err := s.section(ctx, w, rr, files); err != nil {
+	s := &Share{Merge: Merge{want: map[int]run{}, pace: o.Pace}, objects: map[string]*footer{}}
+	var opened [][]*File
+	var all []*File
+	for _, files := range runs {
+		list, err := s.openRun(ctx, rr, files)
+		if err != nil {
+			return nil, err
+		}
+		opened, all = append(opened, list), append(all, list...)
+	}
+	layout, err := s.columns(all)
+	if err != nil {
+		return nil, err
+	}
+	w := NewSharedWriter(out, FileOptions{SpillDir: o.SpillDir, Typed: layout})
+	w.w.typed = nil // the columns come from the files, not from bodies
+	for i, files := range runs {
+		if err := s.section(ctx, w, files, opened[i]); err != nil {
 			w.Abort()
 			return nil, err
 		}
 	}
-	var err error
 	s.Sections, err = w.Close()
+	for i := range s.Sections {
+		s.Sections[i].Columns = s.File.Columns
+	}
 	return s, err
 }
 
-// section writes the files of one queue.
-func (s *Share) section(ctx context.Context, w *SharedWriter, rr RangeReader, files []DataFile) error {
+// openRun opens files of one queue, and checks each object once.
+func (s *Share) openRun(ctx context.Context, rr RangeReader, files []DataFile) ([]*File, error) {
+	var out []*File
+	for _, f := range files {
+		o := s.objects[f.Name]
+		if o == nil {
+			var err error
+			if o, err = openFooter(ctx, rr, f); err == nil {
+				err = o.whole(rr, f).Check(ctx, AllColumns)
+			}
+			if err == nil {
+				err = s.pace()
+			}
+			if err != nil {
+				return nil, err
+			}
+			if f.Shared() {
+				s.objects[f.Name] = o
+			}
+		}
+		file, err := o.file(rr, f, newCursors(defaultCursorBytes, nil))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, file)
+	}
+	return out, nil
+}
+
+// section writes the files of one run.
+func (s *Share) section(ctx context.Context, w *SharedWriter, files []DataFile, opened []*File) error {
 	d, err := describeRun(files)
 	if err != nil {
 		return err
-	}
-	s.files = files
-	opened, err := s.open(ctx, rr)
-	if err != nil {
-		return err
-	}
-	layout, err := s.columns(opened)
-	if err != nil {
-		return err
-	}
-	if layout != nil {
-		return unmergeable(files[0].Name, "objects that several queues share have no typed columns")
 	}
 	pieces, joined, err := piecesOf(opened)
 	if err != nil {

@@ -202,7 +202,7 @@ type ColumnStats struct {
 	nulls   map[int]int64
 	low     map[int][]byte
 	high    map[int][]byte
-	// join has the columns of a merged file whose statistics are to be taken from
+	// join has the columns of a merged file whose bounds are to be taken from
 	// those in whose place it comes; else nil.
 	join []typed.Leaf
 }

@@ -32,50 +32,104 @@ func statsOf(d iceberg.DataFile) *ColumnStats {
 	return s
 }
 
-// joinColumns gives merged files the bounds of the typed columns of those in
+// joinColumns gives merged objects the bounds of the typed columns of those in
 // whose place they come.
 func joinColumns(files, old []DataFile) {
+	joined := map[string]*ColumnStats{} // by object
 	for i := range files {
 		f := &files[i]
 		if f.Columns == nil || f.Columns.join == nil {
 			continue
 		}
-		var parts []DataFile
-		for _, o := range old {
-			if o.Queue == f.Queue && overlap(o.Offsets, f.Offsets) {
+		if _, ok := joined[f.Name]; !ok {
+			joined[f.Name] = joinStats(f.Columns, sources(f.Name, files, old))
+		}
+		f.Columns = joined[f.Name]
+	}
+}
+
+// sources gives one file of each old object that has rows of a new one.
+func sources(name string, files, old []DataFile) (parts []DataFile) {
+	seen := map[string]bool{}
+	for _, o := range old {
+		if seen[o.Name] {
+			continue
+		}
+		for _, f := range files {
+			if f.Name == name && o.Queue == f.Queue && overlap(o.Offsets, f.Offsets) {
+				seen[o.Name] = true
 				parts = append(parts, o)
+				break
 			}
 		}
-		f.Columns = joinStats(f.Columns.join, parts)
 	}
+	return parts
 }
 
 func overlap(a, b mq.Range) bool { return a.From < b.To && b.From < a.To }
 
-// joinStats gives the statistics of files' rows together, nil where those of one
-// are not known.
-func joinStats(leaves []typed.Leaf, files []DataFile) *ColumnStats {
-	out := &ColumnStats{nulls: map[int]int64{}, low: map[int][]byte{}, high: map[int][]byte{}}
-	for _, f := range files {
+// joinStats completes what a merge has counted by the bounds of the objects that
+// it read, nil where those of one are not known. Of an object that gave only some
+// of its sections they are wider than need be.
+func joinStats(counted *ColumnStats, objects []DataFile) *ColumnStats {
+	out := &ColumnStats{Misfits: counted.Misfits, nulls: counted.nulls, low: map[int][]byte{}, high: map[int][]byte{}}
+	for _, f := range objects {
 		if f.Columns == nil {
 			return nil
 		}
-		out.Misfits += f.Columns.Misfits
-		out.nulls[idBodyError] += f.Rows - f.Columns.Misfits
 	}
-	for i := range leaves {
-		if l := &leaves[i]; bounded(l) {
-			out.joinLeaf(l, files)
+	for i := range counted.join {
+		if l := &counted.join[i]; bounded(l) {
+			out.joinLeaf(l, objects)
 		}
 	}
 	return out
+}
+
+// countNulls adds the rows that have no value in the columns with one value a row,
+// as the pages' index says.
+func (f *File) countNulls(leaves []typed.Leaf, into map[int]int64) error {
+	from, to := f.groupRange()
+	for _, rg := range f.pf.RowGroups()[from:to] {
+		chunks := rg.ColumnChunks()
+		count := func(id, col int) error {
+			index, err := chunks[col].ColumnIndex()
+			if err != nil {
+				return damaged(f.data.Name, "column %d has no page index: %w", id, err)
+			}
+			into[id] += 0 // known, if there is none
+			for p := range index.NumPages() {
+				into[id] += index.NullCount(p)
+			}
+			return nil
+		}
+		if err := count(idBodyError, colBodyError); err != nil {
+			return err
+		}
+		for i := range leaves {
+			if !bounded(&leaves[i]) {
+				continue
+			}
+			if err := count(leaves[i].ID, colFirstTyped+i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// groupRange gives which of the object's row groups are the file's.
+func (f *File) groupRange() (from, to int) {
+	for from < len(f.all) && f.all[from].from < f.data.Section.Row {
+		from++
+	}
+	return from, from + len(f.groups)
 }
 
 // joinLeaf joins what files say of one column. A file whose values are all null
 // has no bounds and needs none; one without bounds for another reason leaves
 // the whole without.
 func (s *ColumnStats) joinLeaf(l *typed.Leaf, files []DataFile) {
-	var nulls int64
 	var low, high []byte
 	some, open := false, false
 	for _, f := range files {
@@ -83,7 +137,11 @@ func (s *ColumnStats) joinLeaf(l *typed.Leaf, files []DataFile) {
 		if !ok {
 			return
 		}
-		if nulls += n; n == f.Rows {
+		rows := f.Rows
+		if f.Shared() {
+			rows = f.Section.Rows
+		}
+		if n == rows {
 			continue
 		}
 		from, ok := f.Columns.low[l.ID]
@@ -100,7 +158,6 @@ func (s *ColumnStats) joinLeaf(l *typed.Leaf, files []DataFile) {
 		}
 		some = true
 	}
-	s.nulls[l.ID] = nulls
 	if some && !open {
 		s.low[l.ID], s.high[l.ID] = low, high
 	}
