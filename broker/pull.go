@@ -143,7 +143,7 @@ func (b *Broker) tryPull(p *pull, first bool) (r PullResult, held bool, err erro
 		return r, false, err
 	}
 	r.Min, r.Max = b.firstOffset(p.queue, hot), hot.To
-	if to, ok := b.offsets.TakeReset(req.Group, req.Topic, req.QueueID); ok {
+	if to, ok := b.offsets.TakeReset(req.Group, req.Topic, req.QueueID); ok && !req.isAt(to) {
 		r.Status, r.Next = PullMoved, to
 		return r, false, nil
 	}
@@ -164,6 +164,13 @@ func (b *Broker) tryPull(p *pull, first bool) (r PullResult, held bool, err erro
 		return r, true, nil
 	}
 	return b.readHot(p, r, first)
+}
+
+// isAt reports whether who pulls is where a reset sends it, with nothing below
+// that it has still to note: it asked for its progress after the reset. Told to
+// move all the same, clients let go of the queue, for up to half a minute.
+func (r *PullRequest) isAt(to int64) bool {
+	return r.Offset == to && (r.CommitOffset < 0 || r.CommitOffset == to)
 }
 
 // readHot is the rest of an attempt whose offset the log has.

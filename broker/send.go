@@ -42,6 +42,9 @@ func (b *Broker) submit(req *SendRequest, done func([]Receipt, error), put func(
 	if err == nil {
 		err = overQuota(b.quotas.Send(req.Message.Topic, len(s.msgs), s.bytes))
 	}
+	if err == nil && s.fresh != nil {
+		err = b.makeTopic(s, req)
+	}
 	if err != nil {
 		b.stats.sendErrors.Add(1)
 		s.release()
@@ -80,6 +83,7 @@ type sending struct {
 	done     func([]Receipt, error)
 	placed   func([]hot.Placed, error)
 	bytes    int64
+	fresh    *Topic // to be made first, as the broker has it not; else nil
 }
 
 func (b *Broker) newSendings() *sync.Pool {
@@ -97,7 +101,7 @@ func (s *sending) release() {
 	s.one = mq.Message{}
 	clear(s.msgs)
 	clear(s.receipts)
-	s.msgs, s.receipts, s.done, s.bytes = s.msgs[:0], s.receipts[:0], nil, 0
+	s.msgs, s.receipts, s.done, s.bytes, s.fresh = s.msgs[:0], s.receipts[:0], nil, 0, nil
 	if s.props = s.props[:0]; cap(s.props) > maxPooledProps {
 		s.props = nil
 	}
@@ -149,9 +153,12 @@ func (b *Broker) prepare(s *sending, req *SendRequest) error {
 		return ErrClosed
 	}
 	m := &req.Message
-	t, err := b.topicForSend(req)
+	t, known, err := b.topicForSend(req)
 	if err != nil {
 		return err
+	}
+	if !known {
+		s.fresh = t
 	}
 	if most := b.live.Load().MaxBodyBytes; len(m.Body) > most {
 		return fmt.Errorf("%w: body of %d bytes is over the limit of %d", ErrIllegalMessage, len(m.Body), most)
@@ -238,35 +245,48 @@ func pickQueue(t *Topic, id int32) (int32, error) {
 	return id, nil
 }
 
-// topicForSend finds the topic of a send, and creates it where that is
-// allowed.
-func (b *Broker) topicForSend(req *SendRequest) (*Topic, error) {
+// topicForSend finds the topic of a send. One that is unknown is how it would be
+// made, where that is allowed: makeTopic makes it once the send is accepted, so
+// that one that is refused leaves nothing behind.
+func (b *Broker) topicForSend(req *SendRequest) (t *Topic, known bool, err error) {
 	name := req.Message.Topic
 	if t, ok := b.topics.Get(name); ok && (!mq.SystemTopic(name) || topic.Sendable(name)) {
-		return t, nil
+		return t, true, nil
 	}
 	if !topic.Sendable(name) {
-		return nil, fmt.Errorf("%w: topic %q is the broker's own", ErrForbidden, name)
+		return nil, false, fmt.Errorf("%w: topic %q is the broker's own", ErrForbidden, name)
 	}
 	if err := topic.CheckName(name); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+		return nil, false, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	t := Topic{Name: strings.Clone(name), SysFlag: topic.SysFlag(req.Unit, false)}
+	t = &Topic{Name: strings.Clone(name), SysFlag: topic.SysFlag(req.Unit, false)}
 	if own, is := b.BuiltInTopic(name); is {
-		t = *own
-	} else if !b.inherit(&t, req) {
+		*t = *own
+	} else if !b.inherit(t, req) {
 		if !strings.HasPrefix(name, mq.RetryPrefix) {
-			return nil, fmt.Errorf("%w: %q", ErrNoTopic, name)
+			return nil, false, fmt.Errorf("%w: %q", ErrNoTopic, name)
 		}
 		t.ReadQueues, t.WriteQueues, t.Perm = 1, 1, topic.PermRead|topic.PermWrite
 		t.SysFlag = topic.SysFlag(false, req.Unit)
 	}
-	made, err := b.topics.PutIfAbsent(t)
+	return t, false, nil
+}
+
+// makeTopic makes the topic of a send that was prepared for it.
+func (b *Broker) makeTopic(s *sending, req *SendRequest) error {
+	made, err := b.topics.PutIfAbsent(*s.fresh)
 	if err != nil {
-		return nil, storeError(err)
+		return storeError(err)
+	}
+	for i := range s.receipts { // another may have made it first, with fewer queues
+		if q := s.receipts[i].Queue; q.Topic == made.Name {
+			if _, err := pickQueue(made, q.ID); err != nil {
+				return err
+			}
+		}
 	}
 	b.logger.Info("topic created by a send", "topic", made.Name, "queues", made.WriteQueues, "group", req.Group)
-	return made, nil
+	return nil
 }
 
 // inherit gives a new topic the settings of the default topic that the client

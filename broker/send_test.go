@@ -131,6 +131,32 @@ func TestTopicsThatSendsCreate(t *testing.T) {
 	})
 }
 
+// A send that is refused leaves no topic behind.
+func TestRefusedSendsMakeNoTopic(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		for _, m := range []mq.Message{
+			message("large", 0, strings.Repeat("x", mq.MaxBodyLen+1)),
+			message("far", 99, "x"),
+			message("wide", 0, "x", "p", strings.Repeat("x", mq.MaxPropertiesLen-2)),
+			message(mq.RetryPrefix+"nobody", 0, "x"),
+		} {
+			req := &SendRequest{Message: m, DefaultTopic: mq.AutoTopic}
+			if _, err := r.trySend(req); err == nil {
+				t.Errorf("a message to %s is taken", m.Topic)
+			}
+			if made, ok := r.Topic(m.Topic); ok {
+				t.Errorf("the refused send made %+v", made)
+			}
+		}
+		broken := &SendRequest{Message: message("broken", 0, "no batch"), DefaultTopic: mq.AutoTopic, Batch: true}
+		if _, err := r.trySend(broken); err == nil {
+			t.Error("a broken batch is taken")
+		} else if made, ok := r.Topic("broken"); ok {
+			t.Errorf("the refused batch made %+v", made)
+		}
+	})
+}
+
 // batch encodes messages in RocketMQ's batch form.
 func batch(msgs ...mq.Message) (out []byte) {
 	for _, m := range msgs {
