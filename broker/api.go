@@ -79,8 +79,7 @@ type Receipt struct {
 	// for any other.
 	RecallHandle string
 
-	dueMillis int64 // of a message that is due at a time
-	level     int   // of a message with a delay level
+	dueMillis int64 // of a message that is held back
 }
 
 // OffsetMsgID is the broker's own id of the message.

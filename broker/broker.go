@@ -34,8 +34,11 @@ type Deps struct {
 	Meta   *meta.Store
 	// MayDelete says why a topic may not be deleted; nil lets every one go.
 	MayDelete func(ctx context.Context, topic string) error
-	Now       func() time.Time // time.Now
-	Logger    *slog.Logger     // discards
+	// Clock is the time that messages are due by and get; Now where nil. Spans
+	// that end with the process go by Now, whose readings are monotonic.
+	Clock  func() time.Time
+	Now    func() time.Time // time.Now
+	Logger *slog.Logger     // discards
 }
 
 // Broker is one broker of a group: its leader.
@@ -45,6 +48,7 @@ type Broker struct {
 	reader mq.Reader
 	finder mq.Finder
 	now    func() time.Time
+	clock  func() time.Time
 	logger *slog.Logger
 
 	mayDelete func(ctx context.Context, topic string) error
@@ -120,6 +124,9 @@ func New(cfg Config, d Deps) (*Broker, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
+	if b.clock = d.Clock; b.clock == nil {
+		b.clock = b.now
+	}
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
@@ -170,7 +177,7 @@ func (b *Broker) load(m *meta.Store) (err error) {
 		return err
 	}
 	b.timers, err = timer.Open(timer.Options{
-		Broker: b.cfg.Broker, Levels: levels, Now: b.now, Logger: b.logger,
+		Broker: b.cfg.Broker, Levels: levels, Now: b.clock, Logger: b.logger,
 		Wanted: func(name string) bool { _, ok := b.topics.Get(name); return ok },
 	}, b.log, m)
 	if err != nil {

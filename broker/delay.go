@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -19,14 +20,13 @@ const recallWait = 10 * time.Second
 func (b *Broker) delay(m *mq.Message, sp *special, r *Receipt) error {
 	retry := strings.HasPrefix(m.Topic, mq.RetryPrefix)
 	if sp.delayLevel > 0 {
-		b.timers.Level(m, sp.delayLevel)
-		if !retry {
-			r.level = sp.delayLevel
+		if due := b.timers.Level(m, sp.delayLevel); !retry {
+			r.dueMillis = due
 		}
 		return nil
 	}
-	now := b.now().UnixMilli()
-	due, err := sp.due(now)
+	now := b.clock().UnixMilli()
+	due, relative, err := sp.due(now)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIllegalMessage, err)
 	}
@@ -34,7 +34,11 @@ func (b *Broker) delay(m *mq.Message, sp *special, r *Receipt) error {
 		return fmt.Errorf("%w: delay of %d ms is over the limit of %d", ErrIllegalMessage, due-now, limit)
 	}
 	if due > now {
-		b.timers.At(m, due)
+		if relative && due-now <= math.MaxInt64/int64(time.Millisecond) {
+			due = b.timers.After(m, time.Duration(due-now)*time.Millisecond)
+		} else {
+			b.timers.At(m, due)
+		}
 		if !retry {
 			r.dueMillis = due
 		}
@@ -44,12 +48,8 @@ func (b *Broker) delay(m *mq.Message, sp *special, r *Receipt) error {
 
 // recallHandle is the handle of a delayed message that the log has taken.
 func (b *Broker) recallHandle(r *Receipt) string {
-	due := r.dueMillis
-	if r.level > 0 {
-		due = r.StoreTimeMillis + b.timers.Delay(r.level).Milliseconds()
-	}
 	return timer.Handle{
-		Topic: r.Queue.Topic, Broker: r.Queue.Broker, DueMillis: due, MsgID: r.MsgID, Physical: r.PhysicalOffset,
+		Topic: r.Queue.Topic, Broker: r.Queue.Broker, DueMillis: r.dueMillis, MsgID: r.MsgID, Physical: r.PhysicalOffset,
 	}.String()
 }
 

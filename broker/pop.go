@@ -169,7 +169,7 @@ func (b *Broker) tryPop(p *popping) (r PopResult, held bool, err error) {
 
 // holdPop answers a pop that found nothing, or holds it.
 func (b *Broker) holdPop(p *popping, topic *Topic, status PopStatus) (r PopResult, held bool, err error) {
-	r = PopResult{Status: status, InvisibleMillis: p.req.Invisible.Milliseconds(), PopMillis: b.now().UnixMilli()}
+	r = PopResult{Status: status, InvisibleMillis: p.req.Invisible.Milliseconds(), PopMillis: b.clock().UnixMilli()}
 	if p.until.IsZero() || !b.now().Before(p.until) {
 		return r, false, nil
 	}

@@ -24,7 +24,7 @@ func (b *Broker) openPops(m *meta.Store) (*pop.Store, error) {
 		Broker: b.cfg.Broker, Reader: b.reader, QueueLimit: b.cfg.MaxPopQueue, GroupLimit: b.cfg.MaxPopGroup,
 		Commit:   func(k pop.Key, base int64) { b.offsets.Commit(k.Group, k.Topic, k.Queue, base) },
 		Progress: func(k pop.Key) (int64, bool, bool) { return b.offsets.Look(k.Group, k.Topic, k.Queue) },
-		Tries:    b.popTries, Copy: b.copyPopped, Wake: b.fed, Now: b.now, Logger: b.logger,
+		Tries:    b.popTries, Copy: b.copyPopped, Wake: b.fed, Now: b.clock, Logger: b.logger,
 	}, b.log, m)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (b *Broker) ChangeInvisible(_ context.Context, group string, h Handle, d ti
 	if d < 0 {
 		return h, fmt.Errorf("%w: invisible time of %s", ErrBadRequest, d)
 	}
-	now := b.now().UnixMilli()
+	now := b.clock().UnixMilli()
 	k := pop.Key{Group: group, Topic: h.Topic, Queue: h.QueueID}
 	named, err := b.pops.Change(k, h.Offset, h.PopMillis, now, now+d.Milliseconds(), suspend)
 	if err != nil {

@@ -160,7 +160,7 @@ func (b *Broker) coldTurn(ctx context.Context, t *popTurn) (moved bool, err erro
 		b.pops.Changed(c.w)
 		return true, nil
 	}
-	t.now = b.now().UnixMilli()
+	t.now = b.clock().UnixMilli()
 	t.due = t.now + t.r.InvisibleMillis
 	t.r.PopMillis = t.now
 	b.take(t, c.w, c.kind, batch)

@@ -86,7 +86,7 @@ type coldPop struct {
 }
 
 func (b *Broker) newPopTurn(p *popping) *popTurn {
-	now := b.now().UnixMilli()
+	now := b.clock().UnixMilli()
 	t := &popTurn{p: p, now: now, due: now + p.req.Invisible.Milliseconds(), want: p.req.MaxMessages, bytes: p.req.Backlog.Room(b.cfg.MaxPullBytes)}
 	if t.want == 0 {
 		t.want = MaxPopMessages
@@ -368,7 +368,7 @@ func (b *Broker) queuePoppable(p *popping, topic string, id int32, kind int) boo
 	case reset, !w.Started(), !known, off != w.Committed():
 		return r.To > 0
 	case p.req.Ordered && len(w.Live(1)) > 0:
-		return !w.Blocked(b.now().UnixMilli(), p.req.AttemptID)
+		return !w.Blocked(b.clock().UnixMilli(), p.req.AttemptID)
 	}
 	return w.Next() < r.To && w.Room() > 0
 }

@@ -100,7 +100,8 @@ func int32OrNone(v []byte) int32 {
 
 // due resolves the three ways to name a time of delivery: TIMER_DELAY_SEC,
 // TIMER_DELAY_MS, TIMER_DELIVER_MS, in the order in which RocketMQ looks.
-func (s *special) due(nowMillis int64) (int64, error) {
+// relative says that it was a delay.
+func (s *special) due(nowMillis int64) (dueMillis int64, relative bool, err error) {
 	name, text, base, unit := mq.PropTimerDeliverMs, s.deliverMs, int64(0), int64(1)
 	switch {
 	case s.delaySec != nil:
@@ -110,7 +111,7 @@ func (s *special) due(nowMillis int64) (int64, error) {
 	}
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/2000 {
-		return 0, fmt.Errorf("property %s is %q, want a time in milliseconds or a delay", name, text)
+		return 0, false, fmt.Errorf("property %s is %q, want a time in milliseconds or a delay", name, text)
 	}
-	return base + n*unit, nil
+	return base + n*unit, base > 0, nil
 }

@@ -141,7 +141,7 @@ func (b *Broker) putOff(m *mq.Message, g *Group, level int32) {
 		b.timers.Level(m, firstRetryLevel+int(m.ReconsumeTimes))
 	default:
 		if d := g.RetryPolicy.Delay(m.ReconsumeTimes); d > 0 {
-			b.timers.At(m, b.now().Add(d).UnixMilli())
+			b.timers.After(m, d)
 		}
 	}
 }

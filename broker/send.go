@@ -119,7 +119,7 @@ func (s *sending) answer(placed []hot.Placed, err error) {
 	for i, p := range placed {
 		r := &s.receipts[i]
 		r.QueueOffset, r.PhysicalOffset, r.StoreTimeMillis = p.QueueOffset, p.PhysicalOffset, p.StoreTimeMillis
-		if r.dueMillis > 0 || r.level > 0 {
+		if r.dueMillis > 0 {
 			r.RecallHandle = s.b.recallHandle(r)
 		}
 	}

@@ -193,7 +193,7 @@ func (b *Broker) RestoreTransaction(ctx context.Context, physical int64) error {
 // openTransactions opens the part.
 func (b *Broker) openTransactions(m *meta.Store) (*txn.Store, error) {
 	return txn.Open(txn.Options{
-		Broker: b.cfg.Broker, Now: b.now, Logger: b.logger,
+		Broker: b.cfg.Broker, Now: b.clock, Logger: b.logger,
 		FirstCheck: b.cfg.TransactionTimeout, CheckInterval: b.cfg.TransactionCheckInterval,
 		MaxChecks: b.cfg.TransactionMaxChecks, MaxAge: b.cfg.TransactionMaxAge,
 		KeepGivenUp: b.cfg.TransactionKeepGivenUp, MaxPerTopic: b.cfg.TransactionsPerTopic,

@@ -43,14 +43,15 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // expire visits the windows whose time has come and gives the time to the next,
-// -1 where there is none.
+// at most maxSleep; -1 where a unit that ends wakes.
 func (s *Store) expire(ctx context.Context, units *sync.WaitGroup) time.Duration {
 	for {
 		now := s.o.Now().UnixMilli()
+		s.watch(now)
 		s.mu.Lock()
 		if len(s.agenda) == 0 {
 			s.mu.Unlock()
-			return -1
+			return maxSleep
 		}
 		if at := s.agenda[0].at; at > now {
 			s.mu.Unlock()
@@ -86,7 +87,7 @@ func (s *Store) expire(ctx context.Context, units *sync.WaitGroup) time.Duration
 // tell logs that messages can't be taken back, one window for all that fail
 // meanwhile: a full disk fails every one, once a second.
 func (s *Store) tell(w *Window, messages int, err error) {
-	now := s.o.Now()
+	now := time.Now()
 	s.mu.Lock()
 	s.failed++
 	n, due := s.failed, s.toldAt.IsZero() || now.Sub(s.toldAt) >= tellEvery

@@ -20,7 +20,7 @@ func (s *Store) saveDue() time.Duration {
 		return -1
 	}
 	s.saving.Lock()
-	now := s.o.Now()
+	now := time.Now()
 	wait, sync := s.savedAt.Add(SaveEvery).Sub(now), now.Sub(s.syncedAt) >= syncEvery
 	s.saving.Unlock()
 	if wait > 0 {
@@ -43,7 +43,7 @@ func (s *Store) Save(sync bool) error {
 	next, marks := s.reflected(durable)
 	moved := next != s.next
 	s.mu.Unlock()
-	s.savedAt = s.o.Now()
+	s.savedAt = time.Now()
 	if len(list) == 0 && !moved && (!sync || s.synced.Load() == s.saves) {
 		return nil
 	}
@@ -180,6 +180,7 @@ func (s *Store) load() error {
 			return fmt.Errorf("pop: window %q in the meta store: %w", id, err)
 		}
 		w.hasSaved, w.saved, w.lost = true, w.next, w.next
+		w.returned(s.o.Now().UnixMilli())
 		s.reconcile(w)
 		if err := s.clamp(w); err != nil {
 			return err

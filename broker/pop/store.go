@@ -110,6 +110,7 @@ type Store struct {
 	saving   sync.Mutex
 	saves    int64 // number of the last save
 	synced   atomic.Int64
+	looked   look // Run's own
 	syncedAt time.Time
 	savedAt  time.Time
 
@@ -147,7 +148,7 @@ func Open(o Options, log *hot.Store, m *meta.Store) (*Store, error) {
 	}
 	s.windows.m, s.windows.groups = map[Key]*Window{}, map[string]*group{}
 	s.low = log.Stats().FirstPhysical
-	s.syncedAt, s.savedAt = o.Now(), o.Now()
+	s.syncedAt, s.savedAt = time.Now(), time.Now()
 	if err := s.load(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ type world struct {
 	timer *Store
 	end   func()
 
+	ahead   atomic.Int64 // of time, the clock
 	levels  []time.Duration
 	sync    bool // the log syncs before it acks
 	sent    int
@@ -49,7 +51,8 @@ var real = mq.Queue{Broker: "b", Topic: "orders", ID: 0}
 
 func (w *world) open() {
 	w.t.Helper()
-	o := hot.Options{FS: w.fs, Broker: "b", MinFreeBytes: -1, SegmentBytes: 16 << 10}
+	clock := func() time.Time { return time.Now().Round(0).Add(time.Duration(w.ahead.Load())) }
+	o := hot.Options{FS: w.fs, Broker: "b", MinFreeBytes: -1, SegmentBytes: 16 << 10, Now: clock}
 	if w.sync {
 		o.Flush = hot.FlushSync
 	}
@@ -60,7 +63,7 @@ func (w *world) open() {
 	if w.meta, err = meta.Open("meta", w.fs); err != nil {
 		w.t.Fatal(err)
 	}
-	if w.timer, err = Open(Options{Broker: "b", Levels: w.levels}, w.log, w.meta); err != nil {
+	if w.timer, err = Open(Options{Broker: "b", Levels: w.levels, Now: clock}, w.log, w.meta); err != nil {
 		w.t.Fatal(err)
 	}
 	w.log.OnArrival(func([]hot.Arrival) { w.timer.Wake() })

@@ -28,15 +28,25 @@ func (s *Store) deliver() (time.Duration, error) {
 	if !s.started {
 		return -1, nil
 	}
+	if wait := time.Until(s.paused); wait > 0 {
+		return wait, nil
+	}
 	now := s.o.Now()
-	if now.Before(s.paused) {
-		return s.paused.Sub(now), nil
+	more, err := s.watch(now.UnixMilli())
+	if err != nil {
+		return 0, err
 	}
 	for s.units < maxUnits {
 		var u unit
+		if err := s.collectRescued(&u, now.UnixMilli()); err != nil {
+			return 0, err
+		}
 		s.collectFresh(&u, now.UnixMilli())
 		if err := s.collectSaved(&u, now.UnixMilli()); err != nil {
 			return 0, err
+		}
+		if len(u.entries) == 0 && more {
+			return 0, nil
 		}
 		if len(u.entries) == 0 {
 			return s.untilNext(now)
@@ -134,8 +144,12 @@ func (s *Store) settle(r result) {
 	if r.err == nil {
 		return // the done record, when it is read, finishes the entries
 	}
+	now := s.o.Now().UnixMilli()
 	for _, e := range r.entries {
 		delete(s.taken, e)
+		if e.due > now {
+			s.rescue.seen = maxDue // it may have been one that watch found, which looks again
+		}
 		if _, ok := s.fresh[e]; ok {
 			heap.Push(&s.soon, e)
 			continue
@@ -145,7 +159,7 @@ func (s *Store) settle(r result) {
 		}
 		s.nextDue = -1
 	}
-	s.paused = s.o.Now().Add(retryAfter)
+	s.paused = time.Now().Add(retryAfter)
 	s.o.Logger.Warn("log refused delayed messages, will try again", "messages", len(r.entries), "error", r.err, "wait", retryAfter)
 }
 
@@ -166,7 +180,7 @@ func (s *Store) untilNext(now time.Time) (time.Duration, error) {
 			return 0, fmt.Errorf("timer: read next entry: %w", err)
 		}
 	}
-	due := s.nextDue
+	due := min(s.nextDue, s.nextRescued())
 	if len(s.soon) > 0 {
 		due = min(due, s.soon[0].due)
 	}

@@ -41,7 +41,7 @@ func (s *Store) flush(force bool) error {
 	if s.flushing != nil || s.since.IsZero() {
 		return nil
 	}
-	if !force && s.unflushed < flushBytes && s.o.Now().Sub(s.since) < flushEvery {
+	if !force && s.unflushed < flushBytes && time.Since(s.since) < flushEvery {
 		return nil
 	}
 	if err := s.clear(); err != nil {

@@ -59,12 +59,12 @@ func FuzzParseHandle(f *testing.F) {
 func (w *world) held(body string, level int) Handle {
 	w.t.Helper()
 	m := mq.Message{Topic: real.Topic, Body: []byte(body), Properties: mq.AppendProperty(nil, mq.PropUniqKey, body)}
-	w.timer.Level(&m, level)
+	due := w.timer.Level(&m, level)
 	p, err := w.log.Append(w.t.Context(), []*mq.Message{&m})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return Handle{real.Topic, "b", p[0].StoreTimeMillis + w.timer.Delay(level).Milliseconds(), body, p[0].PhysicalOffset}
+	return Handle{real.Topic, "b", due, body, p[0].PhysicalOffset}
 }
 
 func (w *world) recalls(h Handle, want bool) {

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"time"
 
 	"varve/internal/meta"
 )
@@ -45,7 +46,7 @@ func (s *Store) save() (more bool, err error) {
 	}
 	s.apply(&c)
 	if s.unflushed += int64(size); s.since.IsZero() {
-		s.since = s.o.Now()
+		s.since = time.Now()
 	}
 	return upTo < durable && s.waiting() && s.firstUnsaved() < durable, nil
 }

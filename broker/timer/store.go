@@ -100,9 +100,10 @@ type Store struct {
 	nextDue    int64               // due time of the table's first entry from cursor on; -1 unknown
 	units      int                 // units that the log has
 	paused     time.Time           // no delivery before
-	entries    int64               // in the table
-	floor      entry               // nothing is in the table before it
-	deleted    int                 // entries deleted since floor was raised
+	rescue     rescue
+	entries    int64 // in the table
+	floor      entry // nothing is in the table before it
+	deleted    int   // entries deleted since floor was raised
 
 	unflushed int64     // bytes written since the last flush began
 	since     time.Time // when the first of them was, zero where there is none
@@ -194,7 +195,7 @@ func Open(o Options, log *hot.Store, m *meta.Store) (*Store, error) {
 	s.follow(doneTopic, 0, pos)
 	s.entries = pos.Entries
 	s.pending.Store(pos.Entries)
-	s.low = log.Stats().FirstPhysical
+	s.low, s.rescue.seen = log.Stats().FirstPhysical, log.Stats().LastStoreMillis
 	s.release = log.Hold("timer", s.lowest)
 	return s, nil
 }

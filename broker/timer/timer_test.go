@@ -41,7 +41,7 @@ func pairs(m *mq.Message) (out []string) {
 }
 
 func TestHeldBackAndRebuilt(t *testing.T) {
-	s := &Store{o: Options{Levels: []time.Duration{time.Second, time.Minute}}}
+	s := &Store{o: Options{Levels: []time.Duration{time.Second, time.Minute}, Now: func() time.Time { return time.UnixMilli(1000) }}}
 	sent := mq.Message{Topic: "orders", QueueID: 3, Body: []byte("b"), ReconsumeTimes: 2, SysFlag: mq.SysCompressed, Flag: 9}
 	for _, p := range [][2]string{{mq.PropTags, "t"}, {mq.PropDelay, "2"}, {mq.PropTimerDelayMs, "5"}, {mq.PropRealTopic, "old"}} {
 		sent.Properties = mq.AppendProperty(sent.Properties, p[0], p[1])
@@ -52,7 +52,7 @@ func TestHeldBackAndRebuilt(t *testing.T) {
 		queue       int32
 		held, after string
 	}{
-		{func(m *mq.Message) { s.Level(m, 99) }, mq.ScheduleTopic, 1, "[DELAY=2 REAL_QID=3 REAL_TOPIC=orders TAGS=t]", "[DELAY=2 TAGS=t]"},
+		{func(m *mq.Message) { s.Level(m, 99) }, mq.ScheduleTopic, 1, "[DELAY=2 REAL_QID=3 REAL_TOPIC=orders TAGS=t TIMER_OUT_MS=61000 TIMER_SPAN_MS=60000]", "[DELAY=2 TAGS=t]"},
 		{func(m *mq.Message) { s.At(m, 777) }, mq.TimerTopic, 0, "[DELAY=2 REAL_QID=3 REAL_TOPIC=orders TAGS=t TIMER_DELAY_MS=5 TIMER_OUT_MS=777]", "[DELAY=2 TAGS=t TIMER_DELAY_MS=5]"},
 	} {
 		m := sent
@@ -101,7 +101,7 @@ func TestLevelsThatAreNoMore(t *testing.T) {
 		w.end()
 		w.fs, w.levels = fs, testLevels[:1]
 		w.open()
-		time.Sleep(2 * time.Second) // it has the longest delay that there is now, 1 s
+		time.Sleep(testLevels[3] + maxSleep) // it keeps the delay that it was sent with
 		if w.observe(); w.history[0] != "late" || w.timer.Pending() != 0 {
 			t.Errorf("delivered %v, pending %d", w.history, w.timer.Pending())
 		}

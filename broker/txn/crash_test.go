@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,11 +24,12 @@ type world struct {
 	rng *rand.Rand
 	fs  *vfs.MemFS
 
-	log  *hot.Store
-	meta *meta.Store
-	txns *Store
-	end  func()
-	sync bool // the log syncs before it acks
+	log   *hot.Store
+	meta  *meta.Store
+	txns  *Store
+	end   func()
+	sync  bool         // the log syncs before it acks
+	ahead atomic.Int64 // of time, the clock
 
 	sent    []*sent
 	unkept  []func()         // what a power cut would undo; called when it no longer can
@@ -50,7 +52,8 @@ var orders = mq.Queue{Broker: "b", Topic: "orders"}
 
 func (w *world) open() {
 	w.t.Helper()
-	o := hot.Options{FS: w.fs, Broker: "b", MinFreeBytes: -1, SegmentBytes: 16 << 10}
+	clock := func() time.Time { return time.Now().Round(0).Add(time.Duration(w.ahead.Load())) }
+	o := hot.Options{FS: w.fs, Broker: "b", MinFreeBytes: -1, SegmentBytes: 16 << 10, Now: clock}
 	if w.sync {
 		o.Flush = hot.FlushSync
 	}
@@ -63,7 +66,7 @@ func (w *world) open() {
 	}
 	w.txns, err = Open(Options{
 		Broker: "b", FirstCheck: time.Second, CheckInterval: 2 * time.Second, MaxChecks: 2, MaxAge: 20 * time.Second,
-		KeepGivenUp: time.Hour, MaxPerTopic: 1 << 20,
+		KeepGivenUp: time.Hour, MaxPerTopic: 1 << 20, Now: clock,
 		Ask:   w.ask,
 		Place: func(*mq.Message, bool) error { return nil }, GiveUp: func() error { return nil },
 	}, w.log, w.meta)

@@ -59,7 +59,7 @@ func (s *Store) takeHalf(rec mq.Record) {
 		s.admit(h)
 	case h.state == open:
 		h.followed = true
-		s.queue.set(h, h.stored+h.immunity.Milliseconds())
+		s.queue.set(h, h.since+h.immunity.Milliseconds())
 	default:
 		h.followed = true
 	}

@@ -112,7 +112,8 @@ func (s *Store) loaded(raw []byte) (*half, error) {
 func (s *Store) newHalf(rec mq.Record) *half {
 	h := &half{
 		physical: rec.PhysicalOffset(), offset: rec.QueueOffset(), stored: rec.StoreTimeMillis(),
-		since: rec.StoreTimeMillis(), immunity: s.o.FirstCheck, inHeap: -1,
+		// The log's time may be ahead of a clock that was set back.
+		since: min(rec.StoreTimeMillis(), s.o.Now().UnixMilli()), immunity: s.o.FirstCheck, inHeap: -1,
 	}
 	props := rec.Properties()
 	topic, _ := mq.Property(props, mq.PropRealTopic)
@@ -132,7 +133,7 @@ func (s *Store) admit(h *half) {
 	h.topic.open++
 	s.count.Open++
 	if h.followed {
-		s.queue.set(h, h.stored+h.immunity.Milliseconds())
+		s.queue.set(h, h.since+h.immunity.Milliseconds())
 	}
 }
 

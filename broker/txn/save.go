@@ -21,7 +21,7 @@ func (s *Store) save(cut int64, sync bool) error {
 	for nEnds < len(s.ends) && s.ends[nEnds].physical < cut {
 		nEnds++
 	}
-	now := s.o.Now()
+	now := time.Now()
 	sync = sync || now.Sub(s.synced) >= syncEvery
 	moved := nHalves > 0 || nEnds > 0
 	if !moved && !s.anyDirty() && !(sync && s.unsaved) {

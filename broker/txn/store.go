@@ -116,6 +116,8 @@ type Store struct {
 	marked              time.Time
 	synced              time.Time
 	pruned              time.Time
+	lookedClock         int64 // the clock when it was looked at last, in milliseconds
+	lookedAt            time.Time
 	seen                int64 // end of the log when the queues were last followed to their end
 	unsaved             bool  // the meta store has changes that are not synced
 
@@ -248,7 +250,8 @@ func (s *Store) turn(ctx context.Context) (time.Duration, error) {
 	if err := s.read(ctx); err != nil {
 		return 0, err
 	}
-	now := s.o.Now()
+	now := time.Now()
+	s.watch(s.o.Now())
 	if now.Sub(s.marked) >= saveEvery {
 		s.marked = now
 		if err := s.save(s.mark, false); err != nil {
@@ -258,7 +261,7 @@ func (s *Store) turn(ctx context.Context) (time.Duration, error) {
 	}
 	if now.Sub(s.pruned) >= pruneEvery {
 		s.pruned = now
-		if err := s.prune(now); err != nil {
+		if err := s.prune(s.o.Now()); err != nil {
 			return 0, err
 		}
 	}

@@ -34,6 +34,7 @@ import (
 //	crash [kept=PERCENT]                  power cut and start: of what wasn't synced so much is on the disk
 //	restart                               orderly
 //	sleep for=1s
+//	clock ahead=1h                        of time, from now on
 //	producer [gone]                       whether the group has one that can be asked
 //	asked                                 what it was asked since
 //	halves · given-up · queue             in doubt; given up; the real queue
@@ -118,6 +119,12 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) (string, error) {
 		d.ScanArgs(t, "for", &text)
 		span, err := time.ParseDuration(text)
 		time.Sleep(span)
+		return "", err
+	case "clock":
+		var text string
+		d.ScanArgs(t, "ahead", &text)
+		span, err := time.ParseDuration(text)
+		s.ahead.Store(int64(span))
 		return "", err
 	case "producer":
 		s.gone.Store(d.HasArg("gone"))

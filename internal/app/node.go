@@ -25,6 +25,7 @@ import (
 	"varve/internal/archive"
 	"varve/internal/auth"
 	"varve/internal/backlog"
+	"varve/internal/clock"
 	"varve/internal/config"
 	"varve/internal/guard"
 	"varve/internal/meta"
@@ -63,6 +64,7 @@ type Node struct {
 	guard     *guard.Guard
 	tls       *tls.Config    // nil where no port speaks TLS
 	cas       *x509.CertPool // by which others are known, nil where they aren't checked
+	clock     *clock.Clock
 	store     *hot.Store
 	broker    *broker.Broker
 	unread    *backlog.Total // what clients over gRPC and HTTP haven't read
@@ -114,6 +116,8 @@ func Open(ctx context.Context, cfg *config.Config, o Options) (*Node, error) {
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
+	n.clock = clock.New(n.log)
+	n.onRun("clock", n.clock.Run)
 	limitMemory(cfg)
 	if err := n.open(ctx); err != nil {
 		n.closeAll()

@@ -59,7 +59,7 @@ func (n *Node) openLog(context.Context) error {
 	dir := n.dir.path("log")
 	n.store, err = hot.Open(dir, hot.Options{
 		Broker: n.cfg.Broker.Name, StoreHost: host, SegmentBytes: int64(h.Segment), Flush: policy,
-		FlushInterval: h.FlushInterval, MaxPendingBytes: int64(h.MaxPending), MinFreeBytes: int64(h.MinFree), Logger: n.log,
+		FlushInterval: h.FlushInterval, MaxPendingBytes: int64(h.MaxPending), MinFreeBytes: int64(h.MinFree), Now: n.clock.Now, Logger: n.log,
 	})
 	if err != nil {
 		return dataError(err, "open the log in %s", dir)
@@ -115,7 +115,7 @@ func (n *Node) openBroker(context.Context) error {
 	}
 	var err error
 	n.broker, err = broker.New(c, broker.Deps{
-		MayDelete: n.mayDelete, Log: n.store, Reader: n.reader, Finder: n.finder, Meta: n.meta, Logger: n.log,
+		MayDelete: n.mayDelete, Log: n.store, Reader: n.reader, Finder: n.finder, Meta: n.meta, Clock: n.clock.Now, Logger: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the broker: %w", err)

@@ -88,7 +88,7 @@ func (n *Node) openRetention(context.Context) error {
 	n.retainer = history.NewRetainer(history.RetainConfig{
 		Policy: n.rules.Policy, Every: n.cfg.Retention.Interval, Grace: grace, Sweep: n.cfg.Retention.Sweep,
 		Holds: n.holds, Leases: history.LeaseConfig{MaxBytes: int64(n.cfg.Retention.LeaseBytes), MaxAge: n.cfg.Retention.LeaseAge},
-		Key: n.proofKey, Logger: n.log,
+		Key: n.proofKey, Now: n.clock.Now, Logger: n.log,
 	}, n.history)
 	n.onRun("retention", n.retainer.Run)
 	n.onRun("replay leases", n.leaseReplays)

@@ -37,6 +37,7 @@ var table = []rule{
 	{folder: "internal/guard", local: []string{"internal/auth", "internal/remoting"}},
 	{folder: "internal/tlsport"},
 	{folder: "internal/conns"},
+	{folder: "internal/clock"},
 	{folder: "internal/backlog"},
 	{folder: "internal/inflate"},
 	{folder: "internal/refusal"},

@@ -46,7 +46,7 @@ func (f *Front) remember(c *client, p *broker.PopRequest, r *broker.PopResult) b
 		h := r.Messages[i].Handle
 		c.renewals[h.String()] = &renewal{
 			group: p.Group, before: r.Messages[i].Deliveries, until: now.Add(renewMost), handle: h,
-			due: time.UnixMilli(h.PopMillis + h.InvisibleMillis),
+			due: now.Add(time.Duration(h.InvisibleMillis) * time.Millisecond), // whatever clock PopMillis is of
 		}
 	}
 	return true

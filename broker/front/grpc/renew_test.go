@@ -76,3 +76,39 @@ func TestWhatIsRenewedNoLongerWaitsForItsGroupsDelay(t *testing.T) {
 		})
 	}
 }
+
+// A clock that was ahead when a message was given out doesn't keep it from being
+// renewed.
+func TestRenewedWhateverTheClockSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ahead := time.Hour
+		n := fronttest.Open(t, fronttest.Options{
+			Addr: netip.MustParseAddrPort("192.0.2.1:10911"), FS: vfs.NewMem(),
+			Deps: func(d *broker.Deps) { d.Clock = func() time.Time { return time.Now().Round(0).Add(ahead) } },
+		})
+		n.Run(t)
+		b := n.Broker
+		f, err := New(b, Config{Listen: n.Conf.StoreHost})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Send(t.Context(), &broker.SendRequest{Message: mq.Message{Topic: "orders", Body: []byte("slow")}, DefaultQueues: 1}); err != nil {
+			t.Fatal(err)
+		}
+		p := &broker.PopRequest{Group: "g", Topic: "orders", QueueID: broker.AnyQueue, Invisible: renewedInvisible, FromMin: true}
+		r, err := b.AwaitPop(t.Context(), p)
+		if err != nil || len(r.Messages) != 1 {
+			t.Fatalf("popped %d messages, %v", len(r.Messages), err)
+		}
+		c, err := f.clients.getOrMake(caller{id: "c"}, "GO", time.Now())
+		if err != nil || !f.remember(c, p, &r) {
+			t.Fatal("the client is gone", err)
+		}
+		for begin := time.Now(); time.Since(begin) <= 3*renewedInvisible; time.Sleep(sweepEvery) {
+			f.renew(c, time.Now())
+		}
+		if r, err := b.AwaitPop(t.Context(), p); err != nil || len(r.Messages) != 0 {
+			t.Errorf("popped %d messages, %v", len(r.Messages), err)
+		}
+	})
+}
