@@ -301,10 +301,10 @@ func (c *Compactor) table(ctx context.Context, t *archive.Table, force bool) err
 				return err
 			}
 		}
-		for _, queues := range due.Shares {
-			files := slices.Concat(queues...)
-			what := fmt.Sprintf("%d files of %d queues, from %v to %v", len(files), len(queues), files[0].Queue, files[len(files)-1].Queue)
-			if err := c.one(ctx, t, what, files, func(local *folder) (made, error) { return c.share(ctx, t, queues, local) }); err != nil {
+		for _, s := range due.Shares {
+			files := s.files()
+			what := fmt.Sprintf("%d files into %d shared objects, from %v to %v", len(archive.Objects(files)), len(s), files[0].Queue, files[len(files)-1].Queue)
+			if err := c.one(ctx, t, what, files, func(local *folder) (made, error) { return c.shareAll(ctx, t, s, local) }); err != nil {
 				return err
 			}
 		}
@@ -385,11 +385,11 @@ func (c *Compactor) one(ctx context.Context, t *archive.Table, what string, file
 	}
 	c.update(func(s *Status) {
 		s.Merges++
-		s.FilesIn += int64(len(files))
+		s.FilesIn += int64(len(archive.Objects(files)))
 		s.BytesIn, s.BytesOut = s.BytesIn+in, s.BytesOut+m.bytes()
 		s.CopiedRows, s.EncodedRows = s.CopiedRows+m.stats.CopiedRows, s.EncodedRows+m.stats.EncodedRows
 	})
-	c.cfg.Logger.Info("compacted", slog.String("topic", t.Topic()), slog.Any("queue", files[0].Queue), slog.Int("queues", len(m.files)), slog.Int("files", len(files)),
+	c.cfg.Logger.Info("compacted", slog.String("topic", t.Topic()), slog.Any("queue", files[0].Queue), slog.Int("queues", len(m.files)), slog.Int("files", len(archive.Objects(files))), slog.Int("objects", len(archive.Objects(m.files))),
 		slog.Int64("bytes", m.bytes()), slog.Int64("encoded_rows", m.stats.EncodedRows), slog.Int64("copied_rows", m.stats.CopiedRows))
 	return nil
 }

@@ -30,15 +30,20 @@ const (
 	pieceOfWork = 2 * time.Millisecond
 )
 
-// made is what a merge has made: one object with a file, or with several.
+// made is what a merge has made: an object with a file, or some with several.
 type made struct {
 	files []archive.DataFile
 	stats archive.MergeStats
 }
 
-func (m made) bytes() int64 { return m.files[0].ObjectBytes() }
+func (m made) bytes() (n int64) {
+	for _, f := range archive.Objects(m.files) {
+		n += f.ObjectBytes()
+	}
+	return n
+}
 
-// merge has one object made of files and puts it in their place.
+// merge has objects made of files and puts them in their place.
 func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive.DataFile, write func(*folder) (made, error)) (made, error) {
 	if err := c.archive.Check(ctx); err != nil {
 		return made{}, err
@@ -50,8 +55,8 @@ func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive
 	defer os.RemoveAll(work)
 	local := &folder{dir: work, files: map[string]*os.File{}}
 	defer local.close()
-	for _, f := range files {
-		if err := c.fetch(ctx, f, local); err != nil {
+	for _, f := range archive.Objects(files) {
+		if err := c.fetch(ctx, f.Object(), local); err != nil {
 			return made{}, &archive.ObjectError{Name: f.Name, Err: err}
 		}
 	}
@@ -59,8 +64,10 @@ func (c *Compactor) merge(ctx context.Context, t *archive.Table, files []archive
 	if err != nil {
 		return made{}, err
 	}
-	if err := c.upload(ctx, m.files[0].Object(), local); err != nil {
-		return made{}, err
+	for _, f := range archive.Objects(m.files) {
+		if err := c.upload(ctx, f.Object(), local); err != nil {
+			return made{}, err
+		}
 	}
 	return m, c.commit(ctx, t, files, m.files)
 }
@@ -134,9 +141,9 @@ func (c *Compactor) upload(ctx context.Context, f archive.DataFile, local *folde
 func (c *Compactor) commit(ctx context.Context, t *archive.Table, files, fresh []archive.DataFile) error {
 	r := archive.Replacement{
 		ID: "compact-" + uuid.NewString(), New: fresh, Op: archive.ReplaceFiles,
-		Reason: fmt.Sprintf("compaction: %d files", len(files)),
+		Reason: fmt.Sprintf("compaction: %d files", len(archive.Objects(files))),
 	}
-	for _, o := range files {
+	for _, o := range archive.Objects(files) {
 		r.Old = append(r.Old, o.Name)
 	}
 	snap, err := t.Replace(ctx, r)

@@ -8,6 +8,21 @@ import (
 	"varve/internal/archive"
 )
 
+// shareAll makes objects of the files of several queues on the disk.
+func (c *Compactor) shareAll(ctx context.Context, t *archive.Table, s Share, local *folder) (made, error) {
+	var all made
+	for _, runs := range s {
+		m, err := c.share(ctx, t, runs, local)
+		if err != nil {
+			return made{}, err
+		}
+		all.files = append(all.files, m.files...)
+		all.stats.CopiedRows += m.stats.CopiedRows
+		all.stats.EncodedRows += m.stats.EncodedRows
+	}
+	return all, nil
+}
+
 // share makes an object of several queues' files on the disk and checks every
 // byte of it.
 func (c *Compactor) share(ctx context.Context, t *archive.Table, queues [][]archive.DataFile, local *folder) (made, error) {
