@@ -174,49 +174,93 @@ var everyColumn = func() (out []int) {
 // planning.
 var repeated = []int{colBroker, colQueueID, colQueueOffset, colMsgID, colKeys, colTag, colBodyEncoding, colErasedHash}
 
+// What an audit reads before it hashes: enough for pairs of messages, and not
+// more than the processor's cache has room for.
+const (
+	auditRows  = 64
+	auditBytes = 128 << 10
+)
+
 // Audit reads all of the file, every column of it, and shows each row. A row
-// that can't be read ends it.
+// that can't be read ends it, behind those before it.
 func (f *File) Audit(ctx context.Context, visit func(*AuditedRow) error) error {
 	c := newCursor(f, 0)
 	c.all, c.seg.reuse = true, true
 	c.window = f.cursors.window
 	defer c.close()
 	return guard(f.data.Name, func() error {
-		a := auditor{cursor: c, broker: []byte(f.data.Queue.Broker)}
+		a := auditor{cursor: c, broker: []byte(f.data.Queue.Broker), rows: make([]auditRow, 0, auditRows)}
 		for c.row < f.rows {
-			if c.row%1024 == 0 && ctx.Err() != nil {
+			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := a.next(ctx); err != nil {
+			err := guard(f.data.Name, func() error { return a.read(ctx) })
+			a.hash()
+			for i := range a.rows {
+				if err := visit(&a.rows[i].AuditedRow); err != nil {
+					return err
+				}
+			}
+			if err != nil {
 				return fmt.Errorf("read archive of %s at %d: %w", f.data.Queue, f.data.Offsets.From+c.row, err)
 			}
-			if err := visit(&a.row); err != nil {
-				return err
-			}
-			c.row++
 		}
 		return nil
 	})
 }
 
-// auditor makes the rows of an audit.
+// auditor makes the rows of an audit, some at a time.
 type auditor struct {
 	*cursor
 	broker []byte
 	batch  mq.Batch
+	rows   []auditRow // at most auditRows: they never move
 	hasher proof.Hasher
-	row    AuditedRow
 	parser *FileWriter // of rows that only the whole record can say
+	texts  []byte      // of the rows' ids and encodings
+}
+
+// auditRow is a row whose record ends in the auditor's batch where end says.
+type auditRow struct {
+	AuditedRow
+	end    int
 	erased proof.Hash
 }
 
+// read reads the next rows. Those before one that can't be read are there.
+func (a *auditor) read(ctx context.Context) error {
+	a.batch.Body, a.rows, a.texts = a.batch.Body[:0], a.rows[:0], a.texts[:0]
+	a.seg.ctx = ctx
+	for len(a.rows) < auditRows && len(a.batch.Body) < auditBytes && a.cursor.row < a.file.rows {
+		if err := a.next(ctx); err != nil {
+			return err
+		}
+		a.cursor.row++
+	}
+	return nil
+}
+
+// hash finds the leaves of the rows that were read.
+func (a *auditor) hash() {
+	at := 0
+	for i := range a.rows {
+		one := &a.rows[i]
+		one.Record = mq.Record(a.batch.Body[at:one.end:one.end])
+		a.hasher.Add(one.Record.Parts())
+		at = one.end
+	}
+	for i, leaf := range a.hasher.Leaves() {
+		a.rows[i].Leaf = leaf
+	}
+}
+
+// next reads a row.
 func (a *auditor) next(ctx context.Context) error {
 	if err := a.ready(ctx, mq.Limit{}); err != nil {
 		return err
 	}
-	a.seg.ctx = ctx
 	row := a.cursor.row - a.file.groups[a.group].from
-	a.batch.Body, a.batch.Count = a.batch.Body[:0], 0
+	at := len(a.batch.Body)
 	if _, err := a.rebuild(row, mq.Limit{}, &a.batch); err != nil {
 		return err
 	}
@@ -225,18 +269,26 @@ func (a *auditor) next(ctx context.Context) error {
 			return err
 		}
 	}
-	r := mq.Record(a.batch.Body)
-	head, body, tail := r.Parts()
-	a.row = AuditedRow{Offset: a.file.data.Offsets.From + a.cursor.row, Record: r, Leaf: a.hasher.Leaf(head, body, tail)}
+	a.rows = append(a.rows, auditRow{end: len(a.batch.Body)})
+	one := &a.rows[len(a.rows)-1]
+	one.Offset = a.file.data.Offsets.From + a.cursor.row
+	one.Wrong = a.wrong(mq.Record(a.batch.Body[at:]))
+	one.id = a.keep(a.cols[colMsgID].bytes(0))
 	if col := a.cols[colErasedHash]; col.values > 0 {
-		copy(a.erased[:], col.fixed())
-		a.row.Erased = &a.erased
+		copy(one.erased[:], col.fixed())
+		one.Erased = &one.erased
 	}
-	a.row.Wrong, a.row.id = a.wrong(r), a.cols[colMsgID].bytes(0)
 	if col := a.cols[colBodyEncoding]; col.values > 0 {
-		a.row.encoding = col.bytes(0)
+		one.encoding = a.keep(col.bytes(0))
 	}
 	return nil
+}
+
+// keep copies a column's value, whose page may be gone before its row is shown.
+func (a *auditor) keep(b []byte) []byte {
+	at := len(a.texts)
+	a.texts = append(a.texts, b...)
+	return a.texts[at:len(a.texts):len(a.texts)]
 }
 
 // wrong compares the repeated columns with the record.
@@ -269,6 +321,9 @@ func (a *auditor) wrong(r mq.Record) string {
 	if !named {
 		return a.wrongOdd(r) // the id is made of host and position
 	}
+	if a.cols[colKeys].values == 1 && oneWord(words) && a.isKey(0, words) {
+		return a.differ(id, tag, tagged, 1)
+	}
 	n := 0
 	for word := range bytes.FieldsSeq(words) { // here, where it costs no memory
 		if !a.isKey(n, word) {
@@ -277,6 +332,17 @@ func (a *auditor) wrong(r mq.Record) string {
 		n++
 	}
 	return a.differ(id, tag, tagged, n)
+}
+
+// oneWord reports whether a text is of visible ASCII alone: words are parted by
+// spaces of every kind.
+func oneWord(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return len(b) > 0
 }
 
 const otherKeys = "keys are others than the record's"

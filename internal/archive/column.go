@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,9 @@ type column struct {
 	index    []int32 // into the dictionary; nil where there is none
 	def, rep []byte
 	addrs    []netip.AddrPort // of a dictionary's values, as far as they were asked for
+	// even says that all rows of the page have as many values as its first, as
+	// they nearly always do: a row's place is known without going over the levels.
+	even bool
 
 	// Where the current row begins: its first level and its first value.
 	row    int64
@@ -58,7 +62,7 @@ func (c *column) drop() {
 	}
 	c.page, c.from, c.to = nil, 0, 0
 	c.i32, c.i64, c.data, c.offs, c.index, c.def, c.rep = nil, nil, nil, nil, nil, nil, nil
-	c.head = 0
+	c.head, c.even = 0, false
 }
 
 // load decodes the page of a row of the group, unless it is there already.
@@ -87,6 +91,7 @@ func (c *column) load(row int64) error {
 	c.from, c.to = first, end
 	c.row, c.level, c.value = c.from, 0, 0
 	c.values = c.count()
+	c.even = c.same()
 	return nil
 }
 
@@ -133,13 +138,25 @@ func (c *column) count() int {
 	return n
 }
 
+// same reports whether each row of the page has as many values as the first.
+func (c *column) same() bool {
+	if c.def == nil {
+		return true
+	}
+	if bytes.Count(c.def, c.def[:1]) != len(c.def) {
+		return false
+	}
+	n := max(1, c.values)
+	return c.rep == nil || len(c.rep) == n*int(c.to-c.from) && bytes.Equal(c.rep[n:], c.rep[:len(c.rep)-n])
+}
+
 // seek moves to a row of the group and loads its page.
 func (c *column) seek(row int64) error {
 	if err := c.load(row); err != nil {
 		return err
 	}
-	if c.def == nil {
-		c.row, c.value = row, int(row-c.from)
+	if c.even {
+		c.row, c.value = row, int(row-c.from)*c.values
 		return nil
 	}
 	if row < c.row {

@@ -191,8 +191,8 @@ func (c *cursor) hash(row int64) (int64, error) {
 func (c *cursor) rebuild(row int64, lim mq.Limit, b *mq.Batch) (fits bool, err error) {
 	for _, i := range recordColumns {
 		col := c.cols[i]
-		if col.def == nil && row >= col.from && row < col.to {
-			col.row, col.value = row, int(row-col.from)
+		if col.even && row >= col.from && row < col.to {
+			col.row, col.value = row, int(row-col.from)*col.values
 			continue
 		}
 		if err := col.seek(row); err != nil {

@@ -266,21 +266,17 @@ func (w *FileWriter) add(r mq.Record) error {
 	if err != nil {
 		return w.refuse(r, err)
 	}
-	leaf, err := w.leaf(r, &one)
-	if err != nil {
-		return w.refuse(r, err)
-	}
 	again := w.again
 	if kept, ok := w.kept[one.queueOffset]; ok {
 		again = kept
 	}
+	one.erased = again.erased
+	if err := w.hash(r, &one); err != nil {
+		return w.refuse(r, err)
+	}
 	if again.encoding != nil {
 		one.encoding = again.encoding
 	}
-	if one.erased = again.erased; one.erased != nil {
-		leaf = proof.Hash(one.erased)
-	}
-	w.proof.Add(one.queueOffset, leaf)
 	if w.typed != nil {
 		w.typed.add(&one)
 	}
@@ -320,6 +316,7 @@ func (w *FileWriter) clearBatch() {
 	if w.typed != nil {
 		w.typed.clear()
 	}
+	w.hasher.Drop()
 	w.arena, w.rows, w.pairs, w.keys = w.arena[:0], w.rows[:0], w.pairs[:0], w.keys[:0]
 	if cap(w.arena) > 16*batchBytes {
 		w.arena = nil // one huge record must not pin its memory
@@ -335,6 +332,7 @@ func (w *FileWriter) flushBatch() error {
 	if len(w.rows) == 0 {
 		return nil
 	}
+	w.prove()
 	for col := range numColumns {
 		w.values = w.column(w.values[:0], col)
 		if _, err := w.cols[col].WriteRowValues(w.values); err != nil {

@@ -365,20 +365,42 @@ func withoutProof(files []DataFile) []DataFile {
 
 func publicKey(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
 
-// leaf is a record's in the proof: of the record as it will be served.
-func (w *FileWriter) leaf(r mq.Record, one *row) (proof.Hash, error) {
+// hash begins with a record's leaf in the proof: of the record as it will be
+// served, or as it was before it was erased. What needs no other record than r is
+// hashed with the batch.
+func (w *FileWriter) hash(r mq.Record, one *row) error {
+	if one.erased != nil {
+		one.leaf = (*proof.Hash)(one.erased)
+		return nil
+	}
 	head, body, tail := r.Parts()
 	if one.encoding == nil || one.sysFlag == r.SysFlag() {
-		return w.hasher.Leaf(head, body, tail), nil
+		w.hasher.Add(head, body, tail)
+		return nil
 	}
 	w.restored = append(append(w.restored[:0], head...), tail...)
 	n := len(w.restored)
 	var err error
 	if w.restored, err = mq.JoinRecord(w.restored, w.restored, one.body, one.sysFlag, one.bodyCRC); err != nil {
-		return proof.Hash{}, err
+		return err
 	}
-	head, body, tail = mq.Record(w.restored[n:]).Parts()
-	return w.hasher.Leaf(head, body, tail), nil
+	leaf := w.hasher.Leaf(mq.Record(w.restored[n:]).Parts())
+	one.leaf = &leaf
+	return nil
+}
+
+// prove gives the batch's leaves to the proof.
+func (w *FileWriter) prove() {
+	leaves := w.hasher.Leaves()
+	for i := range w.rows {
+		one := &w.rows[i]
+		if one.leaf != nil {
+			w.proof.Add(one.queueOffset, *one.leaf)
+			continue
+		}
+		w.proof.Add(one.queueOffset, leaves[0])
+		leaves = leaves[1:]
+	}
 }
 
 // inherit gives files the proofs of those in whose place they come: a queue's

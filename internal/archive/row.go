@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"varve/internal/mq"
+	"varve/internal/proof"
 )
 
 // row is one record in parts, all of them aliasing the record or scratch
@@ -29,8 +30,9 @@ type row struct {
 	tag         []byte // nil where there is none
 	bornHost    []byte
 	storeHost   []byte
-	erased      []byte // leaf of the message before it was erased; nil where it wasn't
-	form        []byte // nil where the typed columns say everything
+	erased      []byte      // leaf of the message before it was erased; nil where it wasn't
+	leaf        *proof.Hash // nil where it is hashed with the batch
+	form        []byte      // nil where the typed columns say everything
 	firstPair   int
 	pairs       int
 	firstKey    int

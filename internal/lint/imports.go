@@ -49,7 +49,8 @@ var table = []rule{
 	{folder: "internal/objstore/mem", local: []string{"internal/objstore"}},
 	{folder: "internal/objstore/objtest", local: []string{"internal/objstore"}},
 	{folder: "internal/objstore/s3", local: []string{"internal/objstore"}, big: []string{minio}},
-	{folder: "internal/proof"},
+	{folder: "internal/sha256pair"},
+	{folder: "internal/proof", local: []string{"internal/sha256pair"}},
 	{folder: "internal/archive/...", local: []string{"internal/objstore", "internal/proof", "internal/typed"}, big: []string{parquet, arrow, iceberg}},
 
 	{folder: "internal/migrate", local: []string{"broker/group", "broker/topic", "internal/archive", "internal/backup", "internal/objstore", "internal/remoting"}},

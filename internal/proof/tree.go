@@ -62,25 +62,75 @@ func join(trees []Tree, t Tree, level uint8) []Tree {
 }
 
 // Builder makes the parts of consecutive messages. The zero value is ready.
-type Builder struct{ parts Parts }
+type Builder struct {
+	parts Parts
+	// leaves are those from an offset on that are not in parts yet, at most one
+	// run: all of them together are hashed faster.
+	leaves []Hash
+	from   int64
+}
+
+// runLen is how many messages the largest subtrees are of.
+const runLen = 1 << RunLevel
 
 // Add takes the leaf of an offset; offsets ascend.
 func (b *Builder) Add(offset int64, leaf Hash) {
-	block, place := BlockOf(offset)
+	if n := len(b.leaves); n > 0 && (offset != b.from+int64(n) || offset%runLen == 0) {
+		b.build()
+	}
+	if len(b.leaves) == 0 {
+		b.from = offset
+		if b.leaves == nil {
+			b.leaves = make([]Hash, 0, runLen)
+		}
+	}
+	b.leaves = append(b.leaves, leaf)
+}
+
+// build makes subtrees of the leaves that wait, level by level. Those at the ends
+// of a level whose sibling is not among them are as large as they get.
+func (b *Builder) build() {
+	if len(b.leaves) == 0 {
+		return
+	}
+	block, index := BlockOf(b.from)
 	n := len(b.parts)
 	if n == 0 || b.parts[n-1].Block != block {
 		b.parts = append(b.parts, Part{Block: block})
 		n++
 	}
 	p := &b.parts[n-1]
-	p.Trees = join(p.Trees, Tree{0, uint16(place), leaf}, RunLevel)
+	add := func(t Tree) { p.Trees = join(p.Trees, t, RunLevel) }
+	var last [RunLevel]Tree // at the right ends, the lowest first
+	ends := 0
+	row, level := b.leaves, uint8(0)
+	for ; level < RunLevel && len(row) > 0; level++ {
+		if index&1 == 1 {
+			add(Tree{level, uint16(index), row[0]})
+			row, index = row[1:], index+1
+		}
+		if n := len(row); n&1 == 1 {
+			last[ends] = Tree{level, uint16(index + n - 1), row[n-1]}
+			row, ends = row[:n-1], ends+1
+		}
+		row, index = nodes(row), index>>1
+	}
+	for i := range row {
+		add(Tree{level, uint16(index + i), row[i]})
+	}
+	for ends > 0 {
+		ends--
+		add(last[ends])
+	}
+	b.leaves = b.leaves[:0]
 }
 
 // Set begins with parts that are known already.
-func (b *Builder) Set(p Parts) { b.parts = p }
+func (b *Builder) Set(p Parts) { b.parts, b.leaves = p, b.leaves[:0] }
 
 // Copy gives what was made so far, and goes on.
 func (b *Builder) Copy() Parts {
+	b.build()
 	out := make(Parts, len(b.parts))
 	for i, p := range b.parts {
 		out[i] = Part{p.Block, append([]Tree(nil), p.Trees...)}
@@ -90,6 +140,7 @@ func (b *Builder) Copy() Parts {
 
 // Parts gives what was made; the builder is empty after.
 func (b *Builder) Parts() Parts {
+	b.build()
 	out := b.parts
 	b.parts = nil
 	return out

@@ -26,6 +26,7 @@ type Bucket struct {
 
 type object struct {
 	data     []byte // never changed once stored
+	etag     string
 	modified time.Time
 	locked   bool
 }
@@ -139,13 +140,14 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, size int64, 
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("put %s: %w", name, err)
 	}
+	etag := fmt.Sprintf("%08x", crc32.ChecksumIEEE(data))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, taken := b.objects[name]; taken && c == objstore.IfAbsent {
 		return fmt.Errorf("put %s: %w", name, objstore.ErrExists)
 	}
 	b.hide(name)
-	b.objects[name] = object{data: data, modified: time.Now()}
+	b.objects[name] = object{data: data, etag: etag, modified: time.Now()}
 	return nil
 }
 
@@ -162,7 +164,7 @@ func describe(name string, o object) objstore.Object {
 	return objstore.Object{
 		Name:     name,
 		Size:     int64(len(o.data)),
-		ETag:     fmt.Sprintf("%08x", crc32.ChecksumIEEE(o.data)),
+		ETag:     o.etag,
 		Modified: o.modified,
 	}
 }
