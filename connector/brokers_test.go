@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,6 +128,9 @@ func TestClaimedElsewhereIsFenced(t *testing.T) {
 		}
 		if st := r.Status(); st.State != Fenced || st.Error == "" {
 			t.Errorf("%s: %+v", topic, st)
+		}
+		if err := r.Flush(t.Context()); !errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "fenced by a newer writer") {
+			t.Errorf("%s: a flush says %v", topic, err)
 		}
 		for _, name := range []string{"known", "new"} {
 			table, err := openArchive(t, b).Table(t.Context(), name)

@@ -130,7 +130,7 @@ func (c *Connector) Flush(ctx context.Context) error {
 	select {
 	case c.flush <- req:
 	case <-c.done:
-		return ErrStopped
+		return c.stopped()
 	case <-ctx.Done():
 		return c.flushTimeout(ctx, began)
 	}
@@ -141,10 +141,18 @@ func (c *Connector) Flush(ctx context.Context) error {
 		}
 		return nil
 	case <-c.done:
-		return ErrStopped
+		return c.stopped()
 	case <-ctx.Done():
 		return c.flushTimeout(ctx, began)
 	}
+}
+
+// stopped is ErrStopped, with the reason where it was not told to.
+func (c *Connector) stopped() error {
+	if st := c.Status(); st.State == Fenced {
+		return fmt.Errorf("%w: %s", ErrStopped, st.Error)
+	}
+	return ErrStopped
 }
 
 // flushTimeout says why a flush that began then was not done in time: something

@@ -115,14 +115,15 @@ func TestBadSpecs(t *testing.T) {
 		return sp
 	}
 	for want, sp := range map[string]Spec{
-		"no source":               ok(func(s *Spec) { s.Source = "" }),
-		"no destination":          ok(func(s *Spec) { s.Destination = "" }),
-		"into itself":             ok(func(s *Spec) { s.Destination = "src" }),
-		"system topic":            ok(func(s *Spec) { s.Destination = mq.ScheduleTopic }),
-		"longer than 127":         ok(func(s *Spec) { s.Destination = strings.Repeat("x", 128) }),
-		"no topic nothing":        ok(func(s *Spec) { s.Source = "nothing" }),
-		"no queue 9":              ok(func(s *Spec) { s.Queues = []int32{0, 9} }),
-		"ends before it begins":   ok(func(s *Spec) { s.FromMillis, s.ToMillis = 5, 5 }),
+		"no source":             ok(func(s *Spec) { s.Source = "" }),
+		"no destination":        ok(func(s *Spec) { s.Destination = "" }),
+		"into itself":           ok(func(s *Spec) { s.Destination = "src" }),
+		"system topic":          ok(func(s *Spec) { s.Destination = mq.ScheduleTopic }),
+		"longer than 127":       ok(func(s *Spec) { s.Destination = strings.Repeat("x", 128) }),
+		"no topic nothing":      ok(func(s *Spec) { s.Source = "nothing" }),
+		"no queue 9":            ok(func(s *Spec) { s.Queues = []int32{0, 9} }),
+		"ends before it begins": ok(func(s *Spec) { s.FromMillis, s.ToMillis = 5, 5 }),
+		"from 1970-01-01T00:00:02.000Z to 1970-01-01T00:00:01.500Z": ok(func(s *Spec) { s.FromMillis, s.ToMillis = 2000, 1500 }),
 		"from offset 3 to 3":      ok(func(s *Spec) { s.FromOffset, s.ToOffset = ptr(3), ptr(3) }),
 		"negative offset":         ok(func(s *Spec) { s.FromOffset = ptr(-1) }),
 		"negative rate":           ok(func(s *Spec) { s.BytesPerSecond = -1 }),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"varve/internal/expr"
 	"varve/internal/mq"
@@ -59,7 +60,7 @@ func (s *Spec) check() (mq.Filter, error) {
 	case s.FromMillis < 0 || s.ToMillis < 0:
 		return nil, bad("a time before 1970")
 	case s.ToMillis > 0 && s.ToMillis <= s.FromMillis:
-		return nil, bad("it ends before it begins: from %d to %d", s.FromMillis, s.ToMillis)
+		return nil, bad("it ends before it begins: from %s to %s", instant(s.FromMillis), instant(s.ToMillis))
 	case s.FromOffset != nil && *s.FromOffset < 0 || s.ToOffset != nil && *s.ToOffset < 0:
 		return nil, bad("a negative offset")
 	case s.FromOffset != nil && s.ToOffset != nil && *s.ToOffset <= *s.FromOffset:
@@ -68,6 +69,10 @@ func (s *Spec) check() (mq.Filter, error) {
 		return nil, bad("a negative rate")
 	}
 	return newFilter(s.Tag, s.SQL, s.SkipErased)
+}
+
+func instant(millis int64) string {
+	return time.UnixMilli(millis).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 // wants reports whether the spec names a queue id.

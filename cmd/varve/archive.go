@@ -23,14 +23,7 @@ func archiveCommand() *cobra.Command {
 				return err
 			}
 			return show(cmd, s, func(t *table) {
-				t.row("TOPIC", "MESSAGES", "FILES", "BYTES", "RAW", "RATIO", "PENDING", "LAST STORED")
-				for _, x := range s.Topics {
-					raw, ratio := "-", "-"
-					if x.RawBytes > 0 {
-						raw, ratio = size(x.RawBytes), fmt.Sprintf("%.0f %%", 100*float64(x.Bytes)/float64(x.RawBytes))
-					}
-					t.row(x.Topic, x.Messages, x.Files, size(x.Bytes), raw, ratio, x.Pending, x.LastTime)
-				}
+				archivedRows(t, s)
 				t.row("archive at " + s.Location)
 				for _, x := range s.Topics {
 					if x.Error != "" {
@@ -191,4 +184,21 @@ func archiveTrim() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&keep, "keep", "0", "bytes that stay hot")
 	return cmd
+}
+
+// archivedRows shows what the archive has of each topic: nothing is known of it
+// while it can't be asked.
+func archivedRows(t *table, s admin.ArchiveStatus) {
+	t.row("TOPIC", "MESSAGES", "FILES", "BYTES", "RAW", "RATIO", "PENDING", "LAST STORED")
+	for _, x := range s.Topics {
+		if s.Unreached != "" {
+			t.row(x.Topic, "-", "-", "-", "-", "-", x.Pending, "-")
+			continue
+		}
+		raw, ratio := "-", "-"
+		if x.RawBytes > 0 {
+			raw, ratio = size(x.RawBytes), fmt.Sprintf("%.0f %%", 100*float64(x.Bytes)/float64(x.RawBytes))
+		}
+		t.row(x.Topic, x.Messages, x.Files, size(x.Bytes), raw, ratio, x.Pending, x.LastTime)
+	}
 }

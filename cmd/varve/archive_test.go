@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"varve/internal/admin"
@@ -16,6 +17,27 @@ func TestFlushWaits(t *testing.T) {
 	} {
 		if got := flushWaits(s); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// An archive that can't be asked is not one without messages.
+func TestArchivedRows(t *testing.T) {
+	s := admin.ArchiveStatus{Topics: []admin.ArchiveTopic{{Topic: "orders", Pending: 5}}}
+	for unreached, want := range map[string]string{
+		"":                  "orders 0 0 0 B - - 5 -",
+		"no answer since 9": "orders - - - - - 5 -",
+	} {
+		s.Unreached = unreached
+		var b strings.Builder
+		tab := newTable(&b)
+		archivedRows(tab, s)
+		if err := tab.w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		_, row, _ := strings.Cut(b.String(), "\n")
+		if got := strings.Join(strings.Fields(row), " "); got != want {
+			t.Errorf("unreached %q: %q, want %q", unreached, got, want)
 		}
 	}
 }

@@ -70,6 +70,9 @@ topic: then that it is gone is a doubt.`,
 			return err
 		}
 		if !rep.OK {
+			if len(rep.Doubts) == 1 {
+				return fmt.Errorf("1 doubt: %w", errDoubt)
+			}
 			return fmt.Errorf("%d doubts: %w", len(rep.Doubts), errDoubt)
 		}
 		return nil

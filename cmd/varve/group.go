@@ -59,6 +59,9 @@ func groupReset() *cobra.Command {
 			if queue >= 0 {
 				reset.Queue = &queue
 			}
+			if reset.Topic == "" {
+				return usageError{errors.New("--topic: of which topic?")}
+			}
 			if err := resetTarget(reset.To); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -62,6 +63,9 @@ func messageSend() *cobra.Command {
 				}
 				m.Properties[delayProperty] = strconv.FormatInt(time.Duration(d).Milliseconds(), 10)
 			}
+			if lines && len(args) == 2 {
+				return usageError{errors.New("--lines: the messages are the lines of standard input; leave BODY out")}
+			}
 			if lines {
 				return sendLines(cmd, m)
 			}
@@ -83,7 +87,7 @@ func messageSend() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&m.Tag, "tag", "", "tag")
-	cmd.Flags().StringSliceVar(&m.Keys, "key", nil, "key; may be given again")
+	cmd.Flags().StringArrayVar(&m.Keys, "key", nil, "key; may be given again")
 	cmd.Flags().StringArrayVar(&props, "property", nil, "name=value; may be given again")
 	cmd.Flags().Int32Var(&queue, "queue", 0, "queue; the broker picks where it isn't given")
 	cmd.Flags().StringVar(&in, "in", "", "hold it back for so long, such as 90s or 30d")
@@ -186,6 +190,9 @@ func messageRead() *cobra.Command {
 			var err error
 			if s.From, err = timeFlag("from", from); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("offset") && s.Offset < 0 {
+				return usageError{fmt.Errorf("--offset: %d is less than 0", s.Offset)}
 			}
 			if !cmd.Flags().Changed("queue") {
 				if s.Offset >= 0 {

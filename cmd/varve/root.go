@@ -141,6 +141,9 @@ func strict(cmd *cobra.Command) {
 			if err := check(c, args); err != nil {
 				return usageError{fmt.Errorf("%w; usage: %s", err, c.UseLine())}
 			}
+			if len(args) > 0 && args[0] == "" {
+				return usageError{fmt.Errorf("%s is empty; usage: %s", strings.Trim(strings.Fields(c.Use)[1], "[]"), c.UseLine())}
+			}
 			return nil
 		}
 	}

@@ -32,7 +32,7 @@ func topicCommand() *cobra.Command {
 			return show(cmd, topics, func(t *table) {
 				t.row("TOPIC", "QUEUES", "MESSAGES", "TYPE")
 				for _, x := range topics {
-					t.row(x.Name, queues(x), x.Messages, x.Type)
+					t.row(x.Name, queues(x), x.Messages, dash(x.Type))
 				}
 				partial(t, topics...)
 			})
