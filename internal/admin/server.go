@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"varve/internal/intake"
 	"varve/internal/units"
 )
 
@@ -123,6 +124,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &tooBig) {
 		e = &Error{http.StatusRequestEntityTooLarge, CodeLimit, fmt.Sprintf("request body is over %d bytes", maxBody)}
 	}
+	if errors.Is(err, intake.ErrFull) {
+		e = &Error{http.StatusServiceUnavailable, CodeLimit, err.Error()}
+	}
 	if e.Status >= http.StatusInternalServerError && e.Code == CodeInternal {
 		s.log.Error("request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err))
 	}
@@ -140,7 +144,7 @@ func decode(r *http.Request, into any) error {
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		var tooBig *http.MaxBytesError
-		if errors.As(err, &tooBig) {
+		if errors.As(err, &tooBig) || errors.Is(err, intake.ErrFull) {
 			return err
 		}
 		if errors.Is(err, io.EOF) {

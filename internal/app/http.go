@@ -8,6 +8,7 @@ import (
 
 	"varve/history/catalog"
 	"varve/internal/admin"
+	"varve/internal/intake"
 	"varve/internal/obs"
 )
 
@@ -141,6 +142,8 @@ func (n *Node) registerMetrics() {
 		}
 		return 0
 	})
+	m.Gauge(obs.IntakeBytes, "bytes of large requests that are being read, on all ports", func() float64 { return float64(intake.Process.Stats().Bytes) })
+	m.Gauge(obs.IntakeWaiting, "large requests that wait for others to be read", func() float64 { return float64(intake.Process.Stats().Waiting) })
 	n.accessMetrics()
 	if n.store != nil {
 		n.logMetrics()

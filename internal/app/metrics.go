@@ -122,6 +122,8 @@ func (n *Node) grpcMetrics() {
 	m.Gauge(obs.GRPCConnections, "gRPC connections", stat(func(s grpc.Stats) int { return s.Connections }))
 	m.Gauge(obs.GRPCRenewals, "receipt handles that are renewed for push consumers", stat(func(s grpc.Stats) int { return s.Renewals }))
 	m.Gauge(obs.GRPCInLine, "sends of gRPC clients that wait until their connection has less than its share at the log", stat(func(s grpc.Stats) int { return s.InLine }))
+	m.Gauge(obs.GRPCArriving, "bytes of gRPC calls that are not whole yet, over 128 KiB a connection, without large messages", func() float64 { return float64(n.grpc.Stats().Arriving) })
+	m.Counter(obs.GRPCShed, "gRPC calls ended because their connection had too much arriving, or they took too long to arrive", func() float64 { return float64(n.grpc.Stats().Shed) })
 	m.Gauge(obs.ClientsUnread, "bytes of messages that clients over gRPC and HTTP were given and have not read", func() float64 { return float64(n.unread.Bytes()) })
 }
 

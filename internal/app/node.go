@@ -27,7 +27,9 @@ import (
 	"varve/internal/backlog"
 	"varve/internal/clock"
 	"varve/internal/config"
+	"varve/internal/conns"
 	"varve/internal/guard"
+	"varve/internal/intake"
 	"varve/internal/meta"
 	"varve/internal/mq"
 	"varve/internal/objstore"
@@ -198,10 +200,10 @@ func (n *Node) Health() *obs.Health { return n.health }
 // serveHTTP is the task of the HTTP port.
 func (n *Node) serveHTTP(h http.Handler) func(ctx context.Context) error {
 	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: intake.Handler(h, intake.Process), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
 	return func(ctx context.Context) error {
-		return tlsport.ServeHTTP(ctx, srv, tlsport.Listen(n.ports.http, n.tls, n.tlsOnly(), "http/1.1"), stopWithin/4)
+		return tlsport.ServeHTTP(ctx, srv, tlsport.Listen(conns.AtMost(n.cfg.HTTP.Connections, n.log).Listen(n.ports.http), n.tls, n.tlsOnly(), "http/1.1"), stopWithin/4)
 	}
 }

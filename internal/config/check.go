@@ -91,6 +91,7 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 		{"broker.pop-queue", int64(c.Broker.PopQueue), 32, 1 << 20},
 		{"broker.pop-group", int64(c.Broker.PopGroup), 32, 1 << 26},
 		{"grpc.connections", int64(c.GRPC.Connections), 1, 1 << 20},
+		{"http.connections", int64(c.HTTP.Connections), 1, 1 << 20},
 		{"mqhttp.connections", int64(c.MQHTTP.Connections), 1, 1 << 20},
 		{"history.broker-id", int64(c.History.BrokerID), 1, 1 << 30},
 		{"query.rows", c.Query.Rows, 1, 1 << 40},

@@ -192,8 +192,9 @@ type Proof struct {
 
 // HTTP is the port of API, health and metrics.
 type HTTP struct {
-	Listen string `koanf:"listen" help:"address of API, health and metrics; it asks for no password unless auth.enabled: keep it private"`
-	PProf  bool   `koanf:"pprof" help:"serve /debug/pprof"`
+	Listen      string `koanf:"listen" help:"address of API, health and metrics; it asks for no password unless auth.enabled: keep it private"`
+	Connections int    `koanf:"connections" help:"most connections of it at once"`
+	PProf       bool   `koanf:"pprof" help:"serve /debug/pprof"`
 }
 
 // Auth is access control.
@@ -264,7 +265,7 @@ func Default() Config {
 		Query:     Query{Timeout: time.Minute, Memory: 1 << 30, Rows: 1_000_000, Concurrency: 2},
 		Retention: Retention{Interval: 10 * time.Minute, Grace: 10 * time.Minute, Sweep: time.Hour, LeaseBytes: 100 << 30, LeaseAge: 30 * 24 * time.Hour},
 		Backup:    Backup{Every: time.Minute},
-		HTTP:      HTTP{Listen: "127.0.0.1:8082"},
+		HTTP:      HTTP{Listen: "127.0.0.1:8082", Connections: 1024},
 		TLS:       TLS{Mode: TLSPermissive},
 	}
 }

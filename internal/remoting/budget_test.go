@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"varve/internal/intake"
 )
 
 // large is a peer that sends large frames within a budget.
@@ -18,7 +20,7 @@ type large struct {
 	handled atomic.Int64 // body bytes
 }
 
-func newLarge(b *budget) *large {
+func newLarge(b *intake.Budget) *large {
 	l := &large{}
 	l.c, l.Conn, l.end = pipeConn(func(_ *Conn, req *Command) { l.handled.Add(int64(len(req.Body))) }, Config{reading: b})
 	return l
@@ -37,15 +39,11 @@ func (l *large) why() error {
 
 func largeFrame(body int) []byte { return jsonFrame(`{"code":10,"opaque":5,"flag":2}`, body) }
 
-func (b *budget) free(bytes, places int64) bool {
-	return b.bytes.TryAcquire(bytes) && b.places.TryAcquire(places)
-}
-
 // Frames that are announced and don't come hold what has arrived of them, and
 // end; the others' don't wait.
 func TestAnnouncedFramesHoldNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := newBudget(8<<20, 1)
+		budget := intake.New(8<<20, 1)
 		idlers := make([]*large, 8)
 		for i := range idlers {
 			idlers[i] = newLarge(budget)
@@ -70,7 +68,7 @@ func TestAnnouncedFramesHoldNothing(t *testing.T) {
 		}
 		_ = busy.Close()
 		<-busy.end
-		if !budget.free(8<<20, 1) {
+		if !budget.Untaken(8<<20, 1) {
 			t.Error("the ended connections hold some of the budget")
 		}
 	})
@@ -80,7 +78,7 @@ func TestAnnouncedFramesHoldNothing(t *testing.T) {
 // one that waits.
 func TestLargeFramesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := newBudget(2<<20, 1)
+		budget := intake.New(2<<20, 1)
 		peers := make([]*large, 4)
 		for i := range peers { // each fills a half MiB and needs more
 			peers[i] = newLarge(budget)
@@ -107,7 +105,7 @@ func TestLargeFramesTakeTurns(t *testing.T) {
 			_ = l.Close()
 			<-l.end
 		}
-		if !budget.free(2<<20, 1) {
+		if !budget.Untaken(2<<20, 1) {
 			t.Error("the ended connections hold some of the budget")
 		}
 	})
@@ -117,7 +115,7 @@ func TestLargeFramesTakeTurns(t *testing.T) {
 // gives up after the frame timeout.
 func TestWaitForPlaceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := newBudget(1, 1)
+		budget := intake.New(1, 1)
 		first, second := newLarge(budget), newLarge(budget)
 		frame := largeFrame(8 << 20)
 		first.write(frame[:200<<10])
@@ -129,7 +127,7 @@ func TestWaitForPlaceEnds(t *testing.T) {
 		if d := time.Since(start); d != 5*time.Second || second.handled.Load() != 8<<20 {
 			t.Errorf("after %s handled %d bytes", d, second.handled.Load())
 		}
-		if !budget.places.TryAcquire(1) {
+		if !budget.Untaken(0, 1) {
 			t.Fatal("the frame that is done holds its place")
 		}
 		second.write(frame)
@@ -145,7 +143,7 @@ func TestWaitForPlaceEnds(t *testing.T) {
 // time that takes: the large buffer is given back.
 func TestSlowLargeFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := newBudget(8<<20, 1)
+		budget := intake.New(8<<20, 1)
 		l := newLarge(budget)
 		all := append(largeFrame(4<<20), largeFrame(1000)...)
 		cut := len(all) - 500
@@ -160,7 +158,7 @@ func TestSlowLargeFrame(t *testing.T) {
 			_, _ = l.Write(all[cut:])
 		}()
 		time.Sleep(30 * time.Second)
-		if n := l.handled.Load(); n != 4<<20 || !budget.free(8<<20, 1) {
+		if n := l.handled.Load(); n != 4<<20 || !budget.Untaken(8<<20, 1) {
 			t.Errorf("handled %d bytes, budget %+v, ended: %v", n, l.c.cfg.reading, l.why())
 		}
 		time.Sleep(10 * time.Second)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"varve/internal/intake"
 )
 
 // Errors of a connection. They are wrapped with the peer.
@@ -61,16 +63,16 @@ type Config struct {
 	OnClose func(c *Conn)
 	Logger  *slog.Logger
 
-	workers *workers // of a server; nil for a client, whose handlers are few
-	reading *budget  // bounds the large frames being read; nil for a client, which trusts its server
-	writing *backlog // of all connections; nil for a client
+	workers *workers       // of a server; nil for a client, whose handlers are few
+	reading *intake.Budget // bounds the large frames being read; nil for a client, which trusts its server
+	writing *backlog       // of all connections; nil for a client
 }
 
 func (c Config) withDefaults() Config {
 	c.MaxConns = cmp.Or(c.MaxConns, 20_000)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 120*time.Second)
 	c.FrameTimeout = cmp.Or(c.FrameTimeout, 60*time.Second)
-	c.StepTimeout = cmp.Or(c.StepTimeout, 5*time.Second)
+	c.StepTimeout = cmp.Or(c.StepTimeout, intake.StepTime)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
 	c.OutHigh = cmp.Or(c.OutHigh, 8<<20)
 	c.OutMax = cmp.Or(c.OutMax, 64<<20)

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"varve/internal/intake"
 )
 
 const (
@@ -38,11 +40,11 @@ type reader struct {
 	buf   []byte // bytes [r:w) are unread
 	r, w  int
 	small []byte
-	large *[]byte   // pooled, nil if not in use
-	skip  int       // bytes of an oversized frame still to drop
-	begun time.Time // when the unread frame in buf was first waited for; zero if there is none
-	share share     // of Config.reading, for a buf over the large one
-	step  step      // of the frame in buf, while share has something
+	large *[]byte      // pooled, nil if not in use
+	skip  int          // bytes of an oversized frame still to drop
+	begun time.Time    // when the unread frame in buf was first waited for; zero if there is none
+	share intake.Share // of Config.reading, for a buf over the large one
+	step  intake.Step  // of the frame in buf, while share has something
 	// deadline is that of the connection's reads.
 	deadline time.Time
 	cmd      Command
@@ -54,7 +56,7 @@ type reader struct {
 
 // read serves the connection's frames until it ends.
 func (c *Conn) read() {
-	rd := reader{c: c, small: make([]byte, smallBuffer), share: share{b: c.cfg.reading}}
+	rd := reader{c: c, small: make([]byte, smallBuffer), share: c.cfg.reading.Share()}
 	rd.buf = rd.small
 	rd.w = copy(rd.buf, c.first)
 	err := rd.run()
@@ -133,7 +135,7 @@ func (rd *reader) frames() error {
 			return nil
 		}
 		rd.r += 4 + n
-		rd.begun, rd.step = time.Time{}, step{}
+		rd.begun, rd.step = time.Time{}, intake.Step{}
 		rd.c.dispatch(have[4:4+n], &rd.cmd)
 		rd.c.relieve()
 	}
@@ -212,12 +214,12 @@ func (rd *reader) need() int {
 func (rd *reader) wait(size int) error {
 	ctx, cancel := context.WithDeadline(rd.c.ctx, rd.begun.Add(rd.c.cfg.FrameTimeout))
 	defer cancel()
-	return rd.share.grow(ctx, int64(size))
+	return rd.share.Grow(ctx, int64(size))
 }
 
 func (rd *reader) giveBack() {
-	rd.share.release()
-	rd.step = step{}
+	rd.share.Release()
+	rd.step = intake.Step{}
 }
 
 func (rd *reader) useLarge() {
@@ -243,8 +245,8 @@ func (rd *reader) release() {
 func (rd *reader) fill() error {
 	if !rd.begun.IsZero() {
 		left := time.Until(rd.begun.Add(rd.c.cfg.FrameTimeout))
-		switch still := rd.c.cfg.StepTimeout - rd.step.waited; {
-		case rd.share.taken() && still < left:
+		switch still := rd.c.cfg.StepTimeout - rd.step.Waited; {
+		case rd.share.Taken() && still < left:
 			return rd.fillStep(still)
 		case left < rd.c.cfg.IdleTimeout:
 			err := rd.readOnce(left)
@@ -275,9 +277,9 @@ func (rd *reader) fillStep(left time.Duration) error {
 	from, began := rd.w, time.Now()
 	err := rd.readOnce(left)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: %d bytes of one of %d in %s, want %d", ErrSlowFrame, rd.step.bytes, rd.need(), rd.c.cfg.StepTimeout, stepBytes)
+		return fmt.Errorf("%w: %d bytes of one of %d in %s, want %d", ErrSlowFrame, rd.step.Bytes, rd.need(), rd.c.cfg.StepTimeout, intake.StepBytes)
 	}
-	rd.step.add(rd.w-from, time.Since(began))
+	rd.step.Add(rd.w-from, time.Since(began))
 	return err
 }
 

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"varve/internal/intake"
 )
 
 // Pauses of a server.
@@ -23,7 +25,7 @@ const (
 func Serve(ctx context.Context, ln net.Listener, h Handler, cfg Config) error {
 	cfg = cfg.withDefaults()
 	if cfg.reading == nil {
-		cfg.reading = reading
+		cfg.reading = intake.Process
 	}
 	if cfg.writing == nil {
 		cfg.writing = writing

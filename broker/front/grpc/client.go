@@ -105,14 +105,16 @@ func (t *clients) all() []*client {
 type Stats struct {
 	Clients     int // known
 	Connections int
-	Renewals    int // handles that are renewed
-	InLine      int // sends that wait for their connection's turn
+	Renewals    int   // handles that are renewed
+	InLine      int   // sends that wait for their connection's turn
+	Arriving    int64 // bytes of calls that aren't whole, without those that large messages were let come
+	Shed        int64 // calls ended because they had too much arriving, or took too long; since the start
 }
 
 // Stats gives the front's figures.
 func (f *Front) Stats() Stats {
 	all := f.clients.all()
-	s := Stats{Clients: len(all), Connections: f.conns.Open(), InLine: int(f.lined.Load())}
+	s := Stats{Clients: len(all), Connections: f.conns.Open(), InLine: int(f.lined.sends.Load()), Arriving: f.doors.small.Load(), Shed: f.doors.shed.Load()}
 	for _, c := range all {
 		c.mu.Lock()
 		s.Renewals += len(c.renewals)

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
@@ -21,6 +20,7 @@ import (
 	"varve/internal/auth"
 	"varve/internal/backlog"
 	"varve/internal/conns"
+	"varve/internal/intake"
 	"varve/internal/mq"
 )
 
@@ -32,12 +32,16 @@ const (
 	// roomForMessages is what a call may be longer than the longest body: its
 	// properties, or the other messages of a small batch.
 	roomForMessages = 4 << 20
-	connectWithin   = 10 * time.Second
-	idleConn        = 2 * time.Minute  // without a call
-	pingAfter       = 30 * time.Second // of silence; the answer is due within pingWithin
-	pingWithin      = 15 * time.Second
-	leastPing       = 5 * time.Second // between pings of a client
-	stopWithin      = 2 * time.Second
+	// maxMetadata bounds what a call says beside its message.
+	maxMetadata = 16 << 10
+	// connWindow is what a connection may have on its way to the broker.
+	connWindow    = 4 << 20
+	connectWithin = 10 * time.Second
+	idleConn      = 2 * time.Minute  // without a call
+	pingAfter     = 30 * time.Second // of silence; the answer is due within pingWithin
+	pingWithin    = 15 * time.Second
+	leastPing     = 5 * time.Second // between pings of a client
+	stopWithin    = 2 * time.Second
 )
 
 // Config sets up a Front.
@@ -53,6 +57,7 @@ type Config struct {
 	Auth     *auth.Store      // users and policies; nil lets everybody do everything
 	MaxConns int              // connections at once; 4096
 	Backlog  *backlog.Total   // what clients haven't read, with those of others; its own where nil
+	Intake   *intake.Budget   // bounds the large messages that arrive; the process's where nil
 	Now      func() time.Time // time.Now
 	Logger   *slog.Logger     // discards
 }
@@ -68,7 +73,8 @@ type Front struct {
 	own     *v2.Endpoints // of Advertise or Listen
 	clients *clients
 	conns   *conns.Limit
-	lined   atomic.Int64  // sends that wait for their connection's turn
+	doors   *doors
+	lined   lines         // sends that wait for their connection's turn
 	ended   chan struct{} // closed when Serve ends
 }
 
@@ -86,6 +92,9 @@ func New(b *broker.Broker, cfg Config) (*Front, error) {
 	if cfg.Backlog == nil {
 		cfg.Backlog = backlog.New(backlog.DefaultLimit)
 	}
+	if cfg.Intake == nil {
+		cfg.Intake = intake.Process
+	}
 	addr := cfg.Advertise
 	if addr == "" {
 		addr = cfg.Listen.String()
@@ -94,7 +103,7 @@ func New(b *broker.Broker, cfg Config) (*Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Front{broker: b, cfg: cfg, own: own, clients: newClients(), conns: conns.AtMost(cfg.MaxConns, cfg.Logger), ended: make(chan struct{})}, nil
+	return &Front{broker: b, cfg: cfg, own: own, clients: newClients(), doors: newDoors(cfg.Intake), conns: conns.AtMost(cfg.MaxConns, cfg.Logger), ended: make(chan struct{})}, nil
 }
 
 // Serve takes clients from the listener until ctx ends, once. It closes the
@@ -103,6 +112,9 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	s := rpc.NewServer(
 		rpc.Creds(newSniffer(f.cfg.TLS, f.cfg.TLSOnly, f.begin)),
 		rpc.MaxConcurrentStreams(maxStreams),
+		rpc.MaxHeaderListSize(maxMetadata),
+		rpc.StaticStreamWindowSize(streamWindow),
+		rpc.StaticConnWindowSize(connWindow),
 		rpc.MaxRecvMsgSize(mq.MaxBodyLen+roomForMessages),
 		rpc.MaxSendMsgSize(1<<30), // what the broker reads is bounded by itself
 		rpc.ConnectionTimeout(connectWithin),
@@ -131,10 +143,10 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // begin makes what calls of a new connection share.
-func (f *Front) begin(info credentials.AuthInfo) *connection {
+func (f *Front) begin(conn net.Conn, info credentials.AuthInfo) (net.Conn, *connection) {
 	c := &connection{AuthInfo: info, backlog: f.cfg.Backlog.Conn()}
 	c.turns.share, c.turns.all = f.broker.SendShare, &f.lined
-	return c
+	return f.doors.guard(conn), c
 }
 
 // sweep renews handles and looks for silent clients until ctx ends.
@@ -145,6 +157,7 @@ func (f *Front) sweep(ctx context.Context) {
 		select {
 		case <-t.C:
 			f.expireClients()
+			f.doors.sweep()
 		case <-f.ended:
 			return
 		case <-ctx.Done():

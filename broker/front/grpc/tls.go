@@ -22,12 +22,12 @@ type sniffer struct {
 	credentials.TransportCredentials // plaintext
 	tls                              credentials.TransportCredentials
 	only                             bool // TLS
-	begin                            func(credentials.AuthInfo) *connection
+	begin                            func(net.Conn, credentials.AuthInfo) (net.Conn, *connection)
 }
 
 // newSniffer makes the credentials of a server; begin makes what calls of one
-// connection share.
-func newSniffer(c *tls.Config, only bool, begin func(credentials.AuthInfo) *connection) credentials.TransportCredentials {
+// connection share, and what is read and written of it.
+func newSniffer(c *tls.Config, only bool, begin func(net.Conn, credentials.AuthInfo) (net.Conn, *connection)) credentials.TransportCredentials {
 	s := &sniffer{TransportCredentials: insecure.NewCredentials(), only: only, begin: begin}
 	if c != nil {
 		s.tls = credentials.NewTLS(c)
@@ -58,7 +58,8 @@ func (s *sniffer) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	if err != nil {
 		return nil, nil, err
 	}
-	return conn, s.begin(info), nil
+	conn, shared := s.begin(conn, info)
+	return conn, shared, nil
 }
 
 // ClientHandshake is not for a server.

@@ -17,14 +17,29 @@ const (
 	// lineBytes bounds the sends of a connection that wait for their turn.
 	// Those beyond are refused: clients send them again later.
 	lineBytes = 32 << 20
+	// allLines bounds the lines of all connections. Above it a connection's is
+	// bounded by crampedLine.
+	allLines    = 64 << 20
+	crampedLine = 1 << 20
 )
+
+// lines is what is in line on all connections.
+type lines struct{ sends, bytes atomic.Int64 }
+
+// most is how many bytes one connection may have in line.
+func (l *lines) most() int64 {
+	if l.bytes.Load() > allLines {
+		return crampedLine
+	}
+	return lineBytes
+}
 
 // turns has the sends of a connection wait while it has more than its share of
 // what may wait for the log: what it goes on sending stays with it, and the room
 // is others'.
 type turns struct {
-	share func() int64  // bytes
-	all   *atomic.Int64 // the sends in line of all connections
+	share func() int64 // bytes
+	all   *lines
 
 	mu      sync.Mutex
 	waiting int64 // bytes of the sends that the log has and has not answered
@@ -46,14 +61,15 @@ func (t *turns) take(ctx context.Context, bytes int64) error {
 		t.mu.Unlock()
 		return nil
 	}
-	if lined := t.lined; lined > 0 && lined+bytes > lineBytes {
+	if lined := t.lined; lined > 0 && lined+bytes > t.all.most() {
 		t.mu.Unlock()
 		return fmt.Errorf("%w: %d bytes of this connection wait for their turn", broker.ErrBusy, lined)
 	}
 	mine := &turn{bytes: bytes, come: make(chan struct{})}
 	place := t.line.PushBack(mine)
 	t.lined += bytes
-	t.all.Add(1)
+	t.all.sends.Add(1)
+	t.all.bytes.Add(bytes)
 	t.mu.Unlock()
 	select {
 	case <-mine.come:
@@ -87,7 +103,8 @@ func (t *turns) give(bytes int64) {
 func (t *turns) leave(place *list.Element) *turn {
 	left := t.line.Remove(place).(*turn)
 	t.lined -= left.bytes
-	t.all.Add(-1)
+	t.all.sends.Add(-1)
+	t.all.bytes.Add(-left.bytes)
 	return left
 }
 

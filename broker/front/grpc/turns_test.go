@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -16,7 +15,7 @@ import (
 func TestSendsOfAConnectionTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := int64(freeBytes)
-		turns := &turns{all: new(atomic.Int64), share: func() int64 { return share }}
+		turns := &turns{all: new(lines), share: func() int64 { return share }}
 		take := func(ctx context.Context, n int64) error { return turns.take(ctx, n) }
 		if err := take(t.Context(), freeBytes+1); err != nil { // a large one, alone
 			t.Fatal(err)
@@ -65,7 +64,7 @@ func TestSendsOfAConnectionTakeTurns(t *testing.T) {
 // The line is bounded: who sends more is told to come again.
 func TestTheLineOfAConnectionIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := &turns{all: new(atomic.Int64), share: func() int64 { return 0 }}
+		turns := &turns{all: new(lines), share: func() int64 { return 0 }}
 		if err := turns.take(t.Context(), freeBytes+1); err != nil {
 			t.Fatal(err)
 		}
@@ -79,6 +78,37 @@ func TestTheLineOfAConnectionIsBounded(t *testing.T) {
 		turns.give(lineBytes)
 		if err := turns.take(t.Context(), 1); err != nil {
 			t.Errorf("a send when the line is gone: %v", err)
+		}
+	})
+}
+
+// Many lines are short ones.
+func TestAllLinesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := new(lines)
+		begin := func() *turns {
+			c := &turns{all: all, share: func() int64 { return 0 }}
+			if err := c.take(t.Context(), freeBytes+1); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		for range 3 {
+			long := begin()
+			go func() { _ = long.take(ctx, lineBytes) }()
+		}
+		synctest.Wait()
+		last := begin()
+		go func() { _ = last.take(ctx, crampedLine) }()
+		synctest.Wait()
+		if err := last.take(ctx, 1); !errors.Is(err, broker.ErrBusy) {
+			t.Errorf("a second mebibyte in line beside long lines: %v", err)
+		}
+		leave()
+		synctest.Wait()
+		if n, b := all.sends.Load(), all.bytes.Load(); n != 0 || b != 0 {
+			t.Errorf("%d sends and %d bytes are in line when all have left", n, b)
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"varve/internal/auth"
 	"varve/internal/backlog"
 	"varve/internal/conns"
+	"varve/internal/intake"
 	"varve/internal/mq"
 	"varve/internal/tlsport"
 )
@@ -45,6 +46,7 @@ type Config struct {
 	CheckInterval time.Duration    // 30 s
 	MaxConns      int              // connections at once; 4096
 	Backlog       *backlog.Total   // what clients haven't read, with those of others; its own where nil
+	Intake        *intake.Budget   // bounds the bodies being read; the process's where nil
 	Now           func() time.Time // time.Now
 	Logger        *slog.Logger     // discards
 }
@@ -82,6 +84,9 @@ func New(b *broker.Broker, cfg Config) *Front {
 	if cfg.Backlog == nil {
 		cfg.Backlog = backlog.New(backlog.DefaultLimit)
 	}
+	if cfg.Intake == nil {
+		cfg.Intake = intake.Process
+	}
 	if cfg.Invisible <= 0 {
 		cfg.Invisible = DefaultInvisible
 	}
@@ -113,7 +118,7 @@ func (f *Front) Stats() Stats {
 // listener.
 func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
-		Handler: f, ReadHeaderTimeout: headerWithin, ReadTimeout: readWithin, IdleTimeout: idleConn, MaxHeaderBytes: maxHeader,
+		Handler: intake.Handler(f, f.cfg.Intake), ReadHeaderTimeout: headerWithin, ReadTimeout: readWithin, IdleTimeout: idleConn, MaxHeaderBytes: maxHeader,
 		// Requests that wait for a message end with the front.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),

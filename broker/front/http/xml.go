@@ -5,11 +5,15 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"varve/broker"
+	"varve/internal/intake"
 )
 
 // xmlNamespace of the protocol. SDKs ignore it.
@@ -101,6 +105,9 @@ func decodeXML(c *call, limit int64, v any) error {
 		var long *http.MaxBytesError
 		if errors.As(err, &long) {
 			return refused(invalidArgument, "the request's body is over the limit of %d bytes", limit)
+		}
+		if errors.Is(err, intake.ErrFull) {
+			return fmt.Errorf("%w: %w", broker.ErrBusy, err)
 		}
 		return refused(malformedXML, "the request's body: %v", err)
 	}
