@@ -1,10 +1,6 @@
 package wire
 
 import (
-	"bufio"
-	"errors"
-	"fmt"
-	"net"
 	"strconv"
 	"time"
 )
@@ -22,19 +18,6 @@ type Answer struct {
 	Code   int
 	Header []byte
 	Body   []byte
-}
-
-// DialSmall connects with little memory, for connections that are many.
-func DialSmall(addr string, buffer int) (*Conn, error) {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
-	}
-	conn := &Conn{c: c, r: bufio.NewReaderSize(c, buffer), end: time.Now().Add(connLimit)}
-	if err := c.SetDeadline(conn.end); err != nil {
-		return nil, errors.Join(fmt.Errorf("setting a deadline: %w", err), c.Close())
-	}
-	return conn, nil
 }
 
 // Call sends one request, its fields as name, value, name, value, and waits

@@ -1,12 +1,10 @@
 package wire
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"time"
@@ -32,20 +30,28 @@ const (
 // Conn is one connection; one goroutine uses it.
 type Conn struct {
 	c   net.Conn
-	r   *bufio.Reader
+	in  *inbox
 	out []byte
-	buf []byte
 	n   int32
 	end time.Time // of everything on it
 }
 
 // Dial connects.
 func Dial(addr string) (*Conn, error) {
+	return DialSmall(addr, connBuffer)
+}
+
+// DialSmall connects with little memory, for connections that are many.
+func DialSmall(addr string, buffer int) (*Conn, error) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
 	}
-	conn := &Conn{c: c, r: bufio.NewReaderSize(c, connBuffer), end: time.Now().Add(connLimit)}
+	in, err := newInbox(c, buffer)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connecting to %s: %w", addr, err), c.Close())
+	}
+	conn := &Conn{c: c, in: in, end: time.Now().Add(connLimit)}
 	if err := c.SetDeadline(conn.end); err != nil {
 		return nil, errors.Join(fmt.Errorf("setting a deadline: %w", err), c.Close())
 	}
@@ -120,22 +126,17 @@ func (c *Conn) flush() error {
 }
 
 // read reads one frame; requests from the broker are dropped.
-func (c *Conn) read() (answer, error) {
-	var head [8]byte
-	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+func (c *Conn) read() (answer, error) { return c.readOr(nil) }
+
+// readOr is read that calls idle before it has to wait.
+func (c *Conn) readOr(idle func() error) (answer, error) {
+	b, err := c.in.frame(idle)
+	if err != nil {
 		return answer{}, fmt.Errorf("reading an answer: %w", err)
 	}
-	total := int(binary.BigEndian.Uint32(head[:])) - 4
-	headerLen := int(binary.BigEndian.Uint32(head[4:]) & 0xffffff)
-	if total < headerLen || total > frameLimit {
-		return answer{}, fmt.Errorf("reading an answer: frame of %d with a header of %d bytes", total, headerLen)
-	}
-	if cap(c.buf) < total {
-		c.buf = make([]byte, total*2)
-	}
-	b := c.buf[:total]
-	if _, err := io.ReadFull(c.r, b); err != nil {
-		return answer{}, fmt.Errorf("reading an answer: %w", err)
+	headerLen := int(binary.BigEndian.Uint32(b) & 0xffffff)
+	if b = b[headerOverhead-4:]; headerLen > len(b) {
+		return answer{}, fmt.Errorf("reading an answer: frame of %d with a header of %d bytes", len(b), headerLen)
 	}
 	a := answer{header: b[:headerLen], body: b[headerLen:]}
 	code, ok1 := number(a.header, `"code":`)

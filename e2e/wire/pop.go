@@ -95,7 +95,7 @@ func (w *popper) run(ctx context.Context) error {
 			if err := w.take(a); err != nil {
 				return err
 			}
-			if w.conn.r.Buffered() < headerOverhead {
+			if w.conn.in.buffered() < headerOverhead {
 				break
 			}
 		}

@@ -118,17 +118,12 @@ func (p *puller) ask(q int) {
 	p.open[side]++
 }
 
-// turn writes what waits for one side and takes its answers.
+// turn takes the answers of one side that are there, or waits for one. What is
+// to be asked next is written before it waits, and not for each answer: a write
+// costs either end.
 func (p *puller) turn(side int) error {
-	if p.open[side] == 0 {
-		return nil
-	}
-	c := p.conns[side]
-	if err := c.flush(); err != nil {
-		return err
-	}
-	for {
-		a, err := c.read()
+	for c := p.conns[side]; p.open[side] > 0; {
+		a, err := c.readOr(p.flush)
 		if err != nil {
 			return err
 		}
@@ -136,13 +131,24 @@ func (p *puller) turn(side int) error {
 		if err := p.take(side, int(a.opaque), a); err != nil {
 			return err
 		}
-		if p.open[side] == 0 || c.r.Buffered() < headerOverhead {
+		if p.open[1-side] > 0 && c.in.buffered() < headerOverhead {
 			return nil
+		}
+	}
+	return nil
+}
+
+// flush writes what is to be asked on either side.
+func (p *puller) flush() error {
+	for _, c := range p.conns {
+		if c == nil {
+			continue
 		}
 		if err := c.flush(); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (p *puller) take(side, q int, a answer) error {
@@ -167,6 +173,9 @@ func (p *puller) take(side, q int, a answer) error {
 			return fmt.Errorf("pull: queue %d sent from %d to %d", q, s.next, next)
 		}
 	case codePullNone:
+		if err := p.flush(); err != nil {
+			return err
+		}
 		time.Sleep(idleRetryMillis * time.Millisecond)
 	default:
 		return fmt.Errorf("pull: queue %d at %d: %q", q, s.next, a.header)

@@ -130,7 +130,7 @@ func (s *sender) run(ctx context.Context, start time.Time) error {
 		if len(s.free) == s.Window {
 			return nil // nothing more to send, nothing open
 		}
-		if s.gap > 0 && len(s.free) > 0 && s.conn.r.Buffered() == 0 && ctx.Err() == nil {
+		if s.gap > 0 && len(s.free) > 0 && s.conn.in.buffered() == 0 && ctx.Err() == nil {
 			if ready, err := s.waitUntilDue(); err != nil || !ready {
 				if err != nil {
 					return err
@@ -180,7 +180,7 @@ func (s *sender) waitUntilDue() (ready bool, err error) {
 	if err := s.conn.c.SetReadDeadline(s.due); err != nil {
 		return false, fmt.Errorf("setting a deadline: %w", err)
 	}
-	_, err = s.conn.r.Peek(1)
+	err = s.conn.in.await(1, nil)
 	if e := s.conn.c.SetReadDeadline(s.conn.end); e != nil {
 		return false, fmt.Errorf("restoring a deadline: %w", e)
 	}
@@ -216,7 +216,7 @@ func (s *sender) receive() error {
 				s.refusal = string(a.header)
 			}
 		}
-		if s.conn.r.Buffered() < headerOverhead {
+		if s.conn.in.buffered() < headerOverhead {
 			return nil
 		}
 	}

@@ -85,7 +85,7 @@ func (t *transactor) run(ctx context.Context) error {
 					return err
 				}
 			}
-			if t.open == 0 || t.conn.r.Buffered() < headerOverhead {
+			if t.open == 0 || t.conn.in.buffered() < headerOverhead {
 				break
 			}
 		}
