@@ -23,7 +23,7 @@ var errDoubt = errors.New("the archive is not as it was signed")
 func archiveVerify() *cobra.Command {
 	var topics []string
 	var keyFile, since string
-	parallel := 0
+	parallel, compare := 0, true
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Check the archive against its proof: every row, chain, head and signature",
 		Long: `Read every message of the archive and check it against the signed heads. Needs
@@ -44,6 +44,7 @@ topic: then that it is gone is a doubt.`,
 	cmd.Flags().StringVar(&keyFile, "public-key", "", "PEM file of the public key, or of all that were in use; without it signatures are not checked")
 	cmd.Flags().StringVar(&since, "since", "", "earlier report (-o json): what it had must still be there, but for what retention removed")
 	cmd.Flags().IntVar(&parallel, "parallel", 0, "files read at a time; the processors where 0")
+	cmd.Flags().BoolVar(&compare, "typed", true, "compare the columns made of bodies with the bodies, by the schemas in the bucket; their checksums are compared without it too")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o := audit.Options{Topics: topics, Parallel: parallel}
 		if parallel < 0 {
@@ -62,6 +63,7 @@ topic: then that it is gone is a doubt.`,
 		if err != nil {
 			return err
 		}
+		o.NotTyped, o.Layouts = !compare, app.NewArchivedSchemas(a.Bucket()).Layout
 		rep, err := audit.Run(cmd.Context(), a, o)
 		if err != nil {
 			return err

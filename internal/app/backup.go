@@ -36,7 +36,7 @@ var stateTables = []stateTable{
 	{name: "group"},
 	{name: "request-mode"},
 	{name: "quota"},
-	{name: "schema"},
+	{name: schemaSection},
 	{name: "auth-user"},
 	{name: "auth-acl"},
 	{name: "retention"},

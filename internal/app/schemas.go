@@ -19,6 +19,9 @@ import (
 	"varve/internal/typed"
 )
 
+// schemaSection is the table of the state that has them.
+const schemaSection = "schema"
+
 // schemas are those of the topics, kept in the state store.
 type schemas struct {
 	settings *meta.Settings[typed.Topic]
@@ -39,7 +42,7 @@ func (n *Node) openSchemas(context.Context) error {
 	s := &schemas{log: n.log, wake: make(chan struct{}, 1)}
 	var err error
 	s.settings, err = meta.LoadSettings(n.meta, meta.SettingsOf[typed.Topic]{
-		What: "schema",
+		What: schemaSection,
 		Name: func(t *typed.Topic) string { return t.Name },
 		New:  func(name string) typed.Topic { return typed.Topic{Name: name} },
 		Check: func(t *typed.Topic) error {

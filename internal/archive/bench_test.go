@@ -390,3 +390,34 @@ func BenchmarkPlan(b *testing.B) {
 	}
 	b.ReportMetric(float64(found), "files")
 }
+
+// BenchmarkTypedAudit is an audit of a file with columns of every kind, without and
+// with what compares them with the bodies.
+func BenchmarkTypedAudit(b *testing.B) {
+	bucket := mem.New()
+	l := kindsLayout(b)
+	f, _ := kindsFile(b, bucket, "", l, mq.Range{To: 50_000}, 0)
+	for _, typed := range []bool{false, true} {
+		b.Run(fmt.Sprint("typed=", typed), func(b *testing.B) {
+			b.SetBytes(f.RawBytes)
+			for b.Loop() {
+				file, err := OpenFile(b.Context(), bucket, f)
+				if err != nil {
+					b.Fatal(err)
+				}
+				visit := func(*AuditedRow) error { return nil }
+				if typed {
+					a, err := file.NewTypedAudit(b.Context(), l, func(int64, string, string) { b.Error("a row differs") })
+					if err != nil {
+						b.Fatal(err)
+					}
+					visit = a.Row
+					defer a.Close()
+				}
+				if err := file.Audit(b.Context(), visit); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -240,3 +240,44 @@ func leavesOf(t testing.TB, f *File) (out []int64) {
 	}
 	return out
 }
+
+// TestTypedAudit: what the program itself writes is what it demands: columns of
+// every kind, of files, merged and shared ones, with erased rows and several row
+// groups.
+func TestTypedAudit(t *testing.T) {
+	b := mem.New()
+	l := kindsLayout(t)
+	one, _ := kindsFile(t, b, "", l, mq.Range{To: 700}, 300)
+	two, _ := kindsFile(t, b, "", l, mq.Range{From: 700, To: 900}, 0)
+	m := mergeOf(t, b, []DataFile{one, two})
+	tbl, _ := typedSharing(t, b, l, 3)
+	files, err := OpenFiles(t.Context(), b, tbl.Index().All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	erased, _, err := EraseShared(t.Context(), files, &buf, FileOptions{Epoch: 1, Typed: l}, "e1", func(q mq.Queue, off int64) bool { return off%9 == 3 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range erased {
+		erased[i].Name = "erased"
+	}
+	putBytes(t, b, "erased", buf.Bytes())
+	for what, list := range map[string][]DataFile{"file": {one}, "merged": {m.File}, "shared": tbl.Index().All(), "erased": erased} {
+		opened, err := OpenFiles(t.Context(), b, list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range opened {
+			a, err := f.NewTypedAudit(t.Context(), l, func(offset int64, _, why string) { t.Errorf("%s: offset %d: %s", what, offset, why) })
+			if err == nil {
+				err = f.Audit(t.Context(), a.Row)
+			}
+			if err != nil || a.count != f.rows {
+				t.Errorf("%s: %d of %d rows, %v", what, a.count, f.rows, err)
+			}
+			a.Close()
+		}
+	}
+}

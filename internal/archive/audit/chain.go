@@ -78,6 +78,7 @@ func (c *queueChain) file(f *archive.DataFile, res *result) {
 	if res.derived != nil {
 		c.doubtQueue(c.q, Doubt{File: f.Name, From: f.Offsets.From, To: f.Offsets.To, What: "what engines read beside the rows: " + res.derived.Error()})
 	}
+	c.typedDoubt(*f, res.typed)
 	switch {
 	case res.err != nil:
 		block, _ := proof.BlockOf(res.at)

@@ -30,8 +30,8 @@ type result struct {
 	wrong   []Row
 	err     error // of the file, and where
 	at      int64
-	typed   bool  // the file has typed columns
 	derived error // of what engines read beside the rows
+	typed   typedResult
 }
 
 // readObject reads the files of an object, which is opened once.
@@ -42,13 +42,13 @@ func (t *tableAudit) readObject(ctx context.Context, files []archive.DataFile, n
 		opened, oerr = archive.OpenFiles(ctx, t.archive.Bucket(), files)
 	}
 	if oerr == nil {
-		typed, derr := t.derived(ctx, opened[0])
+		derr := t.derived(ctx, opened[0])
 		if derr != nil && !gone(derr) {
 			return derr
 		}
 		inner := note
 		note = func(f archive.DataFile, res result) {
-			if res.typed = typed; f.ID() == files[0].ID() {
+			if f.ID() == files[0].ID() {
 				res.derived = derr
 			}
 			inner(f, res)
@@ -88,6 +88,11 @@ func (t *tableAudit) read(ctx context.Context, f archive.DataFile, file *archive
 	}
 	var b proof.Builder
 	stop := t.since[f.Queue].Next
+	bodies, err := t.typedAudit(ctx, file, &res)
+	if err != nil {
+		return fail(err)
+	}
+	defer bodies.close()
 	err = file.Audit(ctx, func(row *archive.AuditedRow) error {
 		res.at = row.Offset + 1
 		if row.Offset == stop {
@@ -107,7 +112,7 @@ func (t *tableAudit) read(ctx context.Context, f archive.DataFile, file *archive
 		}
 		res.rows++
 		res.raw += int64(len(row.Record))
-		return nil
+		return bodies.row(row)
 	})
 	if err != nil {
 		return fail(err)
@@ -144,17 +149,17 @@ func (t *tableAudit) whole(ctx context.Context, f archive.DataFile) error {
 }
 
 // derived checks what engines read of an object beside the rows: the typed
-// columns, which no leaf is made of, as far as their checksums say, and the bounds
+// columns, which no leaf is made of, by their checksums (see typedAudit), and the bounds
 // by which row groups are left out.
-func (t *tableAudit) derived(ctx context.Context, file *archive.File) (typed bool, err error) {
+func (t *tableAudit) derived(ctx context.Context, file *archive.File) error {
 	columns, err := file.TypedColumns()
 	if err == nil {
 		err = file.CheckBounds()
 	}
-	if typed = len(columns) > 0; err == nil && typed {
+	if err == nil && len(columns) > 0 {
 		err = file.Check(ctx, archive.TypedColumns)
 	}
-	return typed, err
+	return err
 }
 
 // differing gives the offsets of the subtrees that two descriptions of the same

@@ -81,7 +81,7 @@ func TestASignedDeletion(t *testing.T) {
 	}
 }
 
-// TestTypedColumns: they are no part of the proof, which the report says, and a
+// TestTypedColumns: without the schema their checksums are compared, which the report says: a
 // flipped bit in one is a doubt.
 func TestTypedColumns(t *testing.T) {
 	e := newEnv(t, testKey)
