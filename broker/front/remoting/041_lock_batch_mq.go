@@ -22,7 +22,7 @@ func (f *Front) lockBatchMQ(_ *session, req *wire.Command) (*wire.Command, error
 	}
 	held := []messageQueue{}
 	for _, q := range f.broker.LockQueues(body.ConsumerGroup, body.ClientID, queuesOf(body.Queues)) {
-		held = append(held, fromQueue(q))
+		held = append(held, queueFor(req, q))
 	}
 	return withJSON(struct {
 		Held []messageQueue `json:"lockOKMQSet"`

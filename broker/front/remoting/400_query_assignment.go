@@ -60,7 +60,7 @@ func (f *Front) queryAssignment(s *session, req *wire.Command) (*wire.Command, e
 	if known {
 		list = []assignment{}
 		for _, q := range queues {
-			list = append(list, assignment{fromQueue(q), mode.Mode})
+			list = append(list, assignment{queueFor(req, q), mode.Mode})
 		}
 	}
 	return withJSON(struct {

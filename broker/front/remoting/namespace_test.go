@@ -156,3 +156,27 @@ func TestNewerNamespacesOfProducers(t *testing.T) {
 		t.Errorf("committed %v, %v", r, err)
 	}
 }
+
+// Queues that such a client is assigned, or holds, are the ones that it knows.
+func TestNewerNamespacesInQueues(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	c := n.client(t, wire.JSON)
+	call(t, c, wire.Success, within("acme", sendV2("orders", "x")))
+	beat := wire.NewRequest(wire.Heartbeat)
+	beat.Body = []byte(aclBeat("G", "orders"))
+	call(t, c, wire.Success, within("acme", beat))
+	for code, body := range map[int]string{
+		400:              `{"topic":"orders","consumerGroup":"G","clientId":"c","strategyName":"AVG","messageModel":"CLUSTERING"}`,
+		wire.LockBatchMQ: `{"consumerGroup":"G","clientId":"c","mqSet":[{"topic":"orders","brokerName":"varve-a","queueId":0}]}`,
+	} {
+		req := wire.NewRequest(code)
+		req.Body = []byte(body)
+		r := call(t, c, wire.Success, within("acme", req))
+		if got := string(r.Body); !strings.Contains(got, `"topic":"orders"`) || strings.Contains(got, "acme") {
+			t.Errorf("request %d is answered %s", code, got)
+		}
+	}
+	if held := n.broker.LockQueues("acme%G", "another", []mq.Queue{{Broker: "varve-a", Topic: "acme%orders", ID: 0}}); len(held) != 0 {
+		t.Error("the lock is not the namespace's")
+	}
+}

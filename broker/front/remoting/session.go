@@ -137,6 +137,14 @@ func inNamespace(req *wire.Command, group string) string {
 	return mq.InTenant(req.Namespace, group)
 }
 
+// queueFor is a queue as the client that sent a request names it.
+func queueFor(req *wire.Command, q mq.Queue) messageQueue {
+	if of, local := mq.SplitTenant(q.Topic); req.Namespace != "" && of == req.Namespace {
+		q.Topic = local
+	}
+	return fromQueue(q)
+}
+
 // called is a topic or group as the session's client names it: without a
 // namespace that it keeps beside names.
 func (s *session) called(name string) string {
