@@ -57,12 +57,33 @@ func (b *Broker) AckOne(group string, h *Handle) error {
 	if err := b.checkHandle(h); err != nil {
 		return err
 	}
-	k := pop.Key{Group: group, Topic: h.Topic, Queue: h.QueueID}
+	k := b.popKey(group, h)
 	if err := b.pops.Ack(k, h.Offset, h.PopMillis, h.PopMillis+h.InvisibleMillis); err != nil {
 		return handleError(group, h, err)
 	}
 	b.stats.acks.Add(1)
 	return nil
+}
+
+// popKey is where a handle's message was given out. A Java client with a namespace
+// of the older kind takes it off a message's topic before it acks, and off
+// nothing else.
+func (b *Broker) popKey(group string, h *Handle) pop.Key {
+	k := pop.Key{Group: group, Topic: h.Topic, Queue: h.QueueID}
+	tenant, _ := mq.SplitTenant(group)
+	if tenant == mq.DefaultTenant || b.pops.Find(k) != nil {
+		return k
+	}
+	full := k
+	if local, ok := strings.CutPrefix(h.Topic, mq.RetryPrefix+group+"_"); ok && h.Retry != pop.RetryNone {
+		full.Topic = pop.RetryTopic(group, mq.InTenant(tenant, local))
+	} else {
+		full.Topic = mq.InTenant(tenant, h.Topic)
+	}
+	if b.pops.Find(full) != nil {
+		return full
+	}
+	return k
 }
 
 func (b *Broker) checkHandle(h *Handle) error {
@@ -93,7 +114,7 @@ func (b *Broker) ChangeInvisible(_ context.Context, group string, h Handle, d ti
 		return h, fmt.Errorf("%w: invisible time of %s", ErrBadRequest, d)
 	}
 	now := b.clock().UnixMilli()
-	k := pop.Key{Group: group, Topic: h.Topic, Queue: h.QueueID}
+	k := b.popKey(group, &h)
 	named, err := b.pops.Change(k, h.Offset, h.PopMillis, now, now+d.Milliseconds(), suspend)
 	if err != nil {
 		return h, handleError(group, &h, err)
@@ -109,7 +130,7 @@ func (b *Broker) DeadLetter(ctx context.Context, group string, h Handle, maxAtte
 	if err := b.checkHandle(&h); err != nil {
 		return err
 	}
-	k := pop.Key{Group: group, Topic: h.Topic, Queue: h.QueueID}
+	k := b.popKey(group, &h)
 	if err := b.pops.DeadLetter(ctx, k, h.Offset, h.PopMillis, maxAttempts); err != nil {
 		return handleError(group, &h, err)
 	}

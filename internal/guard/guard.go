@@ -141,6 +141,9 @@ func (a *ask) topic(name string) (string, error) {
 	}
 	name = a.wrapTopic(name)
 	r, do := auth.Topic(name), a.need.do
+	if a.need.acks {
+		r = auth.Topic(a.popped(name))
+	}
 	if r.Kind == auth.KindGroup && do&auth.Pub != 0 {
 		do = do&^auth.Pub | auth.Sub // a client that sends to its group's retry topic
 	}
@@ -161,6 +164,20 @@ func (a *ask) wrapTopic(name string) string {
 		return mq.RetryPrefix + wrap(a.namespace, group) + "_" + wrap(a.namespace, topic)
 	}
 	return wrap(a.namespace, name)
+}
+
+// popped is the topic whose message was popped from name: from its group's POP
+// retry topic, perhaps, which is named after both. Java clients with a namespace
+// of the older kind leave it off the topic.
+func (a *ask) popped(name string) string {
+	group := wrap(a.namespace, a.req.Ext.Get("consumerGroup"))
+	if topic, ok := strings.CutPrefix(name, mq.RetryPrefix+group+"_"); ok && group != "" {
+		name = topic
+	}
+	if tenant, _ := mq.SplitTenant(group); tenant != mq.DefaultTenant && !a.g.cfg.HasTopic(name) {
+		return mq.InTenant(tenant, name)
+	}
+	return name
 }
 
 // group checks a group's name and gives it its namespace.

@@ -15,6 +15,7 @@ type need struct {
 	cluster        bool // it is about the whole cluster
 	create         bool // what exists may also be done with the right to update it
 	free           bool // who is known may
+	acks           bool // its topic is that of a message which was popped
 }
 
 // Names of fields.
@@ -57,15 +58,15 @@ var table = map[int]need{
 	remoting.CheckClientConfig: {do: auth.Sub, inGroups: group, inTopics: []string{"subscriptionData.topic"}, free: true},
 	400:                        {do: auth.Sub, inGroups: members, inTopics: topic}, // QUERY_ASSIGNMENT
 
-	200050: {do: auth.Sub, topics: topic, groups: members},                                 // POP_MESSAGE
-	200051: {do: auth.Sub, topics: topic, groups: members},                                 // ACK_MESSAGE
-	200151: {do: auth.Sub, inTopics: []string{"acks[].t"}, inGroups: []string{"acks[].c"}}, // BATCH_ACK_MESSAGE
-	200052: {do: auth.Sub, topics: topic, groups: members},                                 // PEEK_MESSAGE
-	200053: {do: auth.Sub, topics: topic, groups: members},                                 // CHANGE_MESSAGE_INVISIBLETIME
-	200054: {do: auth.Sub, topics: topic, groups: members},                                 // NOTIFICATION
-	200055: {do: read, topics: topic, groups: members},                                     // POLLING_INFO
-	401:    {do: auth.Update, inTopics: topic, inGroups: members},                          // SET_MESSAGE_REQUEST_MODE
-	402:    {do: look, cluster: true},                                                      // GET_ALL_MESSAGE_REQUEST_MODE
+	200050: {do: auth.Sub, topics: topic, groups: members},                                                                         // POP_MESSAGE
+	200051: {do: auth.Sub, topics: topic, groups: members, acks: true},                                                             // ACK_MESSAGE
+	200151: {do: auth.Sub, inTopics: []string{"acks[].t", "acks[].topic"}, inGroups: []string{"acks[].c", "acks[].consumerGroup"}}, // BATCH_ACK_MESSAGE
+	200052: {do: auth.Sub, topics: topic, groups: members},                                                                         // PEEK_MESSAGE
+	200053: {do: auth.Sub, topics: topic, groups: members, acks: true},                                                             // CHANGE_MESSAGE_INVISIBLETIME
+	200054: {do: auth.Sub, topics: topic, groups: members},                                                                         // NOTIFICATION
+	200055: {do: read, topics: topic, groups: members},                                                                             // POLLING_INFO
+	401:    {do: auth.Update, inTopics: topic, inGroups: members},                                                                  // SET_MESSAGE_REQUEST_MODE
+	402:    {do: look, cluster: true},                                                                                              // GET_ALL_MESSAGE_REQUEST_MODE
 
 	remoting.QueryMessage:            {do: read, topics: topic},
 	remoting.SearchOffsetByTimestamp: {do: read, topics: topic},

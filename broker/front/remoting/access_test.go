@@ -343,3 +343,33 @@ func TestNewerNamespaces(t *testing.T) {
 		})
 	}
 }
+
+// Who may consume a topic in a group may ack what it popped, its retries too,
+// also as a Java client with a namespace of the older kind names them.
+func TestAcksNeedTheRightsOfThePop(t *testing.T) {
+	for _, ns := range []string{"", "acme%"} {
+		n := startNode(t, nodeOptions{auth: true})
+		createTopic(t, n, ns+"orders")
+		createTopic(t, n, ns+"other")
+		n.allow(t, "u", entry("Topic:"+ns+"orders", "Pub", "Sub"), entry("Group:"+ns+"G", "Sub"))
+		c := n.client(t, wire.JSON)
+		as := func(req *wire.Command) *wire.Command {
+			req.Ext.Set("consumerGroup", ns+"G")
+			return signed("u", "u", req)
+		}
+		call(t, c, wire.Success, signed("u", "u", sendV2(ns+"orders", "x")))
+		call(t, c, wire.Success, as(popCmd(wire.PopMessage, ns+"orders", "invisibleTime", "200")))
+		_, infos, recs := handlesOf(t, call(t, c, wire.Success, as(popCmd(wire.PopMessage, ns+"orders"))))
+		if len(recs) != 1 {
+			t.Fatalf("%d came again", len(recs))
+		}
+		call(t, c, wire.NoPermission, as(ackCmd(wire.AckMessage, "%RETRY%"+ns+"G_other", infos[0], recs[0])))
+		again := call(t, c, wire.Success, as(ackCmd(wire.ChangeInvisibleTime, "%RETRY%"+ns+"G_orders", infos[0], recs[0], "invisibleTime", "60000")))
+		w := strings.Fields(infos[0])
+		w[1], w[2] = again.Ext.Get("popTime"), "60000"
+		call(t, c, wire.Success, as(ackCmd(wire.AckMessage, "%RETRY%"+ns+"G_orders", strings.Join(w, " "), recs[0])))
+		if s := n.broker.Stats(); s.PopInFlight != 0 {
+			t.Errorf("in flight %d", s.PopInFlight)
+		}
+	}
+}

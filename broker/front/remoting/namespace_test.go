@@ -180,3 +180,39 @@ func TestNewerNamespacesInQueues(t *testing.T) {
 		t.Error("the lock is not the namespace's")
 	}
 }
+
+// A Java client with a namespace of the older kind acks messages that it popped
+// under their topic without it, in its group with it.
+func TestOlderNamespacesOfWhatIsPopped(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	c := n.client(t, wire.JSON)
+	for range 3 {
+		call(t, c, wire.Success, sendV2("acme%orders", "x"))
+	}
+	pop := func(more ...string) ([]string, []string, []mq.Record) {
+		req := popCmd(wire.PopMessage, "acme%orders", more...)
+		req.Ext.Set("consumerGroup", "acme%G")
+		return handlesOf(t, call(t, c, wire.Success, req))
+	}
+	as := func(req *wire.Command) *wire.Command {
+		req.Ext.Set("consumerGroup", "acme%G")
+		return req
+	}
+	_, infos, recs := pop("invisibleTime", "300")
+	if len(recs) != 3 {
+		t.Fatalf("popped %d", len(recs))
+	}
+	call(t, c, wire.Success, as(ackCmd(wire.AckMessage, "orders", infos[0], recs[0])))
+	batch := wire.NewRequest(wire.BatchAckMessage)
+	w := strings.Fields(infos[1])
+	batch.Body = []byte(`{"brokerName":"varve-a","acks":[{"c":"acme%G","t":"orders","r":"0","so":` + w[7] + `,"q":0,"rq":0,"pt":` + w[1] + `,"it":` + w[2] + `,"b":[1]}]}`)
+	call(t, c, wire.Success, batch)
+	_, infos, recs = pop()
+	if len(recs) != 1 {
+		t.Fatalf("%d came again", len(recs))
+	}
+	call(t, c, wire.Success, as(ackCmd(wire.AckMessage, "%RETRY%acme%G_orders", infos[0], recs[0])))
+	if s := n.broker.Stats(); s.PopInFlight != 0 || s.PopRetries != 1 {
+		t.Errorf("in flight %d, retries %d", s.PopInFlight, s.PopRetries)
+	}
+}
