@@ -27,10 +27,15 @@ import (
 //   - its name is one that the archive's writers give.
 //
 // What this process knows of times is forgotten when it ends; then an object
-// stays longer. A table that didn't change since it was swept costs nothing.
+// stays longer. A table that didn't change since it was swept costs two listings
+// a week, for what was put there and never committed.
 
 // commitAge is how long no commit takes from its first manifest on.
 const commitAge = 15 * time.Minute
+
+// lookAgain is how often a table that didn't change is looked through: an upload
+// of a process that ended then changes nothing of it.
+const lookAgain = 7 * 24 * time.Hour
 
 // tableState is what a Retainer remembers of a table, by its root, so that a
 // pass over a table with nothing to do costs no request.
@@ -41,7 +46,8 @@ type tableState struct {
 	sweepAt time.Time
 	read    bool
 
-	fullAt time.Time // the next look through the whole table
+	fullAt   time.Time // the next look through the whole table
+	lookedAt time.Time // the last one
 	// swept is the version after which such a look left nothing to do.
 	swept int64
 	// unneeded are the objects that no snapshot needs, and since when.
@@ -80,7 +86,7 @@ func (st *tableState) wait(until time.Time) {
 // sweep removes the objects of deletions whose grace is over and, when it is
 // time for it, everything else that nobody needs.
 func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, now time.Time) (removed int, err error) {
-	full := !now.Before(st.fullAt) && (t.Snapshot().Version != st.swept || len(st.unneeded) > 0)
+	full := !now.Before(st.fullAt) && (t.Snapshot().Version != st.swept || len(st.unneeded) > 0 || now.Sub(st.lookedAt) >= lookAgain)
 	due := !st.read || !st.sweepAt.IsZero() && !now.Before(st.sweepAt)
 	if !due && !full {
 		return 0, nil
@@ -92,7 +98,7 @@ func (r *Retainer) sweep(ctx context.Context, t *archive.Table, st *tableState, 
 	if err := s.deletions(ctx); err != nil || !full {
 		return s.removed, err
 	}
-	st.fullAt = now.Add(r.cfg.Sweep)
+	st.fullAt, st.lookedAt = now.Add(r.cfg.Sweep), now
 	err = s.rest(ctx)
 	return s.removed, err
 }

@@ -154,6 +154,9 @@ func showReport(t *table, rep *audit.Report, compared bool) {
 		}
 		t.row("not covered", fmt.Sprintf("%s offsets %d to %d: %s", place(n.Broker, n.Topic, n.Queue), n.From, n.To-1, n.Why))
 	}
+	for _, l := range rep.Leftover {
+		t.row("left over", fmt.Sprintf("%s: %d objects of %s that no snapshot needs, e.g. %s", l.Topic, l.Objects, size(l.Bytes), l.Names[0]))
+	}
 	for _, d := range rep.Doubts {
 		where := place(d.Broker, d.Topic, d.Queue)
 		if d.Block != nil {

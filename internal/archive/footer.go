@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"varve/internal/mq"
+	"varve/internal/objstore"
 )
 
 // footer is what is known of an open object: its footer and page index in memory. Its file, or
@@ -106,4 +108,34 @@ func (o *footer) file(rr RangeReader, d DataFile, c *cursors) (*File, error) {
 // whole gives a view of all rows of the object, whosever they are.
 func (o *footer) whole(rr RangeReader, d DataFile) *File {
 	return &File{footer: o, data: d, rr: rr, rows: o.pf.NumRows(), groups: o.all, cursors: newCursors(0, nil)}
+}
+
+// SectionsOf gives what a shared object itself says that it has of each queue: from
+// the first offset to behind the last.
+func SectionsOf(ctx context.Context, rr RangeReader, topic string, o objstore.Object) (map[mq.Queue]mq.Range, error) {
+	out := map[mq.Queue]mq.Range{}
+	seg, err := readTail(ctx, rr, DataFile{Name: o.Name, Bytes: o.Size})
+	if err != nil {
+		return nil, err
+	}
+	return out, guard(o.Name, func() error {
+		pf, err := parquet.OpenFile(seg, o.Size, parquet.SkipMagicBytes(true), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+		if err != nil {
+			return damaged(o.Name, "%w", err)
+		}
+		f := footer{name: o.Name, pf: pf}
+		if err := f.readSections(); err != nil {
+			return err
+		}
+		broker, _ := pf.Lookup(metaBroker)
+		for _, s := range f.sections {
+			q := mq.Queue{Broker: broker, Topic: topic, ID: s.Queue}
+			r, ok := out[q]
+			if !ok {
+				r.From = s.From
+			}
+			out[q] = mq.Range{From: min(r.From, s.From), To: max(r.To, s.To)}
+		}
+		return nil
+	})
 }

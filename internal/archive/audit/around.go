@@ -81,30 +81,6 @@ func getJSON(ctx context.Context, b objstore.Bucket, name string, into any) erro
 	return nil
 }
 
-// strays looks for data objects that the table doesn't know, of offsets that it
-// doesn't have yet: old ones say that the metadata was put back.
-func (t *tableAudit) strays(ctx context.Context) error {
-	known := map[string]bool{}
-	for _, f := range t.l.Files {
-		known[f.Name] = true
-	}
-	root := t.l.Table.Root()
-	for o, err := range t.archive.Bucket().List(ctx, root+"/data/") {
-		if err != nil {
-			return fmt.Errorf("list data files under %s: %w", root, err)
-		}
-		q, offsets, ok := archive.ParseFileName(root, t.topic, o.Name)
-		if known[o.Name] || !ok || offsets.To <= t.l.Next[q] || t.o.Now().Sub(o.Modified) < strayAge {
-			continue
-		}
-		t.doubtQueue(q, Doubt{
-			File: o.Name, From: offsets.From, To: offsets.To,
-			What: fmt.Sprintf("the bucket has a data file of %s of offsets that the table doesn't have: the metadata may be older than the archive was", o.Modified.UTC().Format(time.RFC3339)),
-		})
-	}
-	return nil
-}
-
 // known gives the heads that the earlier report has of a table.
 func (r *run) known(i archive.Incarnation) map[mq.Queue]QueueHead {
 	out := map[mq.Queue]QueueHead{}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,6 +124,7 @@ func (r *run) finish(took time.Duration) {
 	slices.SortStableFunc(rep.NotCovered, func(a, b NotCovered) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Broker, b.Broker), cmp.Compare(id(a.Queue), id(b.Queue)), cmp.Compare(a.From, b.From))
 	})
+	slices.SortStableFunc(rep.Leftover, func(a, b Leftover) int { return strings.Compare(a.Topic, b.Topic) })
 	slices.SortFunc(rep.Heads, func(a, b Head) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Incarnation, b.Incarnation), cmp.Compare(a.Broker, b.Broker))
 	})
@@ -271,6 +273,9 @@ func (t *tableAudit) report() {
 	r.rep.Doubts = append(r.rep.Doubts, t.doubts...)
 	r.rep.NotCovered = append(r.rep.NotCovered, t.skipped...)
 	r.rep.Heads = append(r.rep.Heads, t.heads...)
+	if t.leftover != nil {
+		r.rep.Leftover = append(r.rep.Leftover, *t.leftover)
+	}
 	r.rep.Tables++
 	r.rep.Files += len(archive.Objects(t.l.Files))
 	for n := range t.results {
@@ -297,6 +302,8 @@ type tableAudit struct {
 	doubts  []Doubt
 	skipped []NotCovered
 	heads   []Head
+	// leftover is nil where nothing is.
+	leftover *Leftover
 }
 
 func (t *tableAudit) doubt(d Doubt) {

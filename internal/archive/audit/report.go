@@ -28,6 +28,8 @@ type Report struct {
 	Doubts     []Doubt      `json:"doubts"`
 	NotCovered []NotCovered `json:"not_covered"`
 	Heads      []Head       `json:"heads"`
+	// Leftover are objects that no snapshot needs. They are no doubt.
+	Leftover []Leftover `json:"leftover,omitempty"`
 	// Compared are the heads of the earlier report that this one was held against,
 	// 0 where there was none.
 	Compared int `json:"compared,omitempty"`
