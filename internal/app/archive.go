@@ -93,6 +93,7 @@ func (n *Node) openConnector(context.Context) error {
 	}
 	n.openEraser()
 	n.onRun("connector", n.runConnector)
+	n.onRun("claim watch", n.watchClaim)
 	return nil
 }
 
@@ -105,7 +106,7 @@ func (n *Node) runConnector(ctx context.Context) error {
 	}
 	err := n.connector.Run(ctx)
 	if errors.Is(err, archive.ErrFenced) || errors.Is(err, connector.ErrForeignLog) {
-		n.health.Set("connector", err.Error())
+		n.stoppedArchiving(ctx, err)
 		<-ctx.Done()
 		return nil
 	}
@@ -169,6 +170,9 @@ func (a archiveAPI) ArchiveStatus(ctx context.Context) (admin.ArchiveStatus, err
 	}
 	if st.State == connector.Retrying || st.State == connector.Fenced {
 		out.Error = st.Error
+	}
+	if cause := a.n.health.Cause(partConnector); cause != "" {
+		out.Error = cause
 	}
 	for _, f := range a.n.history.BadFiles() {
 		out.BadFiles = append(out.BadFiles, admin.ArchiveBadFile{

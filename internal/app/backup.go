@@ -118,7 +118,7 @@ func (b *backups) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, archive.ErrFenced): // the connector says so
+		case errors.Is(err, archive.ErrFenced): // the claim's watch says so
 			<-ctx.Done()
 			return nil
 		}

@@ -83,6 +83,66 @@ func (n *Node) claimArchive(ctx context.Context) error {
 	return putClaim(n.meta, own)
 }
 
+// claimEvery is how often a running server looks for a later claim.
+const claimEvery = 5 * time.Second
+
+// partConnector is the connector's name among what makes a server ready.
+const partConnector = "connector"
+
+// watchClaim looks for a later claim while the server runs: a connector that has
+// nothing to archive would not run into it, and clients would go on sending to a
+// log that is the past.
+func (n *Node) watchClaim(ctx context.Context) error {
+	if !n.reach.wait(ctx) {
+		return nil
+	}
+	tick := time.NewTicker(claimEvery)
+	defer tick.Stop()
+	for {
+		if err := n.checkClaim(ctx); errors.Is(err, archive.ErrFenced) {
+			n.log.Error("nothing is archived any more", slog.Any("err", err))
+			n.stoppedArchiving(ctx, err)
+			<-ctx.Done()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// checkClaim looks for a claim that is later than this data directory's, if it
+// has one.
+func (n *Node) checkClaim(ctx context.Context) error {
+	n.claiming.Lock()
+	defer n.claiming.Unlock()
+	var own ownClaim
+	if _, err := n.meta.Table("archive").Get(claimKey, &own); err != nil {
+		return fmt.Errorf("read which claim on the archive this is: %w", err)
+	}
+	if own.Archive != n.archive.Identity() || own.Generation == 0 {
+		return nil
+	}
+	return n.archive.CheckClaim(ctx, n.cfg.Broker.Name, own.Writer, own.Generation)
+}
+
+// stoppedArchiving says for good why the server is not ready. A table's fence
+// names no one: the claim that goes with it does.
+func (n *Node) stoppedArchiving(ctx context.Context, err error) {
+	if errors.Is(err, archive.ErrFenced) && !errors.Is(err, archive.ErrClaimed) {
+		if later := n.checkClaim(ctx); errors.Is(later, archive.ErrClaimed) {
+			err = fmt.Errorf("%w; %w", later, err)
+		}
+	}
+	cause := err.Error()
+	if errors.Is(err, archive.ErrClaimed) {
+		cause += "; what this server takes is archived no more: stop it, clients must reach the other one"
+	}
+	n.health.Set(partConnector, cause)
+}
+
 // archivedSome reports whether the log says that the archive has something of it.
 func (n *Node) archivedSome() bool {
 	for _, q := range n.store.Queues() {

@@ -135,6 +135,34 @@ func TestRestoreAfterTheDiskIsLost(t *testing.T) {
 	readAll(t, api, "orders", 0, end+50)
 }
 
+// A server whose broker group is restored elsewhere while it runs, and that has
+// nothing to archive, says so all the same.
+func TestArchiveTakenOverIsTold(t *testing.T) {
+	c := bucketed(t)
+	c.Backup.Every = time.Hour
+	n, api, _ := run(t, c)
+	mustCreate(t, api, "orders", 1)
+	send(t, api, "orders", 0, 10)
+	if err := api.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitReady(t, n)
+	d := elsewhere(t, c)
+	d.Restore = true
+	_, _, stop := run(t, d)
+	awaitCause(t, n, "generation 2")
+	s, err := api.Status(t.Context())
+	if err != nil || s.Ready || !strings.Contains(s.Reason, "broker group "+c.Broker.Name) || !strings.Contains(s.Reason, "another data directory") {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	if a, err := api.ArchiveStatus(t.Context()); err != nil || !strings.Contains(a.Error, "generation 2") {
+		t.Errorf("archive status says %q, %v", a.Error, err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func awaitHeld(t *testing.T, n *Node, want int) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {

@@ -100,7 +100,7 @@ func (a *Archive) CheckClaim(ctx context.Context, broker, writer string, generat
 	case err != nil:
 		return err
 	case c != nil && (c.Generation > generation || c.Writer != writer):
-		return fmt.Errorf("%w: %s", ErrClaimed, c)
+		return fmt.Errorf("broker group %s: %w: %s", broker, ErrClaimed, c)
 	}
 	return nil
 }

@@ -31,6 +31,13 @@ func (h *Health) Set(part, cause string) {
 	h.causes[part] = cause
 }
 
+// Cause is what was Set for a part, "" where it is ready.
+func (h *Health) Cause(part string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.causes[part]
+}
+
 // Watch has cause asked for a part's cause each time that somebody wants to
 // know, so that the answer is never late. A cause of the same part that was Set
 // goes first.
