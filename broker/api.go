@@ -159,6 +159,9 @@ type Heartbeat struct {
 	Consumers   []ConsumerBeat // the fields above are filled in from here
 	Fingerprint int32          // of the V2 form, else 0
 	WithoutSub  bool
+	// Connection is what the client came by, as Use knows it; the client itself
+	// where nil.
+	Connection any
 }
 
 // SendBackRequest asks to have a message delivered again, later.

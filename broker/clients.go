@@ -51,13 +51,17 @@ func (b *Broker) Heartbeat(c Client, hb *Heartbeat) (resend bool, err error) {
 	return resend, nil
 }
 
-// joinQuota counts a client of the tenant of its first group.
+// joinQuota counts a client's connection for the tenant of its first group.
 func (b *Broker) joinQuota(c Client, hb *Heartbeat) error {
+	conn := hb.Connection
+	if conn == nil {
+		conn = c
+	}
 	switch {
 	case len(hb.Consumers) > 0:
-		return overQuota(b.quotas.Join(c, hb.Consumers[0].Group))
+		return b.Use(conn, hb.Consumers[0].Group)
 	case len(hb.Producers) > 0:
-		return overQuota(b.quotas.Join(c, hb.Producers[0]))
+		return b.Use(conn, hb.Producers[0])
 	}
 	return nil
 }

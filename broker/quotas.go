@@ -50,6 +50,27 @@ func (b *Broker) NoteRead(topic string, messages int, bytes int64) {
 	b.quotas.Read(topic, messages, bytes)
 }
 
+// Use counts a connection, by any comparable value that stands for it, for the
+// tenant of a topic or group that it is used for: ErrOverQuota where the tenant
+// has too many. Unuse forgets it, and nothing is used by it after that.
+func (b *Broker) Use(conn any, name string) error { return overQuota(b.quotas.Join(conn, name)) }
+
+// Unuse forgets a connection that has ended.
+func (b *Broker) Unuse(conn any) { b.quotas.Leave(conn) }
+
+// mayStore takes what is to be stored from its tenant's quota: bodies and
+// properties.
+func (b *Broker) mayStore(topic string, s *sending) error {
+	if !b.quotas.On() {
+		return nil
+	}
+	bytes := s.bytes
+	for _, m := range s.msgs {
+		bytes += int64(len(m.Properties))
+	}
+	return b.quotas.Send(topic, len(s.msgs), bytes)
+}
+
 // overQuota gives an error of a quota the name that fronts know.
 func overQuota(err error) error {
 	if err == nil {

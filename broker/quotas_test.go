@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,25 @@ func TestQuotaOfATenant(t *testing.T) {
 	for i, want := range []bool{false, true} {
 		if err := peek("beta%orders"); want != errors.Is(err, ErrOverQuota) || !want && err != nil {
 			t.Errorf("peek %d: %v", i, err)
+		}
+	}
+}
+
+// The bytes of a send are its bodies and properties.
+func TestPropertiesCountForTheQuota(t *testing.T) {
+	h := newRig(t, vfs.NewMem(), func(_ *Config, d *Deps) {
+		now := time.Unix(1_800_000_000, 0)
+		d.Now = func() time.Time { return now }
+	})
+	defer h.stop()
+	if err := h.PutQuota(Quota{Tenant: "acme", SendBytes: 10_000}); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{false, true} {
+		m := mq.Message{Topic: "acme%orders", Body: []byte("x"), Properties: mq.AppendProperty(nil, "long", strings.Repeat("x", 10_000))}
+		_, err := h.Send(t.Context(), &SendRequest{Group: "p", Message: m, MaxReconsumeTimes: -1})
+		if want != errors.Is(err, ErrOverQuota) || !want && err != nil {
+			t.Errorf("send %d: %v", i, err)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (b *Broker) submit(req *SendRequest, done func([]Receipt, error), put func(
 	s := b.sendings.Get().(*sending)
 	err := b.prepare(s, req)
 	if err == nil {
-		err = overQuota(b.quotas.Send(req.Message.Topic, len(s.msgs), s.bytes))
+		err = overQuota(b.mayStore(req.Message.Topic, s))
 	}
 	if err == nil && s.fresh != nil {
 		err = b.makeTopic(s, req)

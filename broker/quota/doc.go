@@ -10,6 +10,8 @@
 //     for by those after it.
 //   - Reads are paid for afterwards, when it is known how much they gave; a
 //     tenant in debt reads nothing more.
+//   - A connection counts from its first use for a tenant until it ends, whatever
+//     protocol it speaks.
 //   - Without any limit, asking costs one load.
 //
 // Locks: Table.mu and bucket.mu are leaves.

@@ -3,6 +3,8 @@ package quota
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +28,7 @@ type Limits struct {
 	SendBytes    int64  `json:"send_bytes,omitempty"`
 	ReadMessages int64  `json:"read_messages,omitempty"`
 	ReadBytes    int64  `json:"read_bytes,omitempty"`
-	Connections  int64  `json:"connections,omitempty"` // clients at once
+	Connections  int64  `json:"connections,omitempty"` // at once
 }
 
 func (l *Limits) check() error {
@@ -59,7 +61,8 @@ type Table struct {
 	mu      sync.Mutex
 	refused map[refusal]int64
 	uses    map[string]*use
-	clients map[any]string // tenant of each
+	conns   map[any][]string // tenants of each
+	joined  map[string]int64 // connections of a tenant
 }
 
 // refusal is what a tenant was refused.
@@ -85,7 +88,6 @@ const maxCounted = 1000
 // use is what a tenant uses.
 type use struct {
 	send, read [2]bucket // messages, bytes
-	clients    int64
 }
 
 // bucket has what is left of a second.
@@ -94,12 +96,16 @@ type bucket struct {
 	at   time.Time
 }
 
-// maxTenants bounds the tenants that are kept in mind.
-const maxTenants = 100_000
+const (
+	// maxTenants bounds the tenants that are kept in mind.
+	maxTenants = 100_000
+	// maxJoined bounds the tenants with a limit that one connection is used for.
+	maxJoined = 64
+)
 
 // Load reads the limits of a meta store.
 func Load(m *meta.Store, now func() time.Time) (*Table, error) {
-	t := &Table{now: now, uses: map[string]*use{}, clients: map[any]string{}, refused: map[refusal]int64{}}
+	t := &Table{now: now, uses: map[string]*use{}, conns: map[any][]string{}, joined: map[string]int64{}, refused: map[refusal]int64{}}
 	var err error
 	t.limits, err = meta.LoadSettings(m, meta.SettingsOf[Limits]{
 		What:  "quota",
@@ -166,7 +172,7 @@ func (t *Table) of(name string) (*Limits, *use) {
 	u := t.uses[tenant]
 	if u == nil {
 		if len(t.uses) >= maxTenants {
-			clear(t.uses) // they begin a new second
+			t.forgetIdle()
 		}
 		u = &use{}
 		t.uses[strings.Clone(tenant)] = u
@@ -236,41 +242,58 @@ func (t *Table) Read(topic string, messages int, bytes int64) {
 	}
 }
 
-// Join counts a client of a group's or topic's tenant, once: ErrOver where
-// there are too many.
-func (t *Table) Join(client any, name string) error {
+// Join counts a connection of a group's or topic's tenant, once: ErrOver where
+// there are too many. One that is used for several tenants counts for each.
+func (t *Table) Join(conn any, name string) error {
 	if !t.on.Load() {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, in := t.clients[client]; in {
+	tenant, _ := mq.SplitTenant(name)
+	of := t.conns[conn]
+	if slices.Contains(of, tenant) {
 		return nil
 	}
-	l, u := t.of(name)
-	if l == nil {
+	l, _ := t.of(name)
+	if l == nil || l.Connections == 0 {
 		return nil
 	}
-	if l.Connections > 0 && u.clients >= l.Connections {
+	if t.joined[tenant] >= l.Connections || len(of) >= maxJoined {
 		return t.refuse(name, OfClients, "%d connections", l.Connections)
 	}
-	tenant, _ := mq.SplitTenant(name)
-	u.clients++
-	t.clients[client] = strings.Clone(tenant)
+	tenant = strings.Clone(tenant)
+	t.conns[conn] = append(of, tenant)
+	t.joined[tenant]++
 	return nil
 }
 
-// Leave forgets a client.
-func (t *Table) Leave(client any) {
+// Leave forgets a connection.
+func (t *Table) Leave(conn any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	tenant, in := t.clients[client]
-	if !in {
-		return
+	for _, tenant := range t.conns[conn] {
+		if t.joined[tenant]--; t.joined[tenant] <= 0 {
+			delete(t.joined, tenant)
+		}
 	}
-	delete(t.clients, client)
-	if u := t.uses[tenant]; u != nil && u.clients > 0 {
-		u.clients--
+	delete(t.conns, conn)
+}
+
+// forgetIdle makes room in uses: who has used nothing for a second has all of
+// the next one anyway. mu is held.
+func (t *Table) forgetIdle() {
+	now := t.now()
+	maps.DeleteFunc(t.uses, func(_ string, u *use) bool {
+		for _, b := range [...]*bucket{&u.send[0], &u.send[1], &u.read[0], &u.read[1]} {
+			if !b.at.IsZero() && (b.left < 0 || now.Sub(b.at) < time.Second) {
+				return false
+			}
+		}
+		return true
+	})
+	if len(t.uses) >= maxTenants {
+		clear(t.uses) // they begin a new second
 	}
 }
 

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -93,5 +94,55 @@ func TestQuotas(t *testing.T) {
 	defer m.Close()
 	if q, err = Load(m, time.Now); err != nil || len(q.All()) != 1 || q.All()[0].SendBytes != 1000 {
 		t.Errorf("after a restart: %+v, %v", q.All(), err)
+	}
+}
+
+// Connections that are used for several tenants count for each, and many
+// tenants don't make those that use much forgotten.
+func TestWhatTenantsUseIsKept(t *testing.T) {
+	m, err := meta.Open("meta", vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	now := time.Unix(1000, 0)
+	q, err := Load(m, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Put(Limits{Tenant: Everyone, SendMessages: 1, Connections: 1}); err != nil {
+		t.Fatal(err)
+	}
+	one, two := new(int), new(int)
+	for _, tenant := range []string{"a", "b"} {
+		if err := q.Join(one, tenant+"%t"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Send("a%t", 100, 1); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * maxTenants {
+		now = now.Add(time.Millisecond / 10)
+		if err := q.Send(fmt.Sprint(i, "%t"), 1, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(q.uses) > maxTenants {
+		t.Errorf("%d tenants are kept in mind", len(q.uses))
+	}
+	for _, tenant := range []string{"a", "b"} {
+		if err := q.Join(two, tenant+"%t"); !errors.Is(err, ErrOver) {
+			t.Errorf("a second connection of %s: %v", tenant, err)
+		}
+	}
+	if err := q.Send("a%t", 1, 1); !errors.Is(err, ErrOver) {
+		t.Errorf("a tenant in debt for a minute more: %v", err)
+	}
+	q.Leave(one)
+	for _, tenant := range []string{"a", "b"} {
+		if err := q.Join(two, tenant+"%t"); err != nil {
+			t.Errorf("when the first is gone: %v", err)
+		}
 	}
 }

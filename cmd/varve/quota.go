@@ -79,7 +79,7 @@ func quotaSet() *cobra.Command {
 	f.StringVar(&sent, "send-bytes", "", "bytes sent a second, such as 10MiB")
 	f.Int64Var(&q.ReadMessages, "read-messages", 0, "messages read a second; no limit where 0")
 	f.StringVar(&read, "read-bytes", "", "bytes read a second, such as 10MiB")
-	f.Int64Var(&q.Connections, "connections", 0, "clients at once, as they say by heartbeat; no limit where 0")
+	f.Int64Var(&q.Connections, "connections", 0, "connections at once, over every protocol, that use its topics or groups; no limit where 0")
 	return cmd
 }
 

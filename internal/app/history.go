@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"varve/broker/filter"
+	"varve/broker/quota"
 	"varve/broker/route"
 	"varve/history"
 	"varve/hot"
@@ -103,6 +104,12 @@ func (n *Node) openHistory(context.Context) error {
 	}
 	if n.store != nil {
 		cfg.Hot = n.store.Range
+	}
+	if n.broker == nil {
+		if n.readQuotas, err = quota.Load(n.meta, n.clock.Now); err != nil {
+			return fmt.Errorf("quotas: %w", err)
+		}
+		cfg.Quotas = readQuotas{n.readQuotas}
 	}
 	if n.broker != nil {
 		cfg.SharesUsers, cfg.Quotas = true, n.broker

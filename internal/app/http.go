@@ -102,6 +102,9 @@ func (n *Node) backend() admin.Backend {
 		b.Topics, b.Groups, b.Messages, b.Transactions = topicAPI{n}, groupAPI{n}, messageAPI{n}, transactionAPI{n}
 		b.Timers = timerAPI{n}
 	}
+	if n.readQuotas != nil {
+		b.Quotas = readQuotaAPI{readQuotas{n.readQuotas}}
+	}
 	if n.connector != nil {
 		b.Archive = archiveAPI{n}
 	}
@@ -147,6 +150,12 @@ func (n *Node) registerMetrics() {
 	n.accessMetrics()
 	if n.store != nil {
 		n.logMetrics()
+	}
+	switch {
+	case n.broker != nil:
+		n.quotaMetrics(n.broker.QuotaRefusals)
+	case n.readQuotas != nil:
+		n.quotaMetrics(n.readQuotas.Refused)
 	}
 	if n.broker != nil {
 		n.brokerMetrics()

@@ -7,6 +7,7 @@ import (
 	"varve/broker"
 	"varve/broker/front/grpc"
 	mqhttp "varve/broker/front/http"
+	"varve/broker/quota"
 	"varve/connector"
 	"varve/connector/compact"
 	"varve/history"
@@ -103,11 +104,11 @@ func (n *Node) accessMetrics() {
 			add(float64(r.Denied), r.Protocol)
 		}
 	})
-	if n.broker == nil {
-		return
-	}
-	n.metrics.Counters(obs.QuotaRefused, "sends, reads and clients refused for their tenant's quota", []string{"tenant", "what"}, func(add func(float64, ...string)) {
-		for _, r := range n.broker.QuotaRefusals() {
+}
+
+func (n *Node) quotaMetrics(refused func() []quota.Refusal) {
+	n.metrics.Counters(obs.QuotaRefused, "sends, reads and connections refused for their tenant's quota", []string{"tenant", "what"}, func(add func(float64, ...string)) {
+		for _, r := range refused() {
 			add(float64(r.Times), r.Tenant, r.What)
 		}
 	})

@@ -17,6 +17,7 @@ import (
 	"varve/broker"
 	"varve/broker/front/grpc"
 	mqhttp "varve/broker/front/http"
+	"varve/broker/quota"
 	"varve/broker/route"
 	"varve/connector"
 	"varve/connector/compact"
@@ -58,40 +59,41 @@ type Node struct {
 	health  *obs.Health
 	metrics *obs.Metrics
 
-	dir       *dataDir
-	ports     *ports
-	advertise netip.AddrPort // where clients reach the broker
-	meta      *meta.Store
-	auth      *auth.Store
-	guard     *guard.Guard
-	tls       *tls.Config    // nil where no port speaks TLS
-	cas       *x509.CertPool // by which others are known, nil where they aren't checked
-	clock     *clock.Clock
-	store     *hot.Store
-	broker    *broker.Broker
-	unread    *backlog.Total // what clients over gRPC and HTTP haven't read
-	grpc      *grpc.Front
-	mqhttp    *mqhttp.Front
-	routes    *route.Table
-	reader    mq.Reader // every tier of this process
-	finder    mq.Finder
-	tiers     *tier.Reader // reader, where there are two
-	bucket    objstore.Bucket
-	archive   *archive.Archive
-	reach     *reach // of archive
-	claiming  sync.Mutex
-	backup    *backups
-	eraser    *history.Eraser
-	proofKey  ed25519.PrivateKey // nil where heads are not signed
-	history   *history.Node
-	connector *connector.Connector
-	rules     *rules
-	schemas   *schemas
-	compactor *compact.Compactor
-	holds     *history.Holds // nil without an archive
-	retainer  *history.Retainer
-	query     *query.Engine
-	replay    *replay.Service
+	dir        *dataDir
+	ports      *ports
+	advertise  netip.AddrPort // where clients reach the broker
+	meta       *meta.Store
+	auth       *auth.Store
+	guard      *guard.Guard
+	tls        *tls.Config    // nil where no port speaks TLS
+	cas        *x509.CertPool // by which others are known, nil where they aren't checked
+	clock      *clock.Clock
+	store      *hot.Store
+	broker     *broker.Broker
+	readQuotas *quota.Table   // of a history node without a broker
+	unread     *backlog.Total // what clients over gRPC and HTTP haven't read
+	grpc       *grpc.Front
+	mqhttp     *mqhttp.Front
+	routes     *route.Table
+	reader     mq.Reader // every tier of this process
+	finder     mq.Finder
+	tiers      *tier.Reader // reader, where there are two
+	bucket     objstore.Bucket
+	archive    *archive.Archive
+	reach      *reach // of archive
+	claiming   sync.Mutex
+	backup     *backups
+	eraser     *history.Eraser
+	proofKey   ed25519.PrivateKey // nil where heads are not signed
+	history    *history.Node
+	connector  *connector.Connector
+	rules      *rules
+	schemas    *schemas
+	compactor  *compact.Compactor
+	holds      *history.Holds // nil without an archive
+	retainer   *history.Retainer
+	query      *query.Engine
+	replay     *replay.Service
 
 	tasks   []task   // in the order of starting
 	closers []closer // in the order of opening

@@ -173,11 +173,14 @@ func (c *client) detach(t *telemetry, now time.Time) {
 }
 
 // beat tells the core which groups a client is in.
-func (f *Front) beat(c *client) error {
+func (f *Front) beat(ctx context.Context, c *client) error {
 	c.mu.Lock()
 	s, since := c.settings, c.since
 	c.mu.Unlock()
 	hb := broker.Heartbeat{ClientID: c.id, Language: c.language, Version: versionOfClients}
+	if conn := connectionOf(ctx); conn != nil {
+		hb.Connection = conn
+	}
 	switch {
 	case s.GetPublishing() != nil:
 		for _, t := range s.GetPublishing().GetTopics() {

@@ -2,10 +2,12 @@ package grpc
 
 import (
 	"context"
+	"sync"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
+	"varve/broker"
 	"varve/internal/backlog"
 )
 
@@ -15,6 +17,31 @@ type connection struct {
 	credentials.AuthInfo
 	backlog *backlog.Conn // what the client was given and hasn't read
 	turns   turns         // its sends
+
+	mu   sync.Mutex
+	gone bool
+}
+
+// use counts the connection for the tenant of a topic or group.
+func (c *connection) use(b *broker.Broker, name string) error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return broker.ErrMemberLeft
+	}
+	return b.Use(c, name)
+}
+
+// ended notes that the connection is closed: what its calls still do counts no
+// more.
+func (c *connection) ended(b *broker.Broker) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	b.Unuse(c)
 }
 
 // connectionOf is the connection of a call's context; nil where there is none.

@@ -67,9 +67,10 @@ func (d *doors) sweep() {
 // Locks: wmu, then mu; doors.mu is a leaf.
 type door struct {
 	net.Conn
-	all  *doors
-	life context.Context // ends when it is closed
-	end  context.CancelFunc
+	all   *doors
+	ended func()          // hears of the end
+	life  context.Context // ends when it is closed
+	end   context.CancelFunc
 
 	in   incoming // the rest up to mu is the reader's
 	next []byte   // to be read before the connection is
@@ -92,9 +93,9 @@ type door struct {
 	carry []byte // the beginning of a frame's head that isn't whole
 }
 
-// guard makes a door of a connection.
-func (d *doors) guard(c net.Conn) *door {
-	o := &door{Conn: c, all: d, calls: map[uint32]*arriving{}, freed: make(chan struct{}, 1)}
+// guard makes a door of a connection; ended hears of its end.
+func (d *doors) guard(c net.Conn, ended func()) *door {
+	o := &door{Conn: c, all: d, ended: ended, calls: map[uint32]*arriving{}, freed: make(chan struct{}, 1)}
 	o.life, o.end = context.WithCancel(context.Background())
 	return o
 }
@@ -111,6 +112,7 @@ func (o *door) Close() error {
 	o.all.mu.Lock()
 	delete(o.all.open, o)
 	o.all.mu.Unlock()
+	o.ended()
 	return o.Conn.Close()
 }
 
@@ -317,7 +319,7 @@ func (o *door) Write(p []byte) (int, error) {
 			continue
 		}
 		if f.ends() {
-			o.ended(f.stream)
+			o.done(f.stream)
 		}
 		at += frameHead
 		o.wleft = f.length
@@ -364,8 +366,8 @@ func (o *door) flush() {
 	_, _ = o.send(nil, nil, nil) // gRPC hears of an error by itself
 }
 
-// ended notes that gRPC is done with a call.
-func (o *door) ended(stream uint32) {
+// done notes that gRPC is done with a call.
+func (o *door) done(stream uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if a := o.calls[stream]; a != nil {

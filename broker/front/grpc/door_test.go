@@ -71,7 +71,7 @@ func TestFramesAreWalkedHoweverTheyAreCut(t *testing.T) {
 	for piece := 1; piece < len(came); piece++ {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{in: came, piece: piece}
-			d := newDoors(intake.New(1<<20, 0)).guard(s)
+			d := newDoors(intake.New(1<<20, 0)).guard(s, func() {})
 			got, err := io.ReadAll(d)
 			if err != nil || !bytes.Equal(got, came) {
 				t.Fatalf("pieces of %d: read %d bytes of %d, %v", piece, len(got), len(came), err)
@@ -104,7 +104,7 @@ func TestACallIsEndedBetweenFrames(t *testing.T) {
 		rest := frameOf(frameData, 0, 1, messageOf(100, 40))
 		s := &script{in: slices.Concat(head, rest), piece: len(head) + len(rest)}
 		all := newDoors(intake.New(1<<20, 0))
-		d := all.guard(s)
+		d := all.guard(s, func() {})
 		d.late = []uint32{1}
 		d.calls[1] = &arriving{stream: 1}
 		long := frameOf(frameData, 0, 9, make([]byte, 100))

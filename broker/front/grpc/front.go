@@ -146,7 +146,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 func (f *Front) begin(conn net.Conn, info credentials.AuthInfo) (net.Conn, *connection) {
 	c := &connection{AuthInfo: info, backlog: f.cfg.Backlog.Conn()}
 	c.turns.share, c.turns.all = f.broker.SendShare, &f.lined
-	return f.doors.guard(conn), c
+	return f.doors.guard(conn, func() { c.ended(f.broker) }), c
 }
 
 // sweep renews handles and looks for silent clients until ctx ends.

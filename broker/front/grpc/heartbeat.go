@@ -24,5 +24,5 @@ func (f *Front) heartbeat(ctx context.Context, req *v2.HeartbeatRequest) error {
 		return refused(v2.Code_UNRECOGNIZED_CLIENT_TYPE, "no settings of client %q are known", who.id)
 	}
 	c.alive(f.cfg.Now())
-	return f.beat(c)
+	return f.beat(ctx, c)
 }

@@ -96,6 +96,9 @@ func (f *Front) pullRequest(ctx context.Context, req *v2.PullMessageRequest) (*b
 	if err != nil {
 		return nil, err
 	}
+	if err := connectionOf(ctx).use(f.broker, topic); err != nil {
+		return nil, err
+	}
 	p := &broker.PullRequest{
 		Group: group, Topic: topic, QueueID: q.GetId(), Offset: req.GetOffset(),
 		MaxMessages: int(max(req.GetBatchSize(), 1)), CommitOffset: -1,

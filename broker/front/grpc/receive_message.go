@@ -74,6 +74,9 @@ func (f *Front) popRequest(ctx context.Context, req *v2.ReceiveMessageRequest, c
 	if err != nil {
 		return nil, err
 	}
+	if err := connectionOf(ctx).use(f.broker, topic); err != nil {
+		return nil, err
+	}
 	settings := c.current()
 	p := &broker.PopRequest{
 		Group: group, Topic: topic, QueueID: broker.AnyQueue, MaxMessages: min(int(req.GetBatchSize()), broker.MaxPopMessages),

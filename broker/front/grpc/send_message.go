@@ -75,8 +75,12 @@ func (f *Front) prepareSend(ctx context.Context, req *v2.SendMessageRequest) (*s
 	if err != nil {
 		return nil, err
 	}
+	conn := connectionOf(ctx)
+	if err := conn.use(f.broker, name); err != nil {
+		return nil, err
+	}
 	t, _ := f.broker.Topic(name) // a missing one is made or refused by the core
-	call := &sendCall{sends: make([]send, len(msgs)), conn: connectionOf(ctx), answered: make(chan struct{})}
+	call := &sendCall{sends: make([]send, len(msgs)), conn: conn, answered: make(chan struct{})}
 	call.left.Store(int32(len(msgs)))
 	for i, m := range msgs {
 		if i > 0 && nameOf(m.GetTopic()) != name {

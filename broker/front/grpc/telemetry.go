@@ -130,7 +130,7 @@ func (f *Front) takeSettings(ctx context.Context, cmd *v2.TelemetryCommand) (*cl
 	if old := nameOf(before.GetSubscription().GetGroup()); old != "" && old != nameOf(s.GetSubscription().GetGroup()) {
 		f.broker.Unregister(c, "", old)
 	}
-	if err := f.beat(c); err != nil {
+	if err := f.beat(ctx, c); err != nil {
 		return nil, err
 	}
 	f.cfg.Logger.Debug("settings of a client", slog.String("client", c.id), slog.String("type", s.GetClientType().String()))

@@ -122,6 +122,12 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener) error {
 		// Requests that wait for a message end with the front.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState: func(c net.Conn, s http.ConnState) {
+			if s == http.StateClosed {
+				f.broker.Unuse(c)
+			}
+		},
 	}
 	sweeping, enough := context.WithCancel(ctx)
 	swept := make(chan struct{})
@@ -209,8 +215,19 @@ func (f *Front) handle(c *call) error {
 	if err := f.authorize(c, what); err != nil {
 		return err
 	}
+	if conn := c.conn(); conn != nil {
+		if err := f.broker.Use(conn, c.topic); err != nil {
+			return err
+		}
+	}
 	return run(f, c)
 }
+
+// connKey finds a request's connection in its context.
+type connKey struct{}
+
+// conn is the connection of a request, nil where nobody says.
+func (c *call) conn() any { return c.r.Context().Value(connKey{}) }
 
 // topicOf is the topic of a path, which is the protocol's only resource.
 func topicOf(u *url.URL) (string, bool) {

@@ -81,6 +81,7 @@ func (t *members) join(c *call, group string) (leave func(), err error) {
 		return nil, err
 	}
 	if hb := m.ask(c.topic, c.query.Get("tag"), t.now()); hb != nil {
+		hb.Connection = c.conn()
 		if _, err := t.broker.Heartbeat(m, hb); err != nil {
 			m.unbeaten()
 			m.leave(t.now())

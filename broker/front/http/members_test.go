@@ -2,9 +2,13 @@ package http
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,4 +103,55 @@ func TestConsumersCountAsClientsOfTheirTenant(t *testing.T) {
 			t.Errorf("status %d of the first again", s)
 		}
 	})
+}
+
+// Over the port it is connections that count, those that only publish too, until
+// they end.
+func TestConnectionsCountForTheirTenant(t *testing.T) {
+	ln, addr := fronttest.Listen(t)
+	n := fronttest.Open(t, fronttest.Options{Addr: addr})
+	b, f := n.Broker, New(n.Broker, Config{})
+	n.With("front", func(ctx context.Context) error { return f.Serve(ctx, ln) }).Run(t)
+	if err := b.PutTopic(broker.Topic{Name: "orders", ReadQueues: 1, WriteQueues: 1, Perm: 6}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PutQuota(broker.Quota{Tenant: "default", Connections: 1}); err != nil {
+		t.Fatal(err)
+	}
+	first, second := &http.Client{Transport: &http.Transport{}}, &http.Client{Transport: &http.Transport{}}
+	defer second.CloseIdleConnections()
+	ask := func(c *http.Client, method, query, body string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr.String()+"/topics/orders/messages"+query, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode
+	}
+	publish := func(c *http.Client) int {
+		return ask(c, http.MethodPost, "", "<Message><MessageBody>x</MessageBody></Message>")
+	}
+	for range 2 {
+		if got := publish(first); got != http.StatusCreated {
+			t.Errorf("the first publishes: %d", got)
+		}
+	}
+	if got := ask(first, http.MethodGet, "?consumer=g", ""); got != http.StatusOK {
+		t.Errorf("it consumes over the same connection: %d", got)
+	}
+	if got := publish(second); got != throttled.status {
+		t.Errorf("one too many: %d", got)
+	}
+	first.CloseIdleConnections()
+	for end := time.Now().Add(30 * time.Second); publish(second) != http.StatusCreated; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("the place of a connection that ended stays taken")
+		}
+	}
 }

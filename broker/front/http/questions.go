@@ -123,6 +123,7 @@ func (t *questions) ask(ctx context.Context, c *call, group string, n int, wait 
 	}
 	_, err = t.broker.Heartbeat(d, &broker.Heartbeat{
 		ClientID: "HTTP@" + d.topic + "@" + group, Language: "HTTP", Version: versionOfClients, Producers: producers,
+		Connection: c.conn(),
 	})
 	if err != nil {
 		return nil, err

@@ -34,6 +34,9 @@ const sdkSource = -1
 func (f *Front) pullMessage(s *session, req *wire.Command) {
 	from := req.From()
 	pull, err := s.parsePull(req)
+	if err == nil {
+		err = f.broker.Use(s, pull.Topic)
+	}
 	if err != nil {
 		f.refuse(s, "PULL_MESSAGE", from, err)
 		return

@@ -27,6 +27,9 @@ const initAtEnd = 1
 func (f *Front) popMessage(s *session, req *wire.Command) {
 	from := req.From()
 	pop, err := s.parsePop(req)
+	if err == nil {
+		err = f.broker.Use(s, pop.Topic)
+	}
 	if err != nil {
 		f.refuse(s, "POP_MESSAGE", from, err)
 		return

@@ -22,6 +22,9 @@ func (f *Front) peekMessage(s *session, req *wire.Command) (*wire.Command, error
 	if r.Group, r.Topic, err = s.groupAndTopic(req); err != nil {
 		return nil, err
 	}
+	if err := f.broker.Use(s, r.Topic); err != nil {
+		return nil, err
+	}
 	body, count, rest, err := f.broker.Peek(s.conn.Context(), r)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,11 @@ func (f *Front) submit(s *session, req *wire.Command, batch bool) {
 	c := newSendCall()
 	c.front, c.sess, c.from = f, s, req.From()
 	c.req = broker.SendRequest{Batch: batch, MaxReconsumeTimes: -1}
-	if err := c.parse(req); err != nil {
+	err := c.parse(req)
+	if err == nil {
+		err = f.broker.Use(s, c.req.Message.Topic)
+	}
+	if err != nil {
 		c.finish(nil, err)
 		return
 	}
