@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -71,15 +73,40 @@ topic: then that it is gone is a doubt.`,
 		if err := show(cmd, rep, func(t *table) { showReport(t, rep, since != "") }); err != nil {
 			return err
 		}
-		if !rep.OK {
-			if len(rep.Doubts) == 1 {
-				return fmt.Errorf("1 doubt: %w", errDoubt)
-			}
-			return fmt.Errorf("%d doubts: %w", len(rep.Doubts), errDoubt)
-		}
-		return nil
+		return verdict(rep)
 	}
 	return cmd
+}
+
+// unsignedNamed bounds the topics that a verdict names.
+const unsignedNamed = 5
+
+// verdict is the error of an audit with doubts. An archive that was never signed
+// isn't like one that was changed.
+func verdict(rep *audit.Report) error {
+	if rep.OK {
+		return nil
+	}
+	var unsigned []string
+	for _, d := range rep.Doubts {
+		if !d.Unsigned {
+			unsigned = nil
+			break
+		}
+		unsigned = append(unsigned, d.Broker+"/"+d.Topic)
+	}
+	switch n := len(unsigned); {
+	case n > 0:
+		slices.Sort(unsigned)
+		names := strings.Join(unsigned[:min(n, unsignedNamed)], ", ")
+		if n > unsignedNamed {
+			names += fmt.Sprintf(" and %d more", n-unsignedNamed)
+		}
+		return fmt.Errorf("never signed: %s; set proof.key-file on the server (varve archive keygen makes a key): it signs with the next commit of each", names)
+	case len(rep.Doubts) == 1:
+		return fmt.Errorf("1 doubt: %w", errDoubt)
+	}
+	return fmt.Errorf("%d doubts: %w", len(rep.Doubts), errDoubt)
 }
 
 // openToRead opens the archive that the settings name, without a server.

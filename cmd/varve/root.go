@@ -50,7 +50,7 @@ Start with "varve server", or see everything happen once with "varve demo".`,
 	if server == "" {
 		server = config.Default().HTTP.Listen
 	}
-	root.PersistentFlags().String("server", server, "HTTP address of the server to administer ("+envServer+")")
+	root.PersistentFlags().String("server", server, "HTTP address of the server to administer ("+envServer+", else http.listen as the environment or the file of "+config.EnvFile+" has it)")
 	root.PersistentFlags().String("credentials", os.Getenv(envCredentials),
 		"file with USER:PASSWORD for a server with access control ("+envCredentials+"; or "+envUser+" and "+envPassword+")")
 	root.PersistentFlags().Bool("tls-unverified", false, "take any certificate of an https server")
@@ -153,8 +153,11 @@ func strict(cmd *cobra.Command) {
 }
 
 func client(cmd *cobra.Command) *admin.Client {
-	server, _ := cmd.Flags().GetString("server")
+	server, err := serverAddress(cmd)
 	c := admin.NewClient(server)
+	if err != nil {
+		return c.Broken(err)
+	}
 	if any, _ := cmd.Flags().GetBool("tls-unverified"); any {
 		c.Unverified()
 	}

@@ -283,3 +283,17 @@ func envNames(m map[string]string) []string {
 
 // FileFromEnv is the YAML file that the environment names, "" for none.
 func FileFromEnv() string { return os.Getenv(EnvFile) }
+
+// Peek gives what the YAML file (none where path is empty) and the environment
+// say of one setting, "" where neither does. It looks at no other, so that who
+// asks a server needn't have all that the server has.
+func Peek(path, key string) (string, error) {
+	if v := os.Getenv(envName(key)); v != "" || path == "" {
+		return v, nil
+	}
+	layer := koanf.New(".")
+	if err := layer.Load(file.Provider(path), yaml.Parser()); err != nil {
+		return "", &Error{Key: "configuration file " + path, Reason: reason(err)}
+	}
+	return layer.String(key), nil
+}

@@ -87,6 +87,9 @@ func (s *Statement) signed() []byte {
 // should be of.
 var ErrSignature = errors.New("signature does not fit")
 
+// ErrUnsigned says that a head has no signature.
+var ErrUnsigned = errors.New("not signed: the server that made it had no proof.key-file")
+
 // Sign signs the statement.
 func (s *Statement) Sign(key ed25519.PrivateKey) []byte { return ed25519.Sign(key, s.signed()) }
 

@@ -150,6 +150,9 @@ func (s *Selection) Check(keys []ed25519.PublicKey, parts func(record []byte) (h
 		return bad(fmt.Errorf("root: %w", err))
 	}
 	if len(keys) > 0 {
+		if h.Key == "" && len(h.Signature) == 0 {
+			return bad(fmt.Errorf("the head: %w", ErrUnsigned))
+		}
 		n := slices.IndexFunc(keys, func(k ed25519.PublicKey) bool { return st.Verify(k, h.Signature) == nil })
 		if n < 0 {
 			return bad(fmt.Errorf("the head: %w", ErrSignature))

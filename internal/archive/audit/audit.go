@@ -369,8 +369,27 @@ func (t *tableAudit) signature(broker string, s archive.SignedHead) {
 	case len(t.o.Keys) == 0:
 		t.skip(NotCovered{Broker: broker, Why: "who made it: no public key was given"})
 	case len(s.Signature) == 0:
-		t.doubt(Doubt{Broker: broker, What: "the head is not signed"})
+		t.notSigned(broker, s)
 	case !slices.ContainsFunc(t.o.Keys, func(k ed25519.PublicKey) bool { return s.Verify(k, s.Signature) == nil }):
 		t.doubt(Doubt{Broker: broker, What: fmt.Sprintf("the signature of the head (key %s) is not of any of the %d public keys given", s.KeyID, len(t.o.Keys))})
 	}
+}
+
+// notSigned is the doubt about a head without a signature. Who takes a signature
+// away leaves what a server without a key makes, but for the key's name and for
+// what an earlier report knows.
+func (t *tableAudit) notSigned(broker string, s archive.SignedHead) {
+	key := s.KeyID
+	if t.o.Since != nil {
+		for _, h := range t.o.Since.Heads {
+			if h.Topic == t.topic && h.Broker == broker {
+				key = cmp.Or(key, h.Key)
+			}
+		}
+	}
+	if key != "" {
+		t.doubt(Doubt{Broker: broker, What: fmt.Sprintf("the head is not signed; it was, by key %s", key)})
+		return
+	}
+	t.doubt(Doubt{Broker: broker, Unsigned: true, What: "the head is not signed: the server that made it had no proof.key-file, or somebody took the signature away"})
 }

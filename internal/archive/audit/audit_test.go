@@ -224,7 +224,16 @@ func TestSignatures(t *testing.T) {
 	}
 	unsigned := newEnv(t, nil)
 	unsigned.commit(nil, unsigned.file(queue(0), 0, 10))
-	unsigned.one(unsigned.audit(Options{}), "not signed")
+	if d := unsigned.one(unsigned.audit(Options{}), "the server that made it had no proof.key-file"); !d.Unsigned {
+		t.Errorf("%+v", d)
+	}
+	// An earlier report knows that it was.
+	before := &Report{Heads: []Head{{Topic: queue(0).Topic, Broker: queue(0).Broker, Key: "k1"}}}
+	for _, d := range unsigned.audit(Options{Since: before}).Doubts {
+		if d.Unsigned {
+			t.Errorf("signed before, and said never to have been: %+v", d)
+		}
+	}
 	if rep := unsigned.audit(Options{Keys: []ed25519.PublicKey{}}); !rep.OK || len(rep.NotCovered) != 1 {
 		t.Errorf("%+v", rep)
 	}

@@ -53,6 +53,9 @@ type Doubt struct {
 	To    int64  `json:"to,omitempty"`
 	Rows  []Row  `json:"rows,omitempty"`
 	What  string `json:"what"`
+	// Unsigned says that the doubt is about a head that nothing shows to have ever
+	// been signed.
+	Unsigned bool `json:"unsigned,omitempty"`
 }
 
 // Row is a message that differs, or one of those among which one does.
