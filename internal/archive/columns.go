@@ -91,46 +91,61 @@ func (w *FileWriter) bytes(dst []parquet.Value, col int) []parquet.Value {
 		}
 	case colTag:
 		for i := range w.rows {
-			dst = append(dst, optional(w.rows[i].tag))
+			dst = optional(dst, w.rows[i].tag)
 		}
 	case colBodyEncoding:
 		for i := range w.rows {
-			dst = append(dst, optional(w.rows[i].encoding))
+			dst = optional(dst, w.rows[i].encoding)
 		}
 	case colStoredForm:
 		for i := range w.rows {
-			dst = append(dst, optional(w.rows[i].form))
+			dst = optional(dst, w.rows[i].form)
 		}
 	case colErasedHash:
 		for i := range w.rows {
 			if w.rows[i].erased == nil {
 				dst = append(dst, parquet.Value{})
 			} else {
-				dst = append(dst, parquet.FixedLenByteArrayValue(w.rows[i].erased).Level(0, 1, 0))
+				dst = append(dst, parquet.FixedLenByteArrayValue(w.rows[i].erased))
+				dst[len(dst)-1].SetDefinitionLevel(1)
 			}
 		}
 	}
 	return dst
 }
 
-// optional is b's value, null for nil. The column need not be named: a column
-// writer knows its own.
-func optional(b []byte) parquet.Value {
+// A Value is set where it stands: one that is made elsewhere, levels and all, is
+// read whole while its parts are still on their way to memory, and the processor
+// waits. The column need not be named: a column writer knows its own.
+
+// optional appends b's value, null for nil.
+func optional(dst []parquet.Value, b []byte) []parquet.Value {
 	if b == nil {
-		return parquet.Value{}
+		return append(dst, parquet.Value{})
 	}
-	return parquet.ByteArrayValue(b).Level(0, 1, 0)
+	dst = append(dst, parquet.ByteArrayValue(b))
+	dst[len(dst)-1].SetDefinitionLevel(1)
+	return dst
+}
+
+// element appends the i-th value of a row's list or map.
+func element(dst []parquet.Value, b []byte, i int) []parquet.Value {
+	dst = append(dst, parquet.ByteArrayValue(b))
+	v := &dst[len(dst)-1]
+	v.SetDefinitionLevel(1)
+	v.SetRepetitionLevel(min(i, 1))
+	return dst
 }
 
 func (w *FileWriter) keyValues(dst []parquet.Value) []parquet.Value {
 	for i := range w.rows {
 		r := &w.rows[i]
 		if r.keys == 0 {
-			dst = append(dst, parquet.NullValue().Level(0, 0, colKeys))
+			dst = append(dst, parquet.Value{})
 			continue
 		}
 		for j, key := range w.keys[r.firstKey : r.firstKey+r.keys] {
-			dst = append(dst, parquet.ByteArrayValue(key).Level(min(j, 1), 1, colKeys))
+			dst = element(dst, key, j)
 		}
 	}
 	return dst
@@ -140,7 +155,7 @@ func (w *FileWriter) propertyValues(dst []parquet.Value, col int) []parquet.Valu
 	for i := range w.rows {
 		r := &w.rows[i]
 		if r.pairs == 0 {
-			dst = append(dst, parquet.NullValue().Level(0, 0, col))
+			dst = append(dst, parquet.Value{})
 			continue
 		}
 		for j, p := range w.pairs[r.firstPair : r.firstPair+r.pairs] {
@@ -148,7 +163,7 @@ func (w *FileWriter) propertyValues(dst []parquet.Value, col int) []parquet.Valu
 			if col == colPropertyValue {
 				b = p.value
 			}
-			dst = append(dst, parquet.ByteArrayValue(b).Level(min(j, 1), 1, col))
+			dst = element(dst, b, j)
 		}
 	}
 	return dst

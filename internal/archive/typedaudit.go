@@ -121,13 +121,13 @@ func (a *TypedAudit) compare() error {
 	}
 	a.values = a.values[:0]
 	for _, reason := range a.rows.reasons {
-		a.values = append(a.values, optional(reason))
+		a.values = optional(a.values, reason)
 	}
 	if err := a.cols[0].same(a.values, func(row int) { note(row, bodyError) }); err != nil {
 		return damaged(a.f.data.Name, "column %s: %w", bodyError, err)
 	}
 	for i := range leaves {
-		a.values = appendTyped(a.values[:0], &leaves[i], a.rows.dec.Leaf(i), colFirstTyped+i)
+		a.values = appendTyped(a.values[:0], &leaves[i], a.rows.dec.Leaf(i))
 		if err := a.cols[1+i].same(a.values, func(row int) { note(row, leaves[i].Path[0]) }); err != nil {
 			return damaged(a.f.data.Name, "column %v: %w", leaves[i].Path, err)
 		}

@@ -64,7 +64,7 @@ func (t *typedRows) add(r *row) {
 func (w *FileWriter) flushTyped() error {
 	w.values = w.values[:0]
 	for _, reason := range w.typed.reasons {
-		w.values = append(w.values, optional(reason))
+		w.values = optional(w.values, reason)
 	}
 	if _, err := w.cols[colBodyError].WriteRowValues(w.values); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (w *FileWriter) flushTyped() error {
 	leaves := w.typed.dec.Layout().Leaves
 	for i := range leaves {
 		values := w.typed.dec.Leaf(i)
-		w.values = appendTyped(w.values[:0], &leaves[i], values, colFirstTyped+i)
+		w.values = appendTyped(w.values[:0], &leaves[i], values)
 		if _, err := w.cols[colFirstTyped+i].WriteRowValues(w.values); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (w *FileWriter) flushTyped() error {
 	return nil
 }
 
-func appendTyped(dst []parquet.Value, l *typed.Leaf, values []typed.Value, col int) []parquet.Value {
+func appendTyped(dst []parquet.Value, l *typed.Leaf, values []typed.Value) []parquet.Value {
 	kind := l.Type.Kind
 	if kind == typed.Decimal {
 		switch p := l.Type.Precision; {
@@ -93,26 +93,28 @@ func appendTyped(dst []parquet.Value, l *typed.Leaf, values []typed.Value, col i
 	}
 	for i := range values {
 		v := &values[i]
-		var p parquet.Value
+		dst = append(dst, parquet.Value{})
+		p := &dst[len(dst)-1]
 		if int(v.Def) == l.MaxDef {
 			switch kind {
 			case typed.Boolean:
-				p = parquet.BooleanValue(v.Num != 0)
+				*p = parquet.BooleanValue(v.Num != 0)
 			case typed.Int, typed.Date:
-				p = parquet.Int32Value(int32(v.Num))
+				*p = parquet.Int32Value(int32(v.Num))
 			case typed.Long, typed.Timestamp, typed.TimestampTZ:
-				p = parquet.Int64Value(v.Num)
+				*p = parquet.Int64Value(v.Num)
 			case typed.Float:
-				p = parquet.FloatValue(math.Float32frombits(uint32(v.Num)))
+				*p = parquet.FloatValue(math.Float32frombits(uint32(v.Num)))
 			case typed.Double:
-				p = parquet.DoubleValue(math.Float64frombits(uint64(v.Num)))
+				*p = parquet.DoubleValue(math.Float64frombits(uint64(v.Num)))
 			case typed.UUID, typed.Decimal:
-				p = parquet.FixedLenByteArrayValue(v.Bytes)
+				*p = parquet.FixedLenByteArrayValue(v.Bytes)
 			default:
-				p = parquet.ByteArrayValue(v.Bytes)
+				*p = parquet.ByteArrayValue(v.Bytes)
 			}
 		}
-		dst = append(dst, p.Level(int(v.Rep), int(v.Def), col))
+		p.SetRepetitionLevel(int(v.Rep))
+		p.SetDefinitionLevel(int(v.Def))
 	}
 	return dst
 }
