@@ -280,7 +280,7 @@ func (c *Compactor) forget(roots map[string]bool) {
 func (c *Compactor) table(ctx context.Context, t *archive.Table, force bool) error {
 	for {
 		settled, span := c.cfg.Now().Add(-c.cfg.Rules.Settle), c.cfg.Rules.Span.Milliseconds()
-		at := mark{t.Snapshot().Version, settled.UnixMilli() / span, settled.Add(-shareAfter).UnixMilli() / span}
+		at := mark{t.Snapshot().Version, settled.UnixMilli() / span, settled.Add(-c.cfg.Rules.ShareAfter).UnixMilli() / span}
 		if c.idle(t, at) && !force {
 			return nil
 		}

@@ -24,6 +24,9 @@ type Rules struct {
 	// SmallBytes is what a queue has less of in a period whose files share an
 	// object with other queues'; 8 MiB, negative for none.
 	SmallBytes int64
+	// ShareAfter is how long a period has been over when such files are put
+	// together: by then the connectors have brought what belongs to it. 2 h
+	ShareAfter time.Duration
 	Span       time.Duration // files are merged within periods of this length, by the calendar of UTC; 24 h
 	Settle     time.Duration // how long the last message of a file has been stored before it is touched; 10 min
 }
@@ -32,6 +35,7 @@ func (r Rules) withDefaults() Rules {
 	r.FullBytes = cmp.Or(r.FullBytes, 128<<20)
 	r.MaxBytes = cmp.Or(r.MaxBytes, 2*r.FullBytes)
 	r.SmallBytes = cmp.Or(r.SmallBytes, 8<<20)
+	r.ShareAfter = cmp.Or(r.ShareAfter, 2*time.Hour)
 	r.Span = cmp.Or(r.Span, 24*time.Hour)
 	r.Settle = cmp.Or(r.Settle, 10*time.Minute)
 	return r

@@ -80,6 +80,27 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// TestShareAfter: the delay is a setting, and a period may be shorter than it.
+func TestShareAfter(t *testing.T) {
+	s := newQuiet(t, 5, 3)
+	var last int64
+	for _, f := range s.table.Index().All() {
+		last = max(last, f.FirstStoreMillis)
+	}
+	over := time.UnixMilli(last).Truncate(time.Minute).Add(time.Minute)
+	s.cfg.Rules.Span, s.cfg.Rules.Settle, s.cfg.Rules.ShareAfter = time.Minute, 1, 20*time.Second
+	s.now = over.Add(19 * time.Second)
+	s.Look(t.Context())
+	if f, o := shared(s.check(t)); o == 1 {
+		t.Fatalf("too early: %d files, %d objects", f, o)
+	}
+	s.now = over.Add(20*time.Second + time.Millisecond)
+	s.Look(t.Context())
+	if f, o := shared(s.check(t)); f != 5 || o != 1 {
+		t.Errorf("%d files, %d objects: %+v", f, o, s.Status())
+	}
+}
+
 // TestShareOfASchema: files with typed columns share objects too, those of one
 // version of the schema each.
 func TestShareOfASchema(t *testing.T) {

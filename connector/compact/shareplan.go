@@ -13,9 +13,6 @@ import (
 
 // Limits of sharing.
 const (
-	// shareAfter is how long a period has been over when its small files are put
-	// together: by then the connectors have brought what belongs to it.
-	shareAfter = 2 * time.Hour
 	// shareWithin is how long what comes later may join, once a period.
 	shareWithin = time.Hour
 	// filesOfSection is how many files of a queue go to a shared object at most.
@@ -47,7 +44,7 @@ func (s Share) files() []archive.DataFile { return slices.Concat(slices.Concat(s
 // objects of the queues that have little of it, less than SmallBytes. skip and
 // force are as in Plan; force shares only what is of a period that is over.
 //
-// A period is shared once it has been over for shareAfter, in objects of at most
+// A period is shared once it has been over for ShareAfter, in objects of at most
 // archive.MaxSections queues and FullBytes. What comes later is shared at the same
 // time of the next periods, together with the period's objects that are about as
 // small (joins). So n quiet queues leave ⌈n/MaxSections⌉ objects a period, and, in
@@ -62,7 +59,7 @@ func (r Rules) PlanTable(queues [][]archive.DataFile, now time.Time, skip func(n
 	for _, k := range slices.SortedFunc(maps.Keys(batches), batchKey.compare) {
 		b := batches[k]
 		end := time.UnixMilli((k.period + 1) * r.Span.Milliseconds())
-		since := over.Sub(end.Add(shareAfter))
+		since := over.Sub(end.Add(r.ShareAfter))
 		ready := force || since >= 0 && len(b.objects) == 0 || since >= r.Span && since%r.Span < shareWithin
 		fresh := r.objects(b.runs)
 		for _, object := range fresh {

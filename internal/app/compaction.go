@@ -34,7 +34,9 @@ func (n *Node) openCompaction(context.Context) error {
 	var err error
 	n.compactor, err = compact.New(compact.Config{
 		Broker: n.cfg.Broker.Name, Dir: n.dir.path("tmp", "compaction"), Every: c.Interval,
-		Rules:          compact.Rules{FullBytes: int64(c.FullBytes), MaxBytes: 2 * int64(c.FullBytes), Span: c.Span, Settle: max(c.Settle, 1)},
+		Rules: compact.Rules{
+			FullBytes: int64(c.FullBytes), MaxBytes: 2 * int64(c.FullBytes), Span: c.Span, Settle: max(c.Settle, 1), ShareAfter: max(c.ShareAfter, 1),
+		},
 		BytesPerSecond: bandwidth, CPU: float64(c.CPU) / 100, Busy: n.compactionBusy, Logger: n.log,
 		Together: func(queues []mq.Queue) bool { return n.rules != nil && n.rules.Policy().Together(queues) },
 	}, n.archive)

@@ -154,6 +154,8 @@ func (l *Loaded) checkBounds(bad func(key, format string, args ...any) error) er
 	switch {
 	case c.Compaction.Span < time.Minute:
 		return bad("compaction.span", "%s is less than a minute", c.Compaction.Span)
+	case c.Compaction.ShareAfter < 0:
+		return bad("compaction.share-after", "must not be negative")
 	case c.Compaction.Settle < 0:
 		return bad("compaction.settle", "must not be negative")
 	case c.Compaction.CPU < 1 || c.Compaction.CPU > 100:

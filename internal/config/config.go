@@ -125,9 +125,11 @@ type Compaction struct {
 	Interval  time.Duration `koanf:"interval" help:"how often tables are looked at"`
 	FullBytes Bytes         `koanf:"full-bytes" help:"size from which a data file is left alone; merged ones have up to twice as much"`
 	Span      time.Duration `koanf:"span" help:"files are put together within periods of this length, by the calendar of UTC; retention by age is as fine as that"`
-	Settle    time.Duration `koanf:"settle" help:"how long the last message of a file has been stored before it is touched"`
-	Bandwidth Bytes         `koanf:"bandwidth" help:"most bytes a second that it reads from, and writes to, the archive's store; 0 is no bound"`
-	CPU       int           `koanf:"cpu" help:"per cent of one processor that it takes where files have to be decoded, 1 to 100"`
+	// ShareAfter counts from the end of a period.
+	ShareAfter time.Duration `koanf:"share-after" help:"how long a period has been over when the files of queues that have little of it are put into one object; what comes later gets an object of its own a period later"`
+	Settle     time.Duration `koanf:"settle" help:"how long the last message of a file has been stored before it is touched"`
+	Bandwidth  Bytes         `koanf:"bandwidth" help:"most bytes a second that it reads from, and writes to, the archive's store; 0 is no bound"`
+	CPU        int           `koanf:"cpu" help:"per cent of one processor that it takes where files have to be decoded, 1 to 100"`
 }
 
 // Archive says where the archive lies.
@@ -257,7 +259,7 @@ func Default() Config {
 		},
 		Connector: Connector{RollBytes: 64 << 20, RollAge: 10 * time.Second, RollAgeMax: 5 * time.Minute, Memory: 96 << 20},
 		Compaction: Compaction{
-			Enabled: true, Interval: 5 * time.Minute, FullBytes: 128 << 20, Span: 24 * time.Hour, Settle: 10 * time.Minute,
+			Enabled: true, Interval: 5 * time.Minute, FullBytes: 128 << 20, Span: 24 * time.Hour, ShareAfter: 2 * time.Hour, Settle: 10 * time.Minute,
 			Bandwidth: 32 << 20, CPU: 25,
 		},
 		Archive:   Archive{Kind: "dir", Timeout: 5 * time.Second, S3: S3{Region: "us-east-1", TLS: true}},
