@@ -17,9 +17,9 @@ var ErrUnsafe = errors.New("object store is not safe for the archive")
 const probePrefix = "_varve/probe/"
 
 // Probe checks, by one object that it removes again, that a bucket can be
-// written and read, that a create-only Put of a taken name fails, and that it
-// leaves the object as it was.
-func Probe(ctx context.Context, b Bucket) error {
+// written, read, listed and deleted from, that a create-only Put of a taken name
+// fails, and that it leaves the object as it was.
+func Probe(ctx context.Context, b Bucket) (err error) {
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return fmt.Errorf("probe: %w", err)
@@ -30,10 +30,12 @@ func Probe(ctx context.Context, b Bucket) error {
 		return fmt.Errorf("probe %s: %w", b.URL(), err)
 	}
 	defer func() {
-		ctx := context.WithoutCancel(ctx)
-		_ = b.Delete(ctx, name) // a left-over probe object harms nobody
+		// A left-over probe object harms nobody, but that none may be deleted does.
+		if e := b.Delete(context.WithoutCancel(ctx), name); err == nil && errors.Is(e, ErrDenied) {
+			err = fmt.Errorf("probe %s: %w", b.URL(), e)
+		}
 	}()
-	err := b.Put(ctx, name, bytes.NewReader(second), int64(len(second)), IfAbsent)
+	err = b.Put(ctx, name, bytes.NewReader(second), int64(len(second)), IfAbsent)
 	if err == nil {
 		return fmt.Errorf("probe %s: %w: a create-only put of a taken name succeeded; the store ignores If-None-Match", b.URL(), ErrUnsafe)
 	}
@@ -46,6 +48,11 @@ func Probe(ctx context.Context, b Bucket) error {
 	}
 	if !bytes.Equal(got, first) {
 		return fmt.Errorf("probe %s: %w: a refused put changed the object", b.URL(), ErrUnsafe)
+	}
+	for _, err := range b.List(ctx, name) {
+		if errors.Is(err, ErrDenied) {
+			return fmt.Errorf("probe %s: %w", b.URL(), err)
+		}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func (b *Bucket) Locks(ctx context.Context) (bool, error) {
 	case errors.As(err, &resp) && (resp.Code == "ObjectLockConfigurationNotFoundError" || resp.Code == "NotImplemented" || resp.Code == "XNotImplemented"):
 		return false, nil
 	case err != nil:
-		return false, permission(b.classify(wait, "object lock of bucket", b.bucket, err), "s3:GetBucketObjectLockConfiguration")
+		return false, b.classify(wait, "object lock of bucket", b.bucket, err)
 	}
 	return enabled == "Enabled", nil
 }
@@ -45,7 +45,7 @@ func (b *Bucket) Locked(ctx context.Context, name string) (bool, error) {
 	case errors.As(err, &resp) && resp.Code == "NoSuchObjectLockConfiguration": // it never had one
 		return false, nil
 	case err != nil:
-		return false, permission(b.lockError(wait, "legal hold of", name, err), "s3:GetObjectLegalHold")
+		return false, b.lockError(wait, "legal hold of", name, err)
 	}
 	return *status == minio.LegalHoldEnabled, nil
 }
@@ -64,7 +64,7 @@ func (b *Bucket) SetLock(ctx context.Context, name string, on bool) error {
 	defer wait.end()
 	err = b.read.PutObjectLegalHold(wait, b.bucket, b.prefix+name, minio.PutObjectLegalHoldOptions{Status: &status})
 	if err != nil {
-		return permission(b.lockError(wait, op, name, err), "s3:PutObjectLegalHold")
+		return b.lockError(wait, op, name, err)
 	}
 	return nil
 }
@@ -77,12 +77,4 @@ func (b *Bucket) lockError(ctx context.Context, op, name string, err error) erro
 		return fmt.Errorf("%s %s: %w: %w", op, name, objstore.ErrNotFound, err)
 	}
 	return b.classify(ctx, op, name, err)
-}
-
-// permission says which one is missing, where the store refuses.
-func permission(err error, action string) error {
-	if errors.Is(err, objstore.ErrDenied) {
-		return fmt.Errorf("%w; it needs %s", err, action)
-	}
-	return err
 }

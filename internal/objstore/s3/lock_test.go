@@ -73,3 +73,27 @@ func TestLockErrorsSayWhatIsMissing(t *testing.T) {
 		t.Errorf("never locked: %v, %v", on, err)
 	}
 }
+
+// TestDeniedSaysWhichRight: what may not be done is named as the store's policies
+// name it; wrong credentials are not a matter of rights.
+func TestDeniedSaysWhichRight(t *testing.T) {
+	denied := open(t, server(t, answer(403, failure("AccessDenied"))))
+	_, get := denied.Get(t.Context(), "x")
+	_, head := denied.Head(t.Context(), "x")
+	var list error
+	for _, err := range denied.List(t.Context(), "x") {
+		list = err
+	}
+	for right, err := range map[string]error{
+		"s3:GetObject": get, "head x": head, "s3:ListBucket": list, "s3:DeleteObject": denied.Delete(t.Context(), "x"),
+		"s3:PutObject": denied.Put(t.Context(), "x", strings.NewReader("x"), 1, objstore.IfAbsent),
+	} {
+		if !errors.Is(err, objstore.ErrDenied) || !strings.Contains(err.Error(), right) || !strings.Contains(err.Error(), "it needs s3:") {
+			t.Errorf("%s: %v", right, err)
+		}
+	}
+	wrong := open(t, server(t, answer(403, failure("SignatureDoesNotMatch"))))
+	if err := wrong.Delete(t.Context(), "x"); !errors.Is(err, objstore.ErrDenied) || strings.Contains(err.Error(), "it needs") {
+		t.Errorf("a wrong secret: %v", err)
+	}
+}

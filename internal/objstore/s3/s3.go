@@ -133,13 +133,38 @@ func (b *Bucket) classify(ctx context.Context, op, name string, err error) error
 	}
 	switch cause := context.Cause(ctx); {
 	case sentinel != nil:
-		return fmt.Errorf("%s %s: %w: %s (%s)", op, name, sentinel, err, resp.Code)
+		return fmt.Errorf("%s %s: %w: %s (%s)%s", op, name, sentinel, err, resp.Code, missing(op, resp.Code))
 	case errors.Is(cause, objstore.ErrNoAnswer):
 		return fmt.Errorf("%s %s: %w", op, name, cause)
 	case ctx.Err() != nil && cause != nil:
 		return fmt.Errorf("%s %s: %w: %w", op, name, cause, ctx.Err())
 	}
 	return fmt.Errorf("%s %s: %w", op, name, err)
+}
+
+// rights are what a store must let these credentials do, by what is done.
+var rights = map[string]string{
+	"get":                   readRights,
+	"read":                  readRights,
+	"head":                  readRights,
+	"put":                   "s3:PutObject",
+	"delete":                "s3:DeleteObject",
+	"list":                  "s3:ListBucket",
+	"object lock of bucket": "s3:GetBucketObjectLockConfiguration",
+	"legal hold of":         "s3:GetObjectLegalHold",
+	"lock":                  "s3:PutObjectLegalHold",
+	"unlock":                "s3:PutObjectLegalHold",
+}
+
+// readRights: without the second a store doesn't tell that an object is missing.
+const readRights = "s3:GetObject, and s3:ListBucket where the object isn't there"
+
+// missing names the right that is lacking, where that is what a store refuses for.
+func missing(op, code string) string {
+	if right := rights[op]; right != "" && code == "AccessDenied" {
+		return "; it needs " + right
+	}
+	return ""
 }
 
 func sentinelOf(resp minio.ErrorResponse) error {
