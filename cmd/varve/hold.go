@@ -47,7 +47,7 @@ func holdCommand() *cobra.Command {
 					if d.Lock != nil && d.Lock.State == "on" {
 						locked = fmt.Sprintf(", %d of the files locked in the bucket", h.Locked)
 					}
-					t.row(fmt.Sprintf("keeps %d files of topic %s whole: %d messages, %s%s", h.Files, h.Topic, h.Messages, size(h.Bytes), locked))
+					t.row(fmt.Sprintf("keeps of topic %s whole: files %d, messages %d, %s%s", h.Topic, h.Files, h.Messages, size(h.Bytes), locked))
 				}
 				if d.Lock != nil {
 					t.row(d.Lock.String())
@@ -99,7 +99,8 @@ func holdSet() *cobra.Command {
 true, and everything where nothing is given. No rule, quota, erasure or deletion
 of a topic takes what it covers, until it is released. Files go whole, so a file
 with one message that is covered stays whole. On S3 with Object Lock the bucket
-itself locks the files, until no hold covers them any more.`,
+itself locks the files, until no hold covers them any more. NAME has lower-case
+letters, digits, dots, _ and -.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			h.Name, h.By = args[0], cmp.Or(h.By, whoAmI())

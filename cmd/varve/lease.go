@@ -86,7 +86,7 @@ func leaseSet() *cobra.Command {
 from an offset on in one (--queue and --offset), or one snapshot of its table
 (--snapshot, a number or "current"). Retention keeps what it names until the
 lease expires or is released, within the bounds retention.lease-bytes and
-retention.lease-age.`,
+retention.lease-age. NAME has lower-case letters, digits, dots, _ and -.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			s.Name, s.By = args[0], cmp.Or(s.By, whoAmI())

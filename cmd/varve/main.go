@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"varve/internal/admin"
+	"varve/internal/app"
 	"varve/internal/archive"
 	"varve/internal/archive/audit"
 	"varve/internal/config"
@@ -143,7 +144,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case errors.As(err, &usage), errors.As(err, &conf), errors.Is(err, admin.ErrAddress):
 		return exitUsage
-	case errors.Is(err, admin.ErrNoServer):
+	case errors.Is(err, admin.ErrNoServer), errors.Is(err, app.ErrNoNameServer):
 		return exitNoServer
 	case errors.As(err, &api):
 		switch {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,10 @@ const formatVersion = 1
 type dataDir struct {
 	root string
 	lock *os.File
+	// made is what this process made here, the newest last; refused has close take
+	// it away again where nothing else came.
+	made    []string
+	refused bool
 }
 
 // openDataDir makes the directory where it is missing, locks it, and checks
@@ -34,13 +39,22 @@ func openDataDir(root string) (*dataDir, error) {
 	if err != nil {
 		return nil, bad("%v", err)
 	}
+	d := &dataDir{root: root}
+	if d.missing("") {
+		d.made = append(d.made, root)
+	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, bad("make %s: %v", root, pathCause(err))
 	}
 	if err := refuseForeign(root); err != nil {
 		return nil, bad("%v", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(root, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
+	for _, name := range []string{"LOCK", "FORMAT"} {
+		if d.missing(name) {
+			d.made = append(d.made, d.path(name))
+		}
+	}
+	lock, err := os.OpenFile(d.path("LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, bad("%s cannot be written: %v", root, pathCause(err))
 	}
@@ -53,7 +67,11 @@ func openDataDir(root string) (*dataDir, error) {
 		}
 		return nil, bad("%s is in use by another Varve process%s; stop it, or choose another directory", root, by)
 	}
-	d := &dataDir{root: root, lock: lock}
+	if !sameFile(lock) {
+		_ = lock.Close()
+		return nil, bad("%s is being left by another Varve process; try again", root)
+	}
+	d.lock = lock
 	if err := d.checkFormat(); err != nil {
 		d.close()
 		return nil, bad("%v", err)
@@ -184,8 +202,30 @@ func (d *dataDir) sync() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// close gives the directory back.
+func (d *dataDir) missing(name string) bool {
+	_, err := os.Lstat(d.path(name))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// sameFile reports whether an open file is still the one of its name: who was
+// refused takes its lock away.
+func sameFile(f *os.File) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(open, named)
+}
+
+// close gives the directory back. After a refused start it is as it was found,
+// for another process may have been meant to use it.
 func (d *dataDir) close() {
+	if d.refused && d.bare() && d.missing(restoringFile) {
+		for _, name := range slices.Backward(d.made) {
+			_ = os.Remove(name) // a directory with something in it stays
+		}
+	}
 	_ = d.lock.Truncate(0)
 	_ = d.lock.Close()
 }

@@ -24,6 +24,9 @@ type ImportOptions struct {
 	Program         string
 }
 
+// ErrNoNameServer says that the cluster's name server never answered.
+var ErrNoNameServer = migrate.ErrNoNameServer
+
 // Import brings a RocketMQ cluster's history into the archive of the settings.
 func Import(ctx context.Context, cfg *config.Config, o ImportOptions, log *slog.Logger) (*migrate.Report, error) {
 	root, err := filepath.Abs(cfg.DataDir)

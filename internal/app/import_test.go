@@ -30,6 +30,13 @@ func TestImportThenRestore(t *testing.T) {
 	}
 	to := bucketed(t)
 	o := ImportOptions{NameServer: src.Addr("route"), Rate: 100 << 10}
+	for pattern, want := range map[string]string{"ordres": `no topic "ordres"`, "[": `"[" is no pattern`, "RMQ_SYS_*": "no topic"} {
+		typo := o
+		typo.Topics = []string{"orders", pattern}
+		if _, err := Import(t.Context(), to, typo, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--topic %s: %v", pattern, err)
+		}
+	}
 	// The rate alone makes it take five seconds.
 	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()

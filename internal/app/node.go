@@ -124,6 +124,9 @@ func Open(ctx context.Context, cfg *config.Config, o Options) (*Node, error) {
 	n.onRun("clock", n.clock.Run)
 	limitMemory(cfg)
 	if err := n.open(ctx); err != nil {
+		if n.dir != nil {
+			n.dir.refused = true
+		}
 		n.closeAll()
 		return nil, err
 	}

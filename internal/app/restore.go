@@ -73,13 +73,16 @@ func Restore(ctx context.Context, cfg *config.Config, o RestoreOptions, log *slo
 	if n.dir, err = openDataDir(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	defer n.dir.close()
+	defer func() {
+		n.dir.refused = err != nil
+		n.dir.close()
+	}()
 	began, err := n.dir.restoring()
 	if err != nil {
 		return nil, err
 	}
 	if !began && !n.dir.bare() {
-		return nil, &config.Error{Key: "data-dir", Reason: n.dir.root + " is in use: a restore needs an empty directory"}
+		return nil, &config.Error{Key: "data-dir", Reason: n.dir.root + " has the data of a broker: a restore needs an empty directory"}
 	}
 	settings := *cfg
 	settings.Restore = true

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,6 +90,9 @@ func TestRestoreAfterTheDiskIsLost(t *testing.T) {
 	var bad *config.Error
 	if !errors.As(err, &bad) || bad.Key != "data-dir" || !strings.Contains(bad.Reason, "--restore") {
 		t.Fatalf("an empty data directory over the archive: %v", err)
+	}
+	if _, err := os.Stat(d.DataDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a refused start left its directory: %v", err)
 	}
 	d.Restore = true
 	n, api, stop = run(t, d)

@@ -102,7 +102,7 @@ type Transactions struct {
 type Hot struct {
 	Flush          string        `koanf:"flush" help:"async (acks before the disk has it) or sync (fsync before the ack)"`
 	FlushInterval  time.Duration `koanf:"flush-interval" help:"longest time unsynced under async"`
-	Segment        Bytes         `koanf:"segment" help:"size of a log segment; trimming frees whole ones"`
+	Segment        Bytes         `koanf:"segment" help:"size of a log segment, 8MiB to 2GiB; trimming frees whole ones"`
 	MaxPending     Bytes         `koanf:"max-pending" help:"accepted but unwritten bytes before sends are told busy"`
 	MinFree        Bytes         `koanf:"min-free" help:"free disk below which sends are refused, at least 16MiB"`
 	KeepFor        time.Duration `koanf:"keep-for" help:"age up to which archived messages stay hot"`

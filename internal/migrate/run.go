@@ -32,6 +32,11 @@ const (
 	retryMin     = 250 * time.Millisecond
 	retryMax     = 10 * time.Second
 	sayEvery     = 5 * time.Second
+	// findWithin is how long a name server that was never reached is asked: its
+	// address may be wrong.
+	findWithin = 30 * time.Second
+	// remindEvery is how often it is said that something is still tried.
+	remindEvery = time.Minute
 )
 
 // Config says what is brought in. Zero fields take the defaults.
@@ -45,7 +50,8 @@ type Config struct {
 	FileBytes  int64     // stored records in a data file; 64 MiB
 	Dir        string    // for files until they are uploaded; the system's
 	Remoting   wire.ClientConfig
-	Program    string // named in what is written
+	Program    string        // named in what is written
+	FindWithin time.Duration // how long the name server is asked for the brokers; 30 s
 	Now        func() time.Time
 	Logger     *slog.Logger
 }
@@ -81,12 +87,16 @@ type Topic struct {
 	begins map[int32]int64 // where queues go on that the archive has less of
 }
 
+// ErrNoNameServer says that the name server was never reached.
+var ErrNoNameServer = errors.New("the name server doesn't answer")
+
 // errBad says that an import can't go on, whatever is tried again.
 var errBad = errors.New("import")
 
 func (c Config) withDefaults() Config {
 	c.Queues = cmp.Or(max(c.Queues, 0), 8)
 	c.FileBytes = cmp.Or(c.FileBytes, 64<<20)
+	c.FindWithin = cmp.Or(c.FindWithin, findWithin)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -114,10 +124,15 @@ func Run(ctx context.Context, a *archive.Archive, cfg Config) (*Report, error) {
 	began := cfg.Now()
 	im := &importer{Config: cfg, a: a, slots: make(chan struct{}, cfg.Queues), pace: pacer{rate: cfg.Rate, began: time.Now()}}
 	var sources []source
-	err := im.persist(ctx, "find the brokers", func(ctx context.Context) (err error) {
+	find, cancel := context.WithTimeout(ctx, cfg.FindWithin)
+	defer cancel()
+	err := im.persist(find, "find the brokers", func(ctx context.Context) (err error) {
 		sources, im.own, err = findSources(ctx, cfg.NameServer, cfg.Remoting)
 		return err
 	})
+	if err != nil && ctx.Err() == nil && find.Err() != nil {
+		err = fmt.Errorf("%w within %v: %w", ErrNoNameServer, cfg.FindWithin, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +141,9 @@ func Run(ctx context.Context, a *archive.Archive, cfg Config) (*Report, error) {
 			_ = s.conn.Close()
 		}
 	}()
+	if err := im.choose(ctx, sources); err != nil {
+		return nil, err
+	}
 	said, stop := context.WithCancel(ctx)
 	defer stop()
 	go im.say(said)
@@ -145,6 +163,41 @@ func Run(ctx context.Context, a *archive.Archive, cfg Config) (*Report, error) {
 	}
 	out.Took = cfg.Now().Sub(began)
 	return out, nil
+}
+
+// choose refuses patterns that nothing fits, before anything is claimed.
+func (im *importer) choose(ctx context.Context, sources []source) error {
+	var brokers, topics []string
+	for _, s := range sources {
+		brokers = append(brokers, s.name)
+		if len(im.Topics) == 0 || !matches(im.Brokers, s.name) {
+			continue
+		}
+		st, err := im.readState(ctx, s)
+		if err != nil {
+			return fmt.Errorf("broker group %s: %w", s.name, err)
+		}
+		for _, t := range st.topics {
+			topics = append(topics, t.Name)
+		}
+	}
+	if err := fit("broker group", im.Brokers, brokers); err != nil {
+		return err
+	}
+	return fit("topic", im.Topics, topics)
+}
+
+// fit demands that every pattern fits one of the names.
+func fit(what string, patterns, names []string) error {
+	for _, p := range patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf("%w: %q is no pattern of a %s", errBad, p, what)
+		}
+		if !slices.ContainsFunc(names, func(name string) bool { return matches([]string{p}, name) }) {
+			return fmt.Errorf("%w: the cluster has no %s %q that could be imported", errBad, what, p)
+		}
+	}
+	return nil
 }
 
 // say logs progress.
@@ -178,11 +231,11 @@ func (im *importer) wanted(topic string) bool {
 
 // persist tries f until it succeeds, ctx ends, or it can't.
 func (im *importer) persist(ctx context.Context, what string, f func(ctx context.Context) error) error {
-	wait, said := retryMin, false
+	wait, said := retryMin, time.Time{}
 	for {
 		err := f(ctx)
 		if err == nil {
-			if said {
+			if !said.IsZero() {
 				im.Logger.Info("import goes on", slog.String("what", what))
 			}
 			return nil
@@ -190,9 +243,9 @@ func (im *importer) persist(ctx context.Context, what string, f func(ctx context
 		if ctx.Err() != nil || errors.Is(err, errBad) || final(err) || archiveFinal(err) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		if !said {
+		if time.Since(said) > remindEvery {
 			im.Logger.Warn("import tries again", slog.String("what", what), slog.Any("err", err))
-			said = true
+			said = time.Now()
 		}
 		if pause(ctx, wait/2+rand.N(wait/2+1)) != nil {
 			return fmt.Errorf("%s: %w", what, err)
