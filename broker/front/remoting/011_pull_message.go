@@ -41,9 +41,14 @@ func (f *Front) pullMessage(s *session, req *wire.Command) {
 		f.refuse(s, "PULL_MESSAGE", from, err)
 		return
 	}
-	ns := req.Namespace
+	ns, may := req.Namespace, f.stillMay(req, pull.Topic)
 	pull.Elsewhere = func(f func()) { s.conn.Do(from, f) }
 	f.broker.Pull(s.conn.Context(), pull, func(r broker.PullResult, err error) {
+		if err == nil && may != nil && r.Status == broker.PullFound && !r.Here {
+			if err = may(); err != nil {
+				r.Batch.Release()
+			}
+		}
 		if err != nil {
 			f.refuse(s, "PULL_MESSAGE", from, err)
 			return

@@ -34,9 +34,12 @@ func (f *Front) popMessage(s *session, req *wire.Command) {
 		f.refuse(s, "POP_MESSAGE", from, err)
 		return
 	}
-	ns := req.Namespace
+	ns, may := req.Namespace, f.stillMay(req, pop.Topic)
 	s.conn.Do(from, func() {
 		f.broker.Pop(s.conn.Context(), pop, func(r broker.PopResult, err error) {
+			if err == nil && may != nil && r.Status == broker.PopFound {
+				err = may() // what was given out comes again
+			}
 			if err != nil {
 				f.refuse(s, "POP_MESSAGE", from, err)
 				return

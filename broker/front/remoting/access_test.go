@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -370,6 +371,37 @@ func TestAcksNeedTheRightsOfThePop(t *testing.T) {
 		call(t, c, wire.Success, as(ackCmd(wire.AckMessage, "%RETRY%"+ns+"G_orders", strings.Join(w, " "), recs[0])))
 		if s := n.broker.Stats(); s.PopInFlight != 0 {
 			t.Errorf("in flight %d", s.PopInFlight)
+		}
+	}
+}
+
+// A poll that is held when its user loses the right is given nothing any more.
+func TestHeldPollsLoseTheirRight(t *testing.T) {
+	for name, req := range map[string]*wire.Command{
+		"pull": wire.NewRequest(wire.PullMessage, "consumerGroup", "G", "topic", "orders", "queueId", "0", "queueOffset", "0",
+			"maxMsgNums", "32", "sysFlag", "6", "commitOffset", "0", "suspendTimeoutMillis", "15000", "subscription", "*", "subVersion", "0"),
+		"pop": popCmd(wire.PopMessage, "orders"),
+	} {
+		n := startNode(t, nodeOptions{auth: true})
+		createTopic(t, n, "orders")
+		n.allow(t, "reader", entry("Topic:orders", "Sub"), entry("Group:G", "Sub"))
+		n.allow(t, "seller", entry("Topic:orders", "Pub"))
+		c, answer := n.client(t, wire.JSON), make(chan *wire.Command, 1)
+		go func() {
+			r, _ := c.Call(t.Context(), signed("reader", "reader", req))
+			answer <- r
+		}()
+		for s := n.broker.Stats(); s.HeldPulls+s.HeldPops == 0; s = n.broker.Stats() { // nothing tells of it
+			runtime.Gosched()
+		}
+		if err := n.auth.DeleteACL(auth.Anybody, auth.Subject("reader"), "", ""); err != nil {
+			t.Fatal(err)
+		}
+		sent := sendV2("orders", "x")
+		sent.Ext.Set("e", "0")
+		call(t, n.client(t, wire.JSON), wire.Success, signed("seller", "seller", sent))
+		if r := <-answer; r == nil || r.Code != wire.NoPermission || len(r.Body) != 0 {
+			t.Errorf("%s: answered %+v", name, r)
 		}
 	}
 }
