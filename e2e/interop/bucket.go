@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,13 @@ func runBucket(ctx context.Context, c config, p *page) (err error) {
 	}
 	if err := makeBucket(ctx, lockBucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
 		return err
+	}
+	if err := makeBucket(ctx, userBucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
+		return err
+	}
+	b.restricted(ctx)
+	if slices.Equal(c.scenarios, []string{userBucket}) {
+		return nil
 	}
 	b.conformance(ctx)
 	b.refusals(ctx)
