@@ -141,7 +141,7 @@ func (s *session) committed(ctx context.Context, c *commit, err error) error {
 	switch {
 	case t.gone:
 		return nil
-	case archive.Unreadable(err):
+	case archive.Unreadable(err), errors.Is(err, errOthers):
 		s.damage(ctx, t, err)
 		return nil
 	case err != nil:

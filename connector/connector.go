@@ -222,7 +222,7 @@ func attempt(ctx context.Context, limit time.Duration, f func(ctx context.Contex
 func final(err error) bool {
 	for _, e := range []error{
 		archive.ErrFenced, archive.ErrNoTable, archive.ErrOverlap, archive.ErrGap,
-		archive.ErrIdentity, mq.ErrNoQueue, mq.ErrTooLow, hot.ErrClosed, hot.ErrTrimmed, errAgain, ErrForeignLog,
+		archive.ErrIdentity, mq.ErrNoQueue, mq.ErrTooLow, hot.ErrClosed, hot.ErrTrimmed, errAgain, errOthers, ErrForeignLog,
 	} {
 		if errors.Is(err, e) {
 			return true

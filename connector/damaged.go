@@ -76,10 +76,16 @@ func (s *session) damage(ctx context.Context, old *topic, why error) {
 	s.c.mu.Lock()
 	s.c.status.Damaged = s.damagedTopics()
 	s.c.mu.Unlock()
-	s.c.cfg.Logger.Error("topic is not archived while its table can't be read", slog.String("topic", t.name), slog.Any("err", why))
+	s.c.cfg.Logger.Error("topic is not archived until this is over", slog.String("topic", t.name), slog.Any("err", why))
 	s.publish()
 	s.rollFlushed()
-	s.running.Go(func() { s.watch(ctx, t.name, true) })
+	s.running.Go(func() {
+		if errors.Is(why, errOthers) {
+			s.watchOthers(ctx, t.name)
+		} else {
+			s.watch(ctx, t.name, true)
+		}
+	})
 }
 
 // watch ends the session when a topic's table can be read or made again, or,

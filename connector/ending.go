@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"varve/internal/archive"
 	"varve/internal/mq"
@@ -77,7 +78,7 @@ func (s *session) retireFormer(ctx context.Context, t *topic) error {
 	if pos != t.from {
 		return again()
 	}
-	if err := s.retireEnded(ctx, t.name); err != nil {
+	if err := s.endTable(ctx, t.name); err != nil {
 		return err
 	}
 	done, err := s.c.log.EndingDone(t.name, pos)
@@ -87,25 +88,58 @@ func (s *session) retireFormer(ctx context.Context, t *topic) error {
 	return err
 }
 
-// retireEnded drops the table of a deleted topic. A table that has nothing of
-// this broker group is another group's, which has met the deletion before.
-func (s *session) retireEnded(ctx context.Context, name string) error {
-	table, err := s.c.archive.Table(ctx, name)
-	if err == nil {
-		_, err = table.Refresh(ctx)
+// wasDeleted is the reason for which tables end here.
+const wasDeleted = "the topic was deleted and created again"
+
+// errOthers says that a topic was deleted here, and that other broker groups, which
+// have theirs still, have files in its table.
+var errOthers = errors.New("the topic was deleted, and its table is still that of other broker groups")
+
+// endTable retires the table of a deleted topic, unless it has nothing of this
+// broker group: then it is another group's, which has met the deletion before.
+// errOthers where other groups' topic was not deleted.
+func (s *session) endTable(ctx context.Context, name string) error {
+	waits, err := s.c.archive.EndPart(ctx, name, s.c.cfg.Broker, wasDeleted, true)
+	if err == nil && len(waits) > 0 {
+		err = fmt.Errorf("%w: %s of %s; what is new of it is archived once it was deleted there too, or retention has taken their files", errOthers, name, strings.Join(waits, ", "))
 	}
-	if errors.Is(err, archive.ErrNoTable) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for q := range table.Snapshot().Next {
-		if q.Broker == s.c.cfg.Broker {
-			return s.c.archive.DropTable(ctx, name, "the topic was deleted and created again")
+	return err
+}
+
+// markEndings notes in tables that other broker groups write too that the topic was
+// deleted here, though nothing new of it is due: the others may wait for that.
+func (s *session) markEndings(ctx context.Context) {
+	marked := map[string]int64{}
+	for wait := s.c.backoff(); wait(ctx); {
+		for name, pos := range s.c.log.Endings() {
+			if marked[name] == pos {
+				continue
+			}
+			err := attempt(ctx, s.c.cfg.CallTimeout*commitCalls, func(ctx context.Context) error {
+				_, err := s.c.archive.EndPart(ctx, name, s.c.cfg.Broker, wasDeleted, false)
+				return err
+			})
+			if err == nil {
+				marked[name] = pos
+			}
 		}
 	}
-	return nil
+}
+
+// watchOthers ends the session when the other broker groups' topic was deleted
+// too: the next session goes on with the next table.
+func (s *session) watchOthers(ctx context.Context, name string) {
+	for wait := s.c.backoff(); wait(ctx); {
+		var waits []string
+		err := attempt(ctx, s.c.cfg.CallTimeout*commitCalls, func(ctx context.Context) (err error) {
+			waits, err = s.c.archive.EndPart(ctx, name, s.c.cfg.Broker, wasDeleted, false)
+			return err
+		})
+		if err == nil && len(waits) == 0 {
+			s.tell(ctx, event{err: fmt.Errorf("topic %s was deleted at the other broker groups too: %w", name, errAgain)})
+			return
+		}
+	}
 }
 
 // retire closes a topic's former incarnation, and those before it, and drops
@@ -132,5 +166,5 @@ func (s *session) retire(ctx context.Context, old *topic) error {
 	case now.Root() != old.table.Root():
 		return nil
 	}
-	return s.c.archive.DropTable(ctx, old.name, "the topic was deleted and created again")
+	return s.endTable(ctx, old.name)
 }

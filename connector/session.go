@@ -100,6 +100,7 @@ func (c *Connector) runSession(ctx context.Context, begun func()) error {
 	from := s.pos
 	s.running.Go(func() { s.follow(ctx, from) })
 	s.running.Go(func() { s.watchLost(ctx) })
+	s.running.Go(func() { s.markEndings(ctx) })
 	for name := range s.damagedTopics() {
 		s.running.Go(func() { s.watch(ctx, name, true) })
 	}
@@ -392,7 +393,7 @@ func (s *session) uploadedOne(ctx context.Context, e event) error {
 	case errors.Is(e.err, mq.ErrNoQueue):
 		s.let(t, e.err)
 		return nil
-	case archive.Unreadable(e.err):
+	case archive.Unreadable(e.err), errors.Is(e.err, errOthers):
 		s.damage(ctx, t, e.err)
 		return nil
 	case e.err != nil:

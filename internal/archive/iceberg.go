@@ -38,6 +38,7 @@ const (
 	propIncarnation = "varve.incarnation"
 	propFences      = "varve.fences"
 	propRetired     = "varve.retired"
+	propEnded       = "varve.ended"          // broker groups whose topic was deleted while others had theirs, and when
 	propSchema      = "varve.schema-version" // of the typed columns
 )
 
