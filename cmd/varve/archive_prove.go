@@ -116,8 +116,8 @@ func readOffsets(cmd *cobra.Command, name, broker string) (map[int32][]mq.Range,
 		}
 		queue, qerr := strconv.ParseInt(row[queueAt], 10, 32)
 		offset, oerr := strconv.ParseInt(row[offsetAt], 10, 64)
-		if err := errors.Join(qerr, oerr); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", name, line, err)
+		if qerr != nil || oerr != nil {
+			return nil, fmt.Errorf("%s, line %d: queue_id %q, queue_offset %q: want two whole numbers", name, line, row[queueAt], row[offsetAt])
 		}
 		list := out[int32(queue)]
 		if n := len(list); n > 0 && list[n-1].To == offset {

@@ -43,6 +43,10 @@ func dlqShow() *cobra.Command {
 				return err
 			}
 			s.Topic, s.Offset = mq.DLQTopic(args[0]), -1
+			var api *admin.Error
+			if _, err := client(cmd).Topic(cmd.Context(), s.Topic); errors.As(err, &api) && api.Code == admin.CodeNotFound {
+				return admin.NotFound("group %q has no dead letters; varve dlq list shows the groups that have some", args[0])
+			}
 			return readTopic(cmd, s)
 		},
 	}

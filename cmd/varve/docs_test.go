@@ -261,3 +261,20 @@ func TestDocsNameWhatExists(t *testing.T) {
 		t.Errorf("no mistakes, and these are found: %q", got)
 	}
 }
+
+// TestFlagsHaveTypes: the help of a flag that takes a value says of what kind.
+func TestFlagsHaveTypes(t *testing.T) {
+	k := newKnown(t)
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); name == "" && f.NoOptDefVal == "" {
+				t.Errorf("%s --%s: its help has no kind of value", c.CommandPath(), f.Name)
+			}
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(k.commands)
+}

@@ -129,7 +129,7 @@ retention.lease-age. NAME has lower-case letters, digits, dots, _ and -.`,
 	f.StringVar(&p.Broker, "broker", "", "broker group of --offset; the server's own where empty")
 	f.Int64Var(&p.Offset, "offset", 0, "offset from which on a queue is kept")
 	f.StringVar(&snapshot, "snapshot", "", "snapshot of the table that is kept, or current")
-	f.TextVar(&s.TTL, "ttl", s.TTL, "how long it lasts without a renewal")
+	f.TextVar(&s.TTL, "ttl", s.TTL, "`time` that it lasts without a renewal, such as 12h or 30d")
 	f.StringVar(&s.Why, "why", "", "what it is for")
 	f.StringVar(&s.By, "by", "", "whose it is, where access control doesn't know; the user of this machine where empty")
 	return cmd
@@ -156,7 +156,7 @@ func leaseRenew() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.TextVar(&s.TTL, "ttl", s.TTL, "how long it lasts from now on without another renewal")
+	f.TextVar(&s.TTL, "ttl", s.TTL, "`time` that it lasts from now on without another renewal, such as 12h or 30d")
 	f.Int32Var(&p.Queue, "queue", 0, "queue of --offset")
 	f.StringVar(&p.Broker, "broker", "", "broker group of --offset; the server's own where empty")
 	f.Int64Var(&p.Offset, "offset", 0, "offset from which on the queue is kept now")

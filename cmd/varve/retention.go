@@ -141,11 +141,11 @@ go, so the last piece goes a little later.`,
 	f.StringVar(&r.Tenant, "tenant", "", "namespace, may have * and ?; every one where empty")
 	f.StringVar(&r.Topic, "topic", "", "topic, may have * and ?; every one where empty")
 	f.StringVar(&r.Queues, "queues", "", "queue ids and ranges, such as 0,4-7; every one where empty")
-	f.TextVar(&archive.Age, "keep-for", retention.Duration(0), "age kept in the archive, such as 36h or 90d")
-	f.TextVar(&archive.Bytes, "keep-bytes", retention.Bytes(0), "size of a queue kept in the archive, such as 10GiB")
+	f.TextVar(&archive.Age, "keep-for", retention.Duration(0), "`age` kept in the archive, such as 36h or 90d")
+	f.TextVar(&archive.Bytes, "keep-bytes", retention.Bytes(0), "`size` of a queue kept in the archive, such as 10GiB")
 	f.Int64Var(&archive.Messages, "keep-messages", 0, "messages of a queue kept in the archive")
-	f.TextVar(&hot.Age, "hot-keep-for", retention.Duration(0), "age kept in the hot log")
-	f.TextVar(&hot.Bytes, "hot-keep-bytes", retention.Bytes(0), "size of the hot log; only for a rule that covers everything")
+	f.TextVar(&hot.Age, "hot-keep-for", retention.Duration(0), "`age` kept in the hot log")
+	f.TextVar(&hot.Bytes, "hot-keep-bytes", retention.Bytes(0), "`size` of the hot log; only for a rule that covers everything")
 	f.BoolVar(&hot.DropUnarchived, "hot-drop-unarchived", false, "let the hot log drop messages that the archive does not have: loses them")
 	return cmd
 }

@@ -84,7 +84,7 @@ never the newest file of a queue.`,
 			return show(cmd, q, func(t *table) { quotaUse(t, admin.TenantQuota{Quota: q}) })
 		},
 	}
-	set.Flags().TextVar(&q.Bytes, "bytes", retention.Bytes(0), "size of the tenant's files in the archive")
+	set.Flags().TextVar(&q.Bytes, "bytes", retention.Bytes(0), "`size` of the tenant's files in the archive")
 	cmd.AddCommand(&cobra.Command{
 		Use: "list", Short: "List the quotas, and what is used of them as of the last pass", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -109,6 +110,9 @@ const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 // flagError suggests a flag that is near to an unknown one, and what to do with
 // an argument that is none.
 func flagError(cmd *cobra.Command, err error) error {
+	if said := badNumber(err); said != nil {
+		return usageError{said}
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return usageError{err}
@@ -122,6 +126,26 @@ func flagError(cmd *cobra.Command, err error) error {
 		err = fmt.Errorf("%w; did you mean --%s?", err, near)
 	}
 	return usageError{err}
+}
+
+// badNumber says what a flag wants in the place of what the parser of numbers
+// says, nil where the error is another.
+func badNumber(err error) error {
+	var (
+		value  *pflag.InvalidValueError
+		number *strconv.NumError
+	)
+	if !errors.As(err, &value) || !errors.As(err, &number) {
+		return nil
+	}
+	want := "a whole number"
+	switch {
+	case value.GetFlag().Value.Type() == "bool":
+		want = "true or false"
+	case errors.Is(number, strconv.ErrRange):
+		want = "a number nearer to 0"
+	}
+	return fmt.Errorf("--%s %q: want %s", value.GetFlag().Name, value.GetValue(), want)
 }
 
 // strict makes every wrong argument a usage error, and a group of commands

@@ -77,16 +77,26 @@ func Flags(set *pflag.FlagSet) {
 		if d := text(v.FieldByIndex(f.index)); d != "" {
 			help += " (default " + d + ")"
 		}
-		set.String(f.key, "", help)
-		set.Lookup(f.key).DefValue = ""
 		if f.kind.Kind() == reflect.Bool {
-			set.Lookup(f.key).NoOptDefVal = "true"
+			set.VarPF(new(boolText), f.key, "", help).NoOptDefVal = "true"
+		} else {
+			set.String(f.key, "", help)
 		}
+		set.Lookup(f.key).DefValue = ""
 		if strings.Contains(f.key, ".") {
 			_ = set.MarkHidden(f.key)
 		}
 	}
 }
+
+// boolText is the flag of a setting that is true or false. It takes any text, for
+// the settings are checked together, and has no type to name: the help has it as
+// --restore[=true].
+type boolText string
+
+func (b *boolText) String() string     { return string(*b) }
+func (b *boolText) Set(s string) error { *b = boolText(s); return nil }
+func (b *boolText) Type() string       { return "" }
 
 // Load merges defaults, the YAML file (none where path is empty), the
 // environment (as of os.Environ) and the flags that were set.

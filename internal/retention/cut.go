@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"encoding/json"
 	"math"
 	"time"
 
@@ -21,6 +22,30 @@ type File struct {
 	Row     int64 `json:"row,omitempty"`
 	Sharing int64 `json:"sharing,omitempty"`
 }
+
+// MarshalJSON writes the file with the API's names.
+func (f File) MarshalJSON() ([]byte, error) {
+	type plain File
+	return json.Marshal(struct {
+		plain
+		Offsets apiRange `json:"offsets"`
+	}{plain(f), apiRange(f.Offsets)})
+}
+
+// apiQueue and apiRange are a queue and a range with the API's names, which are
+// all lower case. The records in the bucket have the names of the types
+// themselves, and signatures over them.
+type (
+	apiQueue struct {
+		Broker string `json:"broker"`
+		Topic  string `json:"topic"`
+		ID     int32  `json:"id"`
+	}
+	apiRange struct {
+		From int64 `json:"from"`
+		To   int64 `json:"to"`
+	}
+)
 
 // Cause says which bound of a rule lets a file go.
 type Cause string
@@ -100,6 +125,15 @@ type Explanation struct {
 	// Error is why nothing can be said of a topic; then Queue.Topic is all else
 	// that is set.
 	Error string `json:"error,omitempty"`
+}
+
+// MarshalJSON writes the explanation with the API's names.
+func (e Explanation) MarshalJSON() ([]byte, error) {
+	type plain Explanation
+	return json.Marshal(struct {
+		Queue apiQueue `json:"queue"`
+		plain
+	}{apiQueue(e.Queue), plain(e)})
 }
 
 // Explain tells of one queue of a plan: what would go now, by which rule, what
