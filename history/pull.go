@@ -71,7 +71,7 @@ func (s *Server) pull(ctx context.Context, req *remoting.Command) (*remoting.Com
 		return nil, err
 	}
 	if err := s.mayRead(&r); err != nil {
-		return nil, &refused{remoting.FlowControl, err.Error()}
+		return nil, err
 	}
 	b, err := s.read(ctx, r.q, r.at, r.lim)
 	return s.pullAnswer(ctx, req, &r, b, err)
@@ -103,7 +103,10 @@ func (s *Server) mayRead(r *pullRequest) error {
 	if s.cfg.Quotas == nil || r.strict {
 		return nil
 	}
-	return s.cfg.Quotas.MayRead(r.q.Topic)
+	if err := s.cfg.Quotas.MayRead(r.q.Topic); err != nil {
+		return &refused{remoting.FlowControl, err.Error()}
+	}
+	return nil
 }
 
 // readier is a Store that decodes ahead of its readers.
@@ -118,8 +121,11 @@ func (s *Server) pullReady(ctx context.Context, req *remoting.Command) (resp *re
 		return nil, false
 	}
 	r, err := s.parsePull(req)
-	if err != nil || !r.strict && !s.keepsAll(&r) || s.mayRead(&r) != nil {
+	if err != nil || !r.strict && !s.keepsAll(&r) {
 		return nil, false
+	}
+	if err := s.mayRead(&r); err != nil { // asked once: each refusal is counted
+		return s.refusal(req, err), true
 	}
 	b, ok := s.ready.Ready(r.q, r.at, r.lim)
 	if !ok {

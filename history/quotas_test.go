@@ -11,10 +11,11 @@ import (
 )
 
 // allowance is a quota of so many messages.
-type allowance struct{ left, bytes atomic.Int64 }
+type allowance struct{ left, bytes, refused atomic.Int64 }
 
 func (a *allowance) MayRead(topic string) error {
 	if a.left.Load() <= 0 {
+		a.refused.Add(1)
 		return errors.New("over the quota of " + topic)
 	}
 	return nil
@@ -47,6 +48,9 @@ func TestColdPullsCountForTheQuota(t *testing.T) {
 	}
 	if r := pull("64"); r.Code != remoting.FlowControl {
 		t.Errorf("over it: code %d %s, want %d", r.Code, r.Remark, remoting.FlowControl)
+	}
+	if n := quota.refused.Load(); n != 1 {
+		t.Errorf("one refusal is counted %d times", n)
 	}
 	if r := pull("64", tierField, "1"); r.Code != remoting.Success {
 		t.Errorf("a history client's: code %d %s", r.Code, r.Remark)
