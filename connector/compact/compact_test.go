@@ -253,6 +253,7 @@ func TestCompactGivesWay(t *testing.T) {
 // TestCompactKilled: the process ends at any of its requests. Nothing is lost or
 // twice there, and the next process merges.
 func TestCompactKilled(t *testing.T) {
+	t.Parallel()
 	first := newStand(t, 16, 2)
 	step := 1
 	if testing.Short() {
@@ -279,6 +280,7 @@ func TestCompactKilled(t *testing.T) {
 // TestCompactUnderEveryFault: each request fails in each way, once. The next
 // passes make up for it.
 func TestCompactUnderEveryFault(t *testing.T) {
+	t.Parallel()
 	first := newStand(t, 16, 2)
 	skips := []int{0, 1, 3, 7, 17}
 	if testing.Short() {

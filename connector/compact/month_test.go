@@ -26,11 +26,15 @@ const (
 // TestMonth lives through a month of a topic of two queues with a commit an
 // hour, with compaction and sweep: how many files there are and what all of it
 // asks of the bucket stay within what is promised.
-func TestMonth(t *testing.T) { month(t, nil) }
+func TestMonth(t *testing.T) {
+	t.Parallel()
+	month(t, nil)
+}
 
 // TestMonthOfASchema: a topic whose bodies become columns has no more files, but
 // for one a queue for each time that its schema changed.
 func TestMonthOfASchema(t *testing.T) {
+	t.Parallel()
 	topic, layouts := typed.Topic{Name: "orders"}, []*typed.Layout(nil)
 	for _, doc := range []string{`{"properties":{"n":{"type":"integer","format":"int32"}}}`, `{"properties":{"n":{"type":"integer"},"s":{"type":"string"}}}`} {
 		var err error

@@ -150,6 +150,7 @@ func TestShareOfASchema(t *testing.T) {
 // TestShareKilled: the process ends at any of its requests. Nothing is lost or
 // twice there, and the next process shares.
 func TestShareKilled(t *testing.T) {
+	t.Parallel()
 	first := newQuiet(t, 3, 2)
 	step := 1
 	if testing.Short() {
@@ -176,6 +177,7 @@ func TestShareKilled(t *testing.T) {
 // TestJoinKilled: so it is where what came late is put to what was shared, in
 // more than one object.
 func TestJoinKilled(t *testing.T) {
+	t.Parallel()
 	first := newStand(t, 0, 0)
 	noon := time.Now().UTC().Truncate(24 * time.Hour).Add(12 * time.Hour)
 	few := func(rows int) {
@@ -219,6 +221,7 @@ func TestJoinKilled(t *testing.T) {
 // TestShareUnderFaults: each kind of request fails in each way, once. The next
 // passes make up for it.
 func TestShareUnderFaults(t *testing.T) {
+	t.Parallel()
 	first := newQuiet(t, 3, 2)
 	skips := []int{0, 1, 3, 7}
 	if testing.Short() {
@@ -326,6 +329,7 @@ func settle(t *testing.T, queues [][]archive.DataFile, now time.Time, made *int)
 // some, of as much as the day had or of little. The objects
 // stay a few more than the queues need, and a byte isn't written for each day again.
 func TestLateData(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		count, every int // queues, and one in how many brings something each day
 		size         int64
@@ -374,8 +378,12 @@ func TestLateData(t *testing.T) {
 // within what is promised, as does how often a byte is written. With a schema it
 // is the same.
 func TestMonthOfQuietQueues(t *testing.T) {
+	t.Parallel()
 	for _, schema := range []int64{0, 1} {
-		t.Run(fmt.Sprint("schema=", schema), func(t *testing.T) { quietMonth(t, schema) })
+		t.Run(fmt.Sprint("schema=", schema), func(t *testing.T) {
+			t.Parallel()
+			quietMonth(t, schema)
+		})
 	}
 }
 
